@@ -1,0 +1,156 @@
+/// @file operands.hpp
+/// What every operation asks of its tensors and timesteps before it touches a value, and the allocation of its result.
+#pragma once
+
+#include <array>
+#include <cstddef>    // std::size_t
+#include <stdexcept>  // std::invalid_argument, std::out_of_range
+#include <string>
+#include <type_traits>
+#include <utility>  // std::declval, std::index_sequence
+
+#include "../tensor.hpp"
+#include "error.hpp"
+
+namespace diffusion {
+namespace detail {
+
+/// The tensor itself where its values are in memory; an expression, evaluated. (Bind it to a const reference.)
+template <class X>
+decltype(auto) stored(const X& x) {
+  if constexpr (is_tensor_v<X> && !is_stored_v<X>) {
+    return PlainTensor<X>(x);
+  } else {
+    return (x);
+  }
+}
+
+/// A tensor argument in memory and the name it bears in messages.
+template <class Stored>
+struct Argument {
+  const char* name;
+  Stored tensor;  // a reference to the caller's tensor, or the evaluated expression
+};
+template <class X>
+Argument<decltype(stored(std::declval<const X&>()))> argument(const char* name, const X& x) {
+  return {name, stored(x)};
+}
+
+template <class X, std::size_t... axis>
+std::array<Eigen::Index, sizeof...(axis)> shape(const X& x, std::index_sequence<axis...>) {
+  return {static_cast<Eigen::Index>(x.dimension(axis))...};
+}
+/// The sizes of the axes of a tensor in memory.
+template <class X>
+auto shape(const X& x) {
+  return shape(x, std::make_index_sequence<static_cast<std::size_t>(Traits<X>::rank)>());
+}
+
+/// An uninitialised plain tensor of the shape of x, a tensor in memory.
+template <class X>
+PlainTensor<X> like(const X& x) {
+  typename PlainTensor<X>::Dimensions dimensions;
+  const auto sizes = shape(x);
+  for (std::size_t axis = 0; axis < sizes.size(); ++axis) {
+    dimensions[axis] = static_cast<typename PlainTensor<X>::Index>(sizes[axis]);
+  }
+  return PlainTensor<X>(dimensions);
+}
+
+/// The value form of an operation: its `_into` form, f(out, x), plus one allocation.
+template <class X, class F>
+PlainTensor<X> returned(const X& x_or_expression, const F& f) {
+  const auto& x = stored(x_or_expression);
+  PlainTensor<X> out = like(x);
+  f(out, x);
+  return out;
+}
+
+/// The same for an operation that gives the moments of a Gaussian, Moments<Tensor>: one allocation for each.
+template <template <class> class Moments, class X, class F>
+Moments<PlainTensor<X>> returned_moments(const X& x_or_expression, const F& f) {
+  const auto& x = stored(x_or_expression);
+  Moments<PlainTensor<X>> out{like(x), like(x), like(x)};
+  f(out, x);
+  return out;
+}
+
+/// Whether all are tensors of the given scalar type, of one layout and one rank; if not, one sentence says which is wrong.
+template <class Scalar, class First, class... More>
+constexpr bool tensors_agree() {
+  constexpr bool tensors = is_tensor_v<First> && (is_tensor_v<More> && ...);
+  static_assert(tensors,
+                "diffusion: this argument must be an Eigen tensor: an Eigen::Tensor, TensorMap, TensorFixedSize or an "
+                "expression of them");
+  if constexpr (tensors) {
+    constexpr bool scalars = std::is_same_v<typename Traits<First>::Scalar, Scalar> &&
+                             (std::is_same_v<typename Traits<More>::Scalar, Scalar> && ...);
+    constexpr bool layouts = ((Traits<First>::layout == Traits<More>::layout) && ...);
+    constexpr bool ranks = ((Traits<First>::rank == Traits<More>::rank) && ...);
+    static_assert(scalars,
+                  "diffusion: the scalar type of every tensor must be the Scalar of the process; convert with "
+                  "x.cast<Scalar>()");
+    static_assert(layouts,
+                  "diffusion: the tensors mix RowMajor and ColMajor; convert one with swap_layout() and shuffle()");
+    static_assert(ranks, "diffusion: the tensors differ in rank");
+    return scalars && layouts && ranks;
+  }
+  return false;
+}
+
+/// "[2, 3, 8, 8]"
+template <class X>
+std::string shape_text(const X& x) {
+  std::string sizes;
+  for (const Eigen::Index size : shape(x)) sizes += (sizes.empty() ? "" : ", ") + text(size);
+  return "[" + sizes + "]";
+}
+
+template <class X, class Y>
+void check_same_shape(const char* where, const Argument<X>& x, const Argument<Y>& y) {
+  if (shape(x.tensor) != shape(y.tensor)) {
+    fail<std::invalid_argument>(where, y.name, " has shape ", shape_text(y.tensor), ", but ", x.name, " has ",
+                                shape_text(x.tensor));
+  }
+}
+
+/// N, the size of the first axis. Throws std::invalid_argument for rank 0.
+template <class X>
+Eigen::Index batch_size(const char* where, const Argument<X>& x) {
+  if constexpr (Traits<X>::rank == 0) {
+    fail<std::invalid_argument>(where, x.name, " has rank 0; its first axis must be the batch");
+  } else {
+    return shape(x.tensor)[0];
+  }
+}
+
+/// Throws std::invalid_argument unless t has one entry per sample, std::out_of_range unless first <= t[n] < last.
+inline void check_timesteps(const char* where, const char* name, TimestepsView t, Eigen::Index batch,
+                            Eigen::Index first, Eigen::Index last) {
+  if (!t.uniform() && t.size() != batch) {
+    fail<std::invalid_argument>(where, name, " has ", t.size(), " entries for a batch of ", batch, " samples");
+  }
+  for (Eigen::Index n = 0; n < (t.uniform() ? 1 : batch); ++n) {
+    if (t[n] < first || t[n] >= last) {
+      const std::string index = t.uniform() ? "" : "[" + text(n) + "]";
+      fail<std::out_of_range>(where, name, index, " = ", t[n], " is outside [", first, ", ", last, ")");
+    }
+  }
+}
+
+/// noise(x), or noise(x, device) where the source can use the device.
+template <class Noise, class X, class Device>
+void draw(Noise& noise, X& x, const Device& device) {
+  if constexpr (std::is_invocable_v<Noise&, X&, const Device&>) {
+    noise(x, device);
+  } else {
+    static_assert(
+        std::is_invocable_v<Noise&, X&>,
+        "diffusion: noise must be a tensor of x's shape or a noise source, a callable noise(x) that fills the "
+        "tensor x");
+    if constexpr (std::is_invocable_v<Noise&, X&>) noise(x);
+  }
+}
+
+}  // namespace detail
+}  // namespace diffusion

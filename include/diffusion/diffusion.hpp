@@ -1,0 +1,7 @@
+/// @file diffusion.hpp
+/// The whole library. Each header can also be included alone.
+#pragma once
+
+#include "schedules.hpp"
+#include "tensor.hpp"
+#include "version.hpp"

@@ -1,0 +1,96 @@
+/// @file tensor.hpp
+/// The vocabulary of the library: which Eigen tensors go in, which come out, and timesteps.
+///
+/// The first axis of a tensor is the batch, in both layouts; its rank is at least 1. A function takes any
+/// Eigen::Tensor, TensorMap (also of const), TensorFixedSize or expression, and returns plain Eigen::Tensors with the
+/// layout and index type of its input.
+#pragma once
+
+#include <type_traits>
+#include <unsupported/Eigen/CXX11/Tensor>
+
+namespace diffusion {
+
+/// Base class of all that Eigen reads as a tensor: what a parameter documented as "tensor" may be.
+template <class X>
+using TensorExpr = Eigen::TensorBase<X, Eigen::ReadOnlyAccessors>;
+
+namespace detail {
+
+template <class X>
+std::true_type derives_from_tensor_expr(const TensorExpr<X>*);
+std::false_type derives_from_tensor_expr(const void*);
+
+template <class X>
+inline constexpr bool is_tensor_v = decltype(derives_from_tensor_expr(static_cast<std::decay_t<X>*>(nullptr)))::value;
+
+/// Whether X keeps its values in memory (Tensor, TensorMap, TensorFixedSize), so that data() is there to read.
+template <class X>
+inline constexpr bool is_stored_v = false;
+template <class S, int Rank, int Options, class I>
+inline constexpr bool is_stored_v<Eigen::Tensor<S, Rank, Options, I>> = true;
+template <class S, class Sizes, int Options, class I>
+inline constexpr bool is_stored_v<Eigen::TensorFixedSize<S, Sizes, Options, I>> = true;
+template <class Plain, int Options, template <class> class Pointer>
+inline constexpr bool is_stored_v<Eigen::TensorMap<Plain, Options, Pointer>> = true;
+
+template <class X, bool = is_tensor_v<X>>
+struct TensorTraits {
+  using Expr = Eigen::internal::traits<X>;
+  using Scalar = std::remove_const_t<typename Expr::Scalar>;
+  static constexpr int rank = Expr::NumDimensions;
+  static constexpr int layout = Expr::Layout;
+  using Plain = Eigen::Tensor<Scalar, rank, layout, typename Expr::Index>;
+};
+
+template <class X>
+struct TensorTraits<X, false> {
+  static_assert(is_tensor_v<X>,
+                "diffusion: this argument must be an Eigen tensor: an Eigen::Tensor, TensorMap, TensorFixedSize or an "
+                "expression of them");
+  using Scalar = float;
+  static constexpr int rank = 1;
+  static constexpr int layout = Eigen::ColMajor;
+  using Plain = Eigen::Tensor<Scalar, rank, layout>;
+};
+
+template <class X>
+using Traits = TensorTraits<std::decay_t<X>>;
+
+}  // namespace detail
+
+/// The plain tensor an operation on X returns: X's scalar type, rank, layout and index type.
+template <class X>
+using PlainTensor = typename detail::Traits<X>::Plain;
+
+/// One timestep per sample of a batch, each in [0, T): t = 0 is one step of noise, t = T - 1 the most.
+using Timesteps = Eigen::Tensor<Eigen::Index, 1>;
+
+/// What a parameter `t` is: Timesteps (or a map of them), or one timestep for the whole batch. Made implicitly from
+/// either, it refers to the Timesteps and does not copy them, so it lives no longer than they do.
+class TimestepsView {
+ public:
+  template <class Integer, std::enable_if_t<std::is_integral_v<Integer> && !std::is_same_v<Integer, bool>, int> = 0>
+  TimestepsView(Integer t) : value_(static_cast<Eigen::Index>(t)) {}
+
+  template <class X, std::enable_if_t<detail::is_stored_v<X>, int> = 0>
+  TimestepsView(const X& t) : data_(t.data()), size_(static_cast<Eigen::Index>(t.size())) {
+    static_assert(std::is_same_v<typename detail::Traits<X>::Scalar, Eigen::Index> && detail::Traits<X>::rank == 1,
+                  "diffusion: timesteps must be an Eigen::Tensor<Eigen::Index, 1> (diffusion::Timesteps) or one "
+                  "integer for the whole batch");
+  }
+
+  /// Whether one timestep stands for every sample.
+  bool uniform() const { return size_ < 0; }
+  /// The number of entries; of no meaning when uniform().
+  Eigen::Index size() const { return size_; }
+  /// The timestep of sample n.
+  Eigen::Index operator[](Eigen::Index n) const { return uniform() ? value_ : data_[n]; }
+
+ private:
+  const Eigen::Index* data_ = nullptr;
+  Eigen::Index size_ = -1;  // of data_; -1: value_ is for all samples
+  Eigen::Index value_ = 0;
+};
+
+}  // namespace diffusion
