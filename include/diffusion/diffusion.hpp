@@ -2,6 +2,7 @@
 /// The whole library. Each header can also be included alone.
 #pragma once
 
+#include "gaussian_diffusion.hpp"
 #include "schedules.hpp"
 #include "tensor.hpp"
 #include "version.hpp"

@@ -1,0 +1,26 @@
+/// @file multiply_add.hpp
+/// a * b + c that gives the same bits wherever it stands.
+#pragma once
+
+#include <cmath>  // std::fma
+#include <limits>
+
+namespace diffusion {
+namespace detail {
+
+/// a * b + c, rounded once where the target has a fused multiply-add and twice where it has none. Written out, because a
+/// compiler that may contract a * b + c does so in one loop (or in its vector body) and not in another (or in its
+/// remainder), and results would depend on the position of an element in memory. Types wider than double have no fused
+/// instruction anywhere.
+template <class T>
+inline T multiply_add(T a, T b, T c) {
+  if constexpr (std::numeric_limits<T>::digits > 53) return a * b + c;
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(FP_FAST_FMAF)
+  return std::fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+}  // namespace detail
+}  // namespace diffusion

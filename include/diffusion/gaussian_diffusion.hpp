@@ -1,0 +1,349 @@
+/// @file gaussian_diffusion.hpp
+/// The forward process of a Gaussian diffusion model, its posterior, and the conversions between x_0, x_t, epsilon and v.
+///
+/// Notation, after Ho, Jain, Abbeel 2020 (DDPM): beta_t is the variance of one step, alpha_t = 1 - beta_t, and abar_t =
+/// alpha_0 alpha_1 ... alpha_t (`alphas_cumprod`). Timesteps are 0-based: x_t has t + 1 steps of noise, and abar_{-1} = 1.
+#pragma once
+
+#include <Eigen/Core>
+#include <array>
+#include <cmath>      // std::sqrt
+#include <stdexcept>  // std::domain_error, std::invalid_argument
+#include <type_traits>
+#include <utility>  // std::move
+#include <vector>
+
+#include "detail/affine.hpp"
+#include "detail/operands.hpp"
+#include "detail/tables.hpp"
+#include "tensor.hpp"
+
+namespace diffusion {
+
+/// Mean, variance and log-variance of a Gaussian with independent components, all three of one shape.
+template <class Tensor>
+struct MeanVariance {
+  Tensor mean;
+  Tensor variance;
+  Tensor log_variance;
+};
+
+/// q(x_t | x_0) for a fixed schedule of betas: its tables, computed once in double, and the operations on batches.
+///
+/// Every tensor argument is an Eigen tensor of `Scalar`, or an expression of them, whose first axis is the batch; all of one
+/// call share shape and layout. `t` is one timestep per sample (Timesteps) or one integer for the whole batch. Each operation
+/// f(args...) that returns a tensor has a form f_into(out, args...[, device]) that writes into a tensor or map of the right
+/// shape, which may be one of the inputs, and allocates nothing unless an input is an expression, which is evaluated first,
+/// or noise is drawn from a source while `out` is the other input.
+/// `device` is an Eigen device; the result does not depend on it. An empty batch is valid.
+///
+/// Element arithmetic is done in Scalar, for half and bfloat16 in float with one rounding at the end. A sample's result does
+/// not depend on the rest of its batch, bit for bit.
+///
+/// Throws std::invalid_argument for shapes that differ, rank 0 and a `t` of the wrong length, std::out_of_range for timesteps
+/// outside [0, num_timesteps()), before anything is written. Const operations are safe to call from many threads.
+template <class Scalar>
+class GaussianDiffusion {
+  static_assert(std::is_same_v<Scalar, float> || std::is_same_v<Scalar, double> ||
+                    std::is_same_v<Scalar, long double> || std::is_same_v<Scalar, Eigen::half> ||
+                    std::is_same_v<Scalar, Eigen::bfloat16>,
+                "diffusion: Scalar must be float, double, long double, Eigen::half or Eigen::bfloat16");
+
+ public:
+  using Index = Eigen::Index;
+
+  /// The process with these betas (schedules.hpp makes them). Throws std::invalid_argument unless there is at least one and
+  /// each is in (0, 1].
+  explicit GaussianDiffusion(Eigen::ArrayXd betas) : tables_(std::move(betas)) {}
+
+  /// T, the number of steps.
+  Index num_timesteps() const { return tables_.betas.size(); }
+
+  // The tables, each of length T; their formulas stand beside the members.
+  const Eigen::ArrayXd& betas() const { return tables_.betas; }
+  const Eigen::ArrayXd& alphas_cumprod() const { return tables_.alphas_cumprod; }
+  const Eigen::ArrayXd& alphas_cumprod_prev() const { return tables_.alphas_cumprod_prev; }
+  const Eigen::ArrayXd& alphas_cumprod_next() const { return tables_.alphas_cumprod_next; }
+  const Eigen::ArrayXd& one_minus_alphas_cumprod() const { return tables_.one_minus_alphas_cumprod; }
+  const Eigen::ArrayXd& sqrt_alphas_cumprod() const { return tables_.sqrt_alphas_cumprod; }
+  const Eigen::ArrayXd& sqrt_one_minus_alphas_cumprod() const { return tables_.sqrt_one_minus_alphas_cumprod; }
+  const Eigen::ArrayXd& log_one_minus_alphas_cumprod() const { return tables_.log_one_minus_alphas_cumprod; }
+  const Eigen::ArrayXd& sqrt_recip_alphas_cumprod() const { return tables_.sqrt_recip_alphas_cumprod; }
+  const Eigen::ArrayXd& sqrt_recipm1_alphas_cumprod() const { return tables_.sqrt_recipm1_alphas_cumprod; }
+  const Eigen::ArrayXd& posterior_variance() const { return tables_.posterior_variance; }
+  const Eigen::ArrayXd& posterior_log_variance_clipped() const { return tables_.posterior_log_variance_clipped; }
+  const Eigen::ArrayXd& posterior_mean_coef1() const { return tables_.posterior_mean_coef1; }
+  const Eigen::ArrayXd& posterior_mean_coef2() const { return tables_.posterior_mean_coef2; }
+
+  /// Of a respaced process (respacing.hpp): the timestep of the original process that each step is, which is what its model
+  /// knows, and the length of that process. Otherwise 0, 1, ..., T - 1 and T.
+  const std::vector<Index>& timestep_map() const { return tables_.timestep_map; }
+  Index original_num_timesteps() const { return tables_.original_num_timesteps; }
+
+  /// q(x_t | x_0) = N(sqrt(abar_t) x_0, (1 - abar_t) I); Ho et al. 2020, Eq. (4). All three results have x_start's shape.
+  template <class X>
+  MeanVariance<PlainTensor<X>> q_mean_variance(const X& x_start, TimestepsView t) const {
+    return detail::returned_moments<MeanVariance>(x_start,
+                                                  [&](auto& out, const auto& x) { q_mean_variance_into(out, x, t); });
+  }
+  template <class Moments, class X, class Device = Eigen::DefaultDevice>
+  void q_mean_variance_into(Moments&& out, const X& x_start, TimestepsView t, const Device& device = Device()) const {
+    const auto mean = [this](Index i) { return std::array{tables_.sqrt_alphas_cumprod[i]}; };
+    moments("GaussianDiffusion::q_mean_variance", device, out, t, mean, tables_.one_minus_alphas_cumprod,
+            tables_.log_one_minus_alphas_cumprod, detail::argument("x_start", x_start));
+  }
+
+  /// A sample of q(x_t | x_0), reparameterised; Ho et al. 2020, Section 3.2:
+  ///     x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise
+  /// `noise`: a tensor of x_start's shape holding N(0, 1) values, or a noise source (noise.hpp) that makes them.
+  template <class X, class Noise>
+  PlainTensor<X> q_sample(const X& x_start, TimestepsView t, Noise&& noise) const {
+    return detail::returned(x_start, [&](auto& out, const auto& x) { q_sample_into(out, x, t, noise); });
+  }
+  template <class Out, class X, class Noise, class Device = Eigen::DefaultDevice>
+  void q_sample_into(Out&& out, const X& x_start, TimestepsView t, Noise&& noise,
+                     const Device& device = Device()) const {
+    const auto coefficients = [this](Index i) {
+      return std::array{tables_.sqrt_alphas_cumprod[i], tables_.sqrt_one_minus_alphas_cumprod[i]};
+    };
+    diffuse("GaussianDiffusion::q_sample", device, out, t, coefficients, detail::argument("x_start", x_start), noise);
+  }
+
+  /// q(x_{t-1} | x_t, x_0), the posterior of the forward process; Ho et al. 2020, Eqs. (6)-(7):
+  ///     mean     = sqrt(abar_{t-1}) beta_t / (1 - abar_t) * x_0  +  sqrt(alpha_t) (1 - abar_{t-1}) / (1 - abar_t) * x_t
+  ///     variance = (1 - abar_{t-1}) / (1 - abar_t) * beta_t
+  /// log_variance is clipped at t = 0, where the variance is 0, to its value at t = 1 (to log(betas[0]) when T = 1).
+  template <class X, class Y>
+  MeanVariance<PlainTensor<X>> q_posterior_mean_variance(const X& x_start, const Y& x_t, TimestepsView t) const {
+    return detail::returned_moments<MeanVariance>(
+        x_start, [&](auto& out, const auto& x) { q_posterior_mean_variance_into(out, x, x_t, t); });
+  }
+  template <class Moments, class X, class Y, class Device = Eigen::DefaultDevice>
+  void q_posterior_mean_variance_into(Moments&& out, const X& x_start, const Y& x_t, TimestepsView t,
+                                      const Device& device = Device()) const {
+    const auto mean = [this](Index i) {
+      return std::array{tables_.posterior_mean_coef1[i], tables_.posterior_mean_coef2[i]};
+    };
+    moments("GaussianDiffusion::q_posterior_mean_variance", device, out, t, mean, tables_.posterior_variance,
+            tables_.posterior_log_variance_clipped, detail::argument("x_start", x_start), detail::argument("x_t", x_t));
+  }
+
+  /// A sample of q(x_t | x_s) for any s < t, where s = -1 means x_0:
+  ///     x_t = sqrt(abar_t / abar_s) x_s + sqrt(1 - abar_t / abar_s) noise
+  /// `s`, like `t`, is one per sample or one for all; `noise` as in q_sample. Throws also std::out_of_range unless
+  /// -1 <= s[n] < t[n], and std::domain_error where abar_s = 0, after which the ratio has no meaning.
+  template <class X, class Noise>
+  PlainTensor<X> q_step(const X& x_s, TimestepsView s, TimestepsView t, Noise&& noise) const {
+    return detail::returned(x_s, [&](auto& out, const auto& x) { q_step_into(out, x, s, t, noise); });
+  }
+  template <class Out, class X, class Noise, class Device = Eigen::DefaultDevice>
+  void q_step_into(Out&& out, const X& x_s, TimestepsView s, TimestepsView t, Noise&& noise,
+                   const Device& device = Device()) const {
+    const auto coefficients = [this](Interval i) {
+      const double variance = i.s < 0 ? tables_.one_minus_alphas_cumprod[i.t] : tables_.step_variance(i.s, i.t);
+      const double scale = i.s < 0 ? tables_.sqrt_alphas_cumprod[i.t]
+                                   : std::sqrt(tables_.alphas_cumprod[i.t] / tables_.alphas_cumprod[i.s]);
+      return std::array{scale, std::sqrt(variance)};
+    };
+    diffuse("GaussianDiffusion::q_step", device, out, Intervals{s, t}, coefficients, detail::argument("x_s", x_s),
+            noise);
+  }
+
+  /// x_0 = x_t / sqrt(abar_t) - sqrt(1 / abar_t - 1) eps, which inverts q_sample; Ho et al. 2020, Eq. (15) before it is
+  /// approximated. Throws std::domain_error where abar_t = 0.
+  template <class X, class Y>
+  PlainTensor<X> predict_xstart_from_eps(const X& x_t, TimestepsView t, const Y& eps) const {
+    return detail::returned(x_t, [&](auto& out, const auto& x) { predict_xstart_from_eps_into(out, x, t, eps); });
+  }
+  template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
+  void predict_xstart_from_eps_into(Out&& out, const X& x_t, TimestepsView t, const Y& eps,
+                                    const Device& device = Device()) const {
+    constexpr const char* where = "GaussianDiffusion::predict_xstart_from_eps";
+    check_positive(where, "alphas_cumprod", tables_.alphas_cumprod, t);
+    const auto coefficients = [this](Index i) {
+      return std::array{tables_.sqrt_recip_alphas_cumprod[i], -tables_.sqrt_recipm1_alphas_cumprod[i]};
+    };
+    combine(where, device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("eps", eps));
+  }
+
+  /// x_0 of a given x_{t-1}, by the posterior's mean: x_0 = (x_{t-1} - coef2_t x_t) / coef1_t. Throws std::domain_error where
+  /// coef1_t = 0.
+  template <class X, class Y>
+  PlainTensor<X> predict_xstart_from_xprev(const X& x_t, TimestepsView t, const Y& xprev) const {
+    return detail::returned(x_t, [&](auto& out, const auto& x) { predict_xstart_from_xprev_into(out, x, t, xprev); });
+  }
+  template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
+  void predict_xstart_from_xprev_into(Out&& out, const X& x_t, TimestepsView t, const Y& xprev,
+                                      const Device& device = Device()) const {
+    constexpr const char* where = "GaussianDiffusion::predict_xstart_from_xprev";
+    check_positive(where, "posterior_mean_coef1", tables_.posterior_mean_coef1, t);
+    const auto coefficients = [this](Index i) {
+      return std::array{-tables_.posterior_mean_coef2[i] / tables_.posterior_mean_coef1[i],
+                        1.0 / tables_.posterior_mean_coef1[i]};
+    };
+    combine(where, device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("xprev", xprev));
+  }
+
+  /// x_0 = sqrt(abar_t) x_t - sqrt(1 - abar_t) v; Salimans, Ho 2022, Appendix D. Defined also where abar_t = 0.
+  template <class X, class Y>
+  PlainTensor<X> predict_xstart_from_v(const X& x_t, TimestepsView t, const Y& v) const {
+    return detail::returned(x_t, [&](auto& out, const auto& x) { predict_xstart_from_v_into(out, x, t, v); });
+  }
+  template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
+  void predict_xstart_from_v_into(Out&& out, const X& x_t, TimestepsView t, const Y& v,
+                                  const Device& device = Device()) const {
+    const auto coefficients = [this](Index i) {
+      return std::array{tables_.sqrt_alphas_cumprod[i], -tables_.sqrt_one_minus_alphas_cumprod[i]};
+    };
+    combine("GaussianDiffusion::predict_xstart_from_v", device, out, t, coefficients, detail::argument("x_t", x_t),
+            detail::argument("v", v));
+  }
+
+  /// eps = (x_t - sqrt(abar_t) x_0) / sqrt(1 - abar_t), the noise that led from x_0 to x_t.
+  template <class X, class Y>
+  PlainTensor<X> predict_eps_from_xstart(const X& x_t, TimestepsView t, const Y& x_start) const {
+    return detail::returned(x_t, [&](auto& out, const auto& x) { predict_eps_from_xstart_into(out, x, t, x_start); });
+  }
+  template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
+  void predict_eps_from_xstart_into(Out&& out, const X& x_t, TimestepsView t, const Y& x_start,
+                                    const Device& device = Device()) const {
+    const auto coefficients = [this](Index i) {
+      const double recip_sigma = 1.0 / tables_.sqrt_one_minus_alphas_cumprod[i];
+      return std::array{recip_sigma, -tables_.sqrt_alphas_cumprod[i] * recip_sigma};
+    };
+    combine("GaussianDiffusion::predict_eps_from_xstart", device, out, t, coefficients, detail::argument("x_t", x_t),
+            detail::argument("x_start", x_start));
+  }
+
+  /// eps = sqrt(1 - abar_t) x_t + sqrt(abar_t) v; Salimans, Ho 2022, Appendix D.
+  template <class X, class Y>
+  PlainTensor<X> predict_eps_from_v(const X& x_t, TimestepsView t, const Y& v) const {
+    return detail::returned(x_t, [&](auto& out, const auto& x) { predict_eps_from_v_into(out, x, t, v); });
+  }
+  template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
+  void predict_eps_from_v_into(Out&& out, const X& x_t, TimestepsView t, const Y& v,
+                               const Device& device = Device()) const {
+    const auto coefficients = [this](Index i) {
+      return std::array{tables_.sqrt_one_minus_alphas_cumprod[i], tables_.sqrt_alphas_cumprod[i]};
+    };
+    combine("GaussianDiffusion::predict_eps_from_v", device, out, t, coefficients, detail::argument("x_t", x_t),
+            detail::argument("v", v));
+  }
+
+  /// v = sqrt(abar_t) noise - sqrt(1 - abar_t) x_0, the target of v-prediction; Salimans, Ho 2022, Eq. (10).
+  template <class X, class Y>
+  PlainTensor<X> velocity(const X& x_start, TimestepsView t, const Y& noise) const {
+    return detail::returned(x_start, [&](auto& out, const auto& x) { velocity_into(out, x, t, noise); });
+  }
+  template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
+  void velocity_into(Out&& out, const X& x_start, TimestepsView t, const Y& noise,
+                     const Device& device = Device()) const {
+    const auto coefficients = [this](Index i) {
+      return std::array{-tables_.sqrt_one_minus_alphas_cumprod[i], tables_.sqrt_alphas_cumprod[i]};
+    };
+    combine("GaussianDiffusion::velocity", device, out, t, coefficients, detail::argument("x_start", x_start),
+            detail::argument("noise", noise));
+  }
+
+ private:
+  template <class X>
+  using Argument = detail::Argument<X>;
+
+  /// The steps s + 1, ..., t of one sample, and of each sample of a batch.
+  struct Interval {
+    Index s, t;
+  };
+  struct Intervals {
+    TimestepsView s, t;
+    bool uniform() const { return s.uniform() && t.uniform(); }
+    Interval operator[](Index n) const { return {s[n], t[n]}; }
+  };
+
+  void check_steps(const char* where, TimestepsView t, Index batch) const {
+    detail::check_timesteps(where, "t", t, batch, 0, num_timesteps());
+  }
+  void check_steps(const char* where, const Intervals& steps, Index batch) const {
+    check_steps(where, steps.t, batch);
+    detail::check_timesteps(where, "s", steps.s, batch, -1, num_timesteps());
+    for (Index n = 0; n < (steps.uniform() ? 1 : batch); ++n) {
+      const auto [s, t] = steps[n];
+      if (s >= t) detail::fail<std::out_of_range>(where, "s = ", s, " must be less than t = ", t, " (sample ", n, ")");
+      if (s >= 0 && tables_.alphas_cumprod[s] == 0.0) {
+        detail::fail<std::domain_error>(where, "alphas_cumprod[", s, "] = 0: no signal is left to step from (sample ",
+                                        n, ")");
+      }
+    }
+  }
+
+  /// Throws std::domain_error where the table is 0, for operations that divide by it.
+  void check_positive(const char* where, const char* name, const Eigen::ArrayXd& table, TimestepsView t) const {
+    for (Index n = 0; n < (t.uniform() ? 1 : t.size()); ++n) {
+      if (t[n] >= 0 && t[n] < num_timesteps() && table[t[n]] == 0.0) {
+        detail::fail<std::domain_error>(where, name, "[", t[n], "] = 0: x_0 cannot be told from x_t (sample ", n, ")");
+      }
+    }
+  }
+
+  /// All checks of an operation on x and `more`; after them no operation throws.
+  template <class Out, class Steps, class X, class... More>
+  void check(const char* where, const Out& out, const Steps& steps, const Argument<X>& x,
+             const Argument<More>&... more) const {
+    const Index batch = detail::batch_size(where, x);
+    (detail::check_same_shape(where, x, more), ...);
+    detail::check_same_shape(where, x, detail::argument("out", out));
+    check_steps(where, steps, batch);
+  }
+
+  /// out[n] = sum_k coefficients(steps[n])[k] x_k[n]
+  template <class Device, class Out, class Steps, class Coefficients, class... X>
+  void combine(const char* where, const Device& device, Out& out, const Steps& steps, const Coefficients& coefficients,
+               const Argument<X>&... x) const {
+    if constexpr (detail::tensors_agree<Scalar, Out, X...>()) {
+      check(where, out, steps, x...);
+      detail::affine(
+          device, out, steps.uniform(), [&](Index n) { return coefficients(steps[n]); }, x.tensor...);
+    }
+  }
+
+  /// combine(x, noise), where the noise may yet have to be drawn: then in `out`, unless x is there.
+  template <class Device, class Out, class Steps, class Coefficients, class X, class Noise>
+  void diffuse(const char* where, const Device& device, Out& out, const Steps& steps, const Coefficients& coefficients,
+               const Argument<X>& x, Noise& noise) const {
+    if constexpr (detail::is_tensor_v<Noise>) {
+      combine(where, device, out, steps, coefficients, x, detail::argument("noise", noise));
+    } else if constexpr (detail::tensors_agree<Scalar, Out, X>()) {
+      check(where, out, steps, x);
+      if (out.data() == x.tensor.data()) {
+        auto drawn = detail::like(x.tensor);
+        detail::draw(noise, drawn, device);
+        combine(where, device, out, steps, coefficients, x, detail::argument("noise", drawn));
+      } else {
+        detail::draw(noise, out, device);
+        combine(where, device, out, steps, coefficients, x, detail::argument("noise", out));
+      }
+    }
+  }
+
+  /// A Gaussian whose mean is an affine combination of x and `more` and whose variance depends on t alone.
+  template <class Device, class Moments, class Mean, class X, class... More>
+  void moments(const char* where, const Device& device, Moments& out, TimestepsView t, const Mean& mean,
+               const Eigen::ArrayXd& variance, const Eigen::ArrayXd& log_variance, const Argument<X>& x,
+               const Argument<More>&... more) const {
+    if constexpr (detail::tensors_agree<Scalar, decltype(out.variance), decltype(out.log_variance), X>()) {
+      detail::check_same_shape(where, x, detail::argument("out.variance", out.variance));
+      detail::check_same_shape(where, x, detail::argument("out.log_variance", out.log_variance));
+      combine(where, device, out.mean, t, mean, x, more...);
+      const auto at = [&](const Eigen::ArrayXd& table) { return [&](Index n) { return std::array{table[t[n]]}; }; };
+      detail::affine(device, out.variance, t.uniform(), at(variance));
+      detail::affine(device, out.log_variance, t.uniform(), at(log_variance));
+    }
+  }
+
+  template <class S>
+  friend GaussianDiffusion<S> respace(const GaussianDiffusion<S>& process, std::vector<Index> steps);
+  GaussianDiffusion(const GaussianDiffusion& base, const std::vector<Index>& steps) : tables_(base.tables_, steps) {}
+
+  detail::Tables tables_;
+};
+
+}  // namespace diffusion

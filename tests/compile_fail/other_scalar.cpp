@@ -1,0 +1,9 @@
+// error: diffusion: the scalar type of every tensor must be the Scalar of the process; convert with x.cast<Scalar>()
+#include <diffusion/diffusion.hpp>
+
+int main() {
+  const diffusion::GaussianDiffusion<float> process(diffusion::linear_beta_schedule(1000));
+  Eigen::Tensor<float, 2> x(4, 3), noise(4, 3);
+  Eigen::Tensor<double, 2> x_start(4, 3);
+  process.q_sample(x_start, 5, noise);
+}
