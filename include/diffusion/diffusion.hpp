@@ -3,6 +3,7 @@
 #pragma once
 
 #include "gaussian_diffusion.hpp"
+#include "noise.hpp"
 #include "schedules.hpp"
 #include "tensor.hpp"
 #include "version.hpp"

@@ -1,0 +1,240 @@
+// The operations of GaussianDiffusion against the same arithmetic on flat arrays: how far from memory speed they are.
+//
+//     benchmark_affine                     the ratios below, each the median of pairs that ran side by side
+//     benchmark_affine --benchmark_...     absolute times, with Google Benchmark's options
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <cstddef>
+#include <cstdio>
+#include <functional>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <unsupported/Eigen/CXX11/Tensor>
+#include <vector>
+
+#include "diffusion/gaussian_diffusion.hpp"
+#include "diffusion/schedules.hpp"
+
+using diffusion::GaussianDiffusion;
+using diffusion::linear_beta_schedule;
+using diffusion::MeanVariance;
+using diffusion::Timesteps;
+using Eigen::ArrayXd;
+using Eigen::Index;
+
+namespace {
+
+using Work = std::function<void()>;
+
+/// A row of the output: ours, and what it is measured against.
+struct Pair {
+  std::string name;
+  Work ours, flat;
+  double promised = 0;  // the largest ratio that is promised; 0: none is
+};
+
+double seconds(const Work& work, int times) {
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < times; ++i) work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+double median(std::vector<double> x) {
+  std::sort(x.begin(), x.end());
+  return x[x.size() / 2];
+}
+
+/// Both sides take turns, the first turn too, so that whatever else the machine does meets both. Turns are shorter than a
+/// scheduler's, and many: those that were interrupted do not move the median.
+void print(const Pair& pair) {
+  seconds(pair.flat, 1);
+  const double once = seconds(pair.flat, 1);
+  const int times = std::max(1, static_cast<int>(3e-4 / once));
+  const int pairs = once > 1e-2 ? 21 : 201;
+  seconds(pair.ours, times);
+  seconds(pair.flat, times);
+  std::vector<double> ours, flat, ratio;
+  for (int i = 0; i < pairs; ++i) {
+    const bool ours_first = i % 2 == 0;
+    const double first = seconds(ours_first ? pair.ours : pair.flat, times);
+    const double second = seconds(ours_first ? pair.flat : pair.ours, times);
+    ours.push_back((ours_first ? first : second) / times);
+    flat.push_back((ours_first ? second : first) / times);
+    ratio.push_back(ours.back() / flat.back());
+  }
+  std::printf("%-58s %10.2f %10.2f %7.2f", pair.name.c_str(), 1e6 * median(ours), 1e6 * median(flat), median(ratio));
+  std::puts(pair.promised > 0 ? (median(ratio) <= pair.promised ? "  as promised" : "  more than promised") : "");
+  std::fflush(stdout);
+}
+
+template <class Scalar>
+using Flat = Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>>;
+
+/// Everything a row needs, kept alive by the functions that share it.
+template <class Scalar, int Layout>
+struct Arrays {
+  using Tensor = Eigen::Tensor<Scalar, 4, Layout>;
+  Arrays(const std::array<Index, 4>& d)
+      : x(d[0], d[1], d[2], d[3]), y(x), out(x), variance(x), log_variance(x), t(d[0]) {
+    for (Index i = 0; i < x.size(); ++i) {
+      x.data()[i] = static_cast<Scalar>(std::sin(static_cast<double>(i)));
+      y.data()[i] = static_cast<Scalar>(std::cos(static_cast<double>(i)));
+    }
+    out.setZero();
+    variance.setZero();
+    log_variance.setZero();
+    for (Index n = 0; n < d[0]; ++n) t(n) = n * 389 % 1000;
+  }
+  static Flat<Scalar> flat(Tensor& z) { return Flat<Scalar>(z.data(), z.size()); }
+
+  GaussianDiffusion<Scalar> process{linear_beta_schedule(1000)};
+  Tensor x, y, out, variance, log_variance;
+  Timesteps t;
+};
+
+template <class Scalar, int Layout>
+void add(std::vector<Pair>& pairs, const std::array<Index, 4>& dims, bool all_operations) {
+  using A = Arrays<Scalar, Layout>;
+  const auto a = std::make_shared<A>(dims);
+  std::string shape;
+  for (const Index d : dims) shape += (shape.empty() ? "" : "x") + std::to_string(d);
+  const std::string what = " " + shape + (std::is_same_v<Scalar, float> ? " float" : " double") +
+                           (Layout == Eigen::RowMajor ? " RowMajor" : " ColMajor");
+  const bool headline = all_operations && std::is_same_v<Scalar, float>;
+  const Scalar half = static_cast<Scalar>(0.5), third = static_cast<Scalar>(1.0 / 3.0);
+  const Work flat = [a, half, third] {
+    A::flat(a->out) = half * A::flat(a->x) + third * A::flat(a->y);
+    benchmark::ClobberMemory();
+  };
+  pairs.push_back({"q_sample_into" + what,
+                   [a] {
+                     a->process.q_sample_into(a->out, a->x, a->t, a->y);
+                     benchmark::ClobberMemory();
+                   },
+                   flat, headline ? 1.1 : 0});
+  pairs.push_back({"q_sample" + what,
+                   [a] {
+                     const auto out = a->process.q_sample(a->x, a->t, a->y);
+                     benchmark::DoNotOptimize(out.data());
+                     benchmark::ClobberMemory();
+                   },
+                   flat, headline ? 1.3 : 0});
+  if (!all_operations) return;
+  pairs.push_back({"q_sample_into, one t," + what,
+                   [a] {
+                     a->process.q_sample_into(a->out, a->x, 500, a->y);
+                     benchmark::ClobberMemory();
+                   },
+                   flat, headline ? 1.1 : 0});
+  pairs.push_back({"q_mean_variance_into" + what,
+                   [a] {
+                     a->process.q_mean_variance_into(
+                         MeanVariance<typename A::Tensor&>{a->out, a->variance, a->log_variance}, a->x, a->t);
+                     benchmark::ClobberMemory();
+                   },
+                   [a, half, third] {
+                     A::flat(a->out) = half * A::flat(a->x);
+                     A::flat(a->variance).setConstant(half);
+                     A::flat(a->log_variance).setConstant(third);
+                     benchmark::ClobberMemory();
+                   }});
+  pairs.push_back({"q_posterior_mean_variance_into" + what,
+                   [a] {
+                     a->process.q_posterior_mean_variance_into(
+                         MeanVariance<typename A::Tensor&>{a->out, a->variance, a->log_variance}, a->x, a->y, a->t);
+                     benchmark::ClobberMemory();
+                   },
+                   [a, half, third] {
+                     A::flat(a->out) = half * A::flat(a->x) + third * A::flat(a->y);
+                     A::flat(a->variance).setConstant(half);
+                     A::flat(a->log_variance).setConstant(third);
+                     benchmark::ClobberMemory();
+                   }});
+}
+
+/// The tables as the references compute them: a product in double, and 1 - abar by subtraction.
+std::vector<ArrayXd> plain_tables(const ArrayXd& betas) {
+  const Index T = betas.size();
+  std::vector<ArrayXd> tables(13, ArrayXd(T));
+  double abar = 1, prev = 1;
+  for (Index t = 0; t < T; ++t, prev = abar) {
+    const double beta = betas[t];
+    abar *= 1 - beta;
+    const double values[] = {abar,
+                             prev,
+                             t + 1 < T ? abar * (1 - betas[t + 1]) : 0,
+                             1 - abar,
+                             std::sqrt(abar),
+                             std::sqrt(1 - abar),
+                             std::log(1 - abar),
+                             std::sqrt(1 / abar),
+                             std::sqrt(1 / abar - 1),
+                             beta * (1 - prev) / (1 - abar),
+                             std::log(beta * (1 - prev) / (1 - abar)),
+                             beta * std::sqrt(prev) / (1 - abar),
+                             (1 - prev) * std::sqrt(1 - beta) / (1 - abar)};
+    for (std::size_t i = 0; i < tables.size(); ++i) tables[i][t] = values[i];
+  }
+  return tables;
+}
+
+void add_tables(std::vector<Pair>& pairs, Index T) {
+  const auto betas = std::make_shared<ArrayXd>(linear_beta_schedule(T));
+  pairs.push_back({"tables, T = " + std::to_string(T) + ", against plain double",
+                   [betas] {
+                     const GaussianDiffusion<double> process(*betas);
+                     benchmark::DoNotOptimize(process.posterior_mean_coef2().data());
+                     benchmark::ClobberMemory();
+                   },
+                   [betas] {
+                     const auto tables = plain_tables(*betas);
+                     benchmark::DoNotOptimize(tables.back().data());
+                     benchmark::ClobberMemory();
+                   }});
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<Pair> pairs;
+  const std::array<Index, 4> images{64, 3, 64, 64};
+  add<float, Eigen::RowMajor>(pairs, images, true);
+  add<float, Eigen::ColMajor>(pairs, images, true);
+  add<double, Eigen::RowMajor>(pairs, images, true);
+  add<double, Eigen::ColMajor>(pairs, images, true);
+  // One trajectory of a robot; then odd batches, and more samples than values in one.
+  for (const std::array<Index, 4>& dims : {std::array<Index, 4>{1, 16, 7, 1},
+                                           {7, 3, 32, 32},
+                                           {63, 3, 32, 32},
+                                           {63, 1, 1, 1},
+                                           {4096, 1, 1, 7},
+                                           {4096, 3, 4, 4},
+                                           {1025, 1, 10, 10}}) {
+    add<float, Eigen::RowMajor>(pairs, dims, false);
+    add<float, Eigen::ColMajor>(pairs, dims, false);
+  }
+  add_tables(pairs, 1000);
+  add_tables(pairs, 1000000);
+
+  if (argc > 1) {
+    for (const Pair& pair : pairs) {
+      for (const bool ours : {true, false}) {
+        benchmark::RegisterBenchmark((pair.name + (ours ? "" : " (flat)")).c_str(),
+                                     [work = ours ? pair.ours : pair.flat](benchmark::State& state) {
+                                       for (auto _ : state) work();
+                                     });
+      }
+    }
+    benchmark::Initialize(&argc, argv);
+    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+    benchmark::RunSpecifiedBenchmarks();
+    return 0;
+  }
+  std::printf("%-58s %10s %10s %7s\n", "", "us", "flat, us", "ratio");
+  for (const Pair& pair : pairs) print(pair);
+}

@@ -1,0 +1,480 @@
+/// Tests of diffusion/noise.hpp.
+#ifndef EIGEN_USE_THREADS
+#define EIGEN_USE_THREADS
+#endif
+#include "diffusion/noise.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <stdexcept>
+#include <vector>
+
+#include "catch.hpp"
+#include "layout.hpp"
+#include "matchers.hpp"
+
+using diffusion::EngineNoise;
+using diffusion::PhiloxNoise;
+using diffusion::RecordedNoise;
+using Eigen::bfloat16;
+using Eigen::ColMajor;
+using Eigen::half;
+using Eigen::Index;
+using Eigen::RowMajor;
+
+namespace {
+
+template <class Scalar, int Rank, int Layout = RowMajor>
+using Tensor = Eigen::Tensor<Scalar, Rank, Layout>;
+
+/// A tensor of this shape, filled by the source.
+template <class X, class Noise, class... Sizes>
+X filled(Noise& noise, Sizes... sizes) {
+  X x(sizes...);
+  noise(x);
+  return x;
+}
+
+template <class X, class... Sizes>
+X philox(PhiloxNoise noise, Sizes... sizes) {
+  return filled<X>(noise, sizes...);
+}
+
+/// Whether no element of one is the element of the other.
+bool nowhere_equal(const Tensor<float, 2>& x, const Tensor<float, 2>& y) {
+  const Eigen::Tensor<bool, 0, RowMajor> any = (x == y).any();
+  return !any();
+}
+
+template <class Scalar>
+Tensor<Scalar, 2> rounded(const Tensor<float, 2>& x) {
+  return x.cast<Scalar>();
+}
+
+/// r cos(angle) and r sin(angle) of the two numbers, as box_muller.hpp defines them, by the mathematical library in long
+/// double: from 1 - u where u is near 1, and by an angle of at most pi/4.
+std::array<long double, 2> box_muller(std::uint64_t a, std::uint64_t b, int bits) {
+  const long double scale = std::ldexp(1.0L, -bits), pi = 3.14159265358979323846264338327950288L;
+  const std::uint64_t all = ~std::uint64_t{0} >> (64 - bits);
+  const long double log_u = a > all / 2 ? std::log1p(-(static_cast<long double>(all - a) + 0.5L) * scale)
+                                        : std::log((static_cast<long double>(a) + 0.5L) * scale);
+  const long double r = (b % 2 == 0 ? 1 : -1) * std::sqrt(-2 * log_u);
+  // |x| = (m + 1/2) / 2^bits
+  const bool negative = b > all / 2;
+  const std::uint64_t m = negative ? all - b : b;
+  const bool steep = m > all / 4;
+  const long double small = pi * scale * (static_cast<long double>(steep ? all / 2 - m : m) + 0.5L);
+  const long double cosine = steep ? std::sin(small) : std::cos(small),
+                    sine = steep ? std::cos(small) : std::sin(small);
+  return {r * cosine, r * (negative ? -sine : sine)};
+}
+
+/// Value j of a sample as the documentation of PhiloxNoise has it, from one counter of Philox.
+template <class T>
+long double documented(std::uint64_t seed, std::uint64_t stream, std::uint64_t call, std::uint64_t j) {
+  const std::uint64_t key = seed ^ (call >> 32) * 0x9E3779B97F4A7C15u;
+  const auto low = [](std::uint64_t x) { return static_cast<std::uint32_t>(x); };
+  const std::uint64_t values = std::is_same_v<T, float> ? 4 : 2;
+  const std::array<std::uint32_t, 4> words = diffusion::detail::philox4x32_10(
+      {low(j / values), low(call), low(stream), low(stream >> 32)}, {low(key), low(key >> 32)});
+  if (std::is_same_v<T, float>) {
+    const std::size_t pair = j % 4 / 2;
+    return box_muller(words[2 * pair], words[2 * pair + 1], 32)[j % 2];
+  }
+  const auto joined = [&](std::size_t i) { return std::uint64_t{words[i]} << 32 | words[i + 1]; };
+  return box_muller(joined(0), joined(2), 64)[j % 2];
+}
+
+/// |got - expected| in units in the last place of max(|expected|, 1).
+template <class T>
+double ulps(T got, long double expected) {
+  const long double magnitude = (std::max)(std::abs(expected), 1.0L);
+  const long double ulp =
+      std::ldexp(static_cast<long double>(std::numeric_limits<T>::epsilon()), std::ilogb(magnitude));
+  return static_cast<double>(std::abs(static_cast<long double>(got) - expected) / ulp);
+}
+
+}  // namespace
+
+TEST_CASE("Philox4x32-10 gives the known answers of Random123", "[noise]") {
+  struct Known {
+    std::array<std::uint32_t, 4> counter;
+    std::array<std::uint32_t, 2> key;
+    std::array<std::uint32_t, 4> words;
+  };
+  const std::uint32_t ones = 0xFFFFFFFF;
+  const std::vector<Known> answers = {
+      {{0, 0, 0, 0}, {0, 0}, {0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8}},
+      {{ones, ones, ones, ones}, {ones, ones}, {0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD}},
+      {{0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344},
+       {0xA4093822, 0x299F31D0},
+       {0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1}},
+  };
+  for (const Known& known : answers) {
+    CHECK(diffusion::detail::philox4x32_10(known.counter, known.key) == known.words);
+    // In a block, beside other counters, in every lane.
+    diffusion::detail::CounterBlock counter;
+    diffusion::detail::WordBlock words;
+    const std::uint64_t garbage = std::uint64_t{0xDEADBEEF} << 32;
+    for (std::size_t i = 0; i < diffusion::detail::lanes; ++i) {
+      for (std::size_t k = 0; k < 4; ++k) counter[k].at[i] = garbage | (known.counter[k] ^ (i % 3));
+    }
+    diffusion::detail::philox4x32_10(counter, diffusion::detail::PhiloxKeys(known.key), words);
+    for (std::size_t i = 0; i < diffusion::detail::lanes; ++i) {
+      std::array<std::uint32_t, 4> one = known.counter;
+      for (std::uint32_t& word : one) word ^= static_cast<std::uint32_t>(i % 3);
+      const std::array<std::uint32_t, 4> expected = diffusion::detail::philox4x32_10(one, known.key);
+      REQUIRE(std::array{words[0].at[i], words[1].at[i], words[2].at[i], words[3].at[i]} == expected);
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("PhiloxNoise draws what its documentation says", "[noise]", float, double, long double) {
+  struct Source {
+    std::uint64_t seed, first_sample, call;
+  };
+  const std::uint64_t big = 0xFEDCBA9876543210;
+  const Source source = GENERATE(Source{0, 0, 0}, Source{big, 0xFFFFFFFE, 7}, Source{1, big, 0xFFFFFFFF},
+                                 Source{2, 0, 0x100000000}, Source{3, ~std::uint64_t{0}, 0x300000001});
+  const auto x = philox<Tensor<TestType, 3>>(PhiloxNoise(source.seed, source.first_sample, source.call), 5, 3, 101);
+  double worst = 0;
+  for (Index i = 0; i < x.size(); ++i) {
+    const auto n = static_cast<std::uint64_t>(i / 303), j = static_cast<std::uint64_t>(i % 303);
+    const long double expected = documented<TestType>(source.seed, source.first_sample + n, source.call, j);
+    worst = (std::max)(worst, ulps(x.data()[i], expected));
+  }
+  CHECK(worst < 4);
+}
+
+TEMPLATE_TEST_CASE("a normal is within 4 ulp of max(1, its value), over a million", "[noise]", float, double) {
+  // (The library's own cosine and sine of 2 pi v are exact to a few long double units, so their error does not count.)
+  const auto x = philox<Tensor<TestType, 2>>(PhiloxNoise(12), 1000, 1000);
+  double worst = 0;
+  for (Index i = 0; i < x.size(); ++i) {
+    const auto n = static_cast<std::uint64_t>(i / 1000), j = static_cast<std::uint64_t>(i % 1000);
+    worst = (std::max)(worst, ulps(x.data()[i], documented<TestType>(12, n, 0, j)));
+  }
+  CHECK(worst < 4);
+}
+
+TEMPLATE_TEST_CASE("the extreme words make normals that are exact, large and finite", "[noise]", float, double,
+                   long double) {
+  constexpr bool one_word = std::is_same_v<TestType, float>;
+  const std::uint64_t all = one_word ? 0xFFFFFFFF : ~std::uint64_t{0}, half_way = all / 2, third = all / 3;
+  const std::vector<std::uint64_t> us = {0,       1,       2,  third, half_way, half_way + 1, 2 * third, 2 * third + 1,
+                                         all - 5, all - 1, all};
+  for (const std::uint64_t u : us) {
+    for (const std::uint64_t v :
+         {std::uint64_t{0}, std::uint64_t{1}, all / 4, all / 4 + 1, half_way, half_way + 1, all}) {
+      diffusion::detail::WordBlock words{};
+      const std::vector<std::uint64_t> parts =
+          one_word ? std::vector<std::uint64_t>{u, v, u, v} : std::vector<std::uint64_t>{u >> 32, u, v >> 32, v};
+      for (std::size_t k = 0; k < 4; ++k) {
+        for (std::uint32_t& word : words[k].at) word = static_cast<std::uint32_t>(parts[k]);
+      }
+      diffusion::detail::NormalBlock<TestType> z;
+      diffusion::detail::normals(words, z);
+      const std::array<long double, 2> expected = box_muller(u, v, one_word ? 32 : 64);
+      for (std::size_t k = 0; k < z.size(); ++k) {
+        for (std::size_t i = 1; i < diffusion::detail::lanes; ++i) REQUIRE(z[k].at[i] == z[k].at[0]);
+        CAPTURE(u, v, k, z[k].at[0], expected[k % 2]);
+        REQUIRE(ulps(z[k].at[0], expected[k % 2]) < 4);
+      }
+      const TestType radius = std::hypot(z[0].at[0], z[1].at[0]);
+      if (u == 0) CHECK(radius > (one_word ? 6.7 : 9.4));
+      if (u == all) CHECK((radius > 0 && radius < 1e-4));
+    }
+  }
+}
+
+TEST_CASE("PhiloxNoise's numbers stay what they were", "[noise]") {
+  const auto f = philox<Tensor<float, 2>>(PhiloxNoise(42), 2, 6);
+  const Tensor<float, 2> f_golden = Eigen::TensorMap<const Tensor<float, 2>>(
+      std::array{-0.0974838138f, -0.984585524f, -1.09612048f, -2.00668216f, -0.0812710226f, -0.13457264f, -2.79747415f,
+                 -1.17164171f, 1.05442798f, -1.34523118f, 2.02349019f, -0.0541276149f}
+          .data(),
+      2, 6);
+  CHECK_THAT(f, AllClose(f_golden, 2.4e-7, 2.4e-7));  // 3 ulp: with and without fused multiply-add
+  const auto d = philox<Tensor<double, 2>>(PhiloxNoise(42), 2, 6);
+  const Tensor<double, 2> d_golden = Eigen::TensorMap<const Tensor<double, 2>>(
+      std::array{-0.9633306463227862, -0.22562280376048768, -0.0068658904690446785, 0.15705933810365388,
+                 -0.19621657215179469, 0.58663663885048345, 2.2619601463807957, 2.0204311953342873, 1.9137654333695064,
+                 0.65950290009726276, 0.33038339962271873, 1.7279374604312616}
+          .data(),
+      2, 6);
+  CHECK_THAT(d, AllClose(d_golden, 4.5e-16, 4.5e-16));
+}
+
+TEMPLATE_TEST_CASE("a sample's values do not depend on the batch around it", "[noise]", FloatRowMajor, FloatColMajor,
+                   DoubleColMajor) {
+  using X = typename TestType::template Tensor<3>;
+  // Sizes that fill blocks of 64 counters, and that do not.
+  const Index rows = GENERATE(1, 3, 16), columns = GENERATE(1, 7, 64);
+  const Index batch = 70;
+  const auto whole = philox<X>(PhiloxNoise(5, 1000), batch, rows, columns);
+  for (const Index first : {Index(0), Index(1), Index(33), Index(69)}) {
+    for (const Index size : {Index(1), Index(2), Index(37)}) {
+      if (first + size > batch) continue;
+      const auto part = philox<X>(PhiloxNoise(5, 1000 + static_cast<std::uint64_t>(first)), size, rows, columns);
+      const X slice = whole.slice(std::array{first, Index(0), Index(0)}, std::array{size, rows, columns});
+      REQUIRE_THAT(part, AllEqual(slice));
+    }
+  }
+}
+
+TEST_CASE("a value's place in its sample is its row-major position, whatever the rank", "[noise]") {
+  using Samples = Tensor<float, 2>;
+  const auto x = philox<Samples>(PhiloxNoise(6), 3, 60);
+  const auto images = philox<Tensor<float, 4>>(PhiloxNoise(6), 3, 3, 4, 5);
+  const Samples flat = images.reshape(std::array{Index(3), Index(60)});
+  CHECK_THAT(flat, AllEqual(x));
+  // A longer sample begins like a shorter one; in rank 1 a sample is one value.
+  const auto longer = philox<Samples>(PhiloxNoise(6), 3, 1000);
+  const Samples begin = longer.slice(std::array{Index(0), Index(0)}, std::array{Index(3), Index(60)});
+  CHECK_THAT(begin, AllEqual(x));
+  const Tensor<float, 1> first_values = x.chip<1>(0);
+  CHECK_THAT((philox<Tensor<float, 1>>(PhiloxNoise(6), 3)), AllEqual(first_values));
+}
+
+TEMPLATE_TEST_CASE("PhiloxNoise gives the same values in both layouts", "[noise]", float, double, long double, half) {
+  const Index batch = GENERATE(1, 2, 64, 100), columns = GENERATE(1, 5, 64);
+  const auto row = philox<Tensor<TestType, 4, RowMajor>>(PhiloxNoise(7), batch, 2, 3, columns);
+  const auto column = philox<Tensor<TestType, 4, ColMajor>>(PhiloxNoise(7), batch, 2, 3, columns);
+  CHECK_THAT(column, AllEqual(row));
+  CHECK_THAT(with_layout<RowMajor>(column), AllEqual(row));
+}
+
+TEMPLATE_TEST_CASE("PhiloxNoise gives the same values for any number of threads", "[noise]", FloatRowMajor,
+                   FloatColMajor, DoubleRowMajor) {
+  using X = typename TestType::template Tensor<3>;
+  for (const std::array<Index, 3>& shape : {std::array<Index, 3>{1, 1, 1}, {3, 50, 1001}, {1000, 10, 11}}) {
+    const auto expected = philox<X>(PhiloxNoise(8), shape[0], shape[1], shape[2]);
+    for (const int threads : {1, 2, 3, 8}) {
+      Eigen::ThreadPool pool(threads);
+      const Eigen::ThreadPoolDevice device(&pool, threads);
+      PhiloxNoise noise(8);
+      X x(shape[0], shape[1], shape[2]);
+      noise(x, device);
+      CHECK_THAT(x, AllEqual(expected));
+      CHECK(noise.call() == 1);
+    }
+  }
+}
+
+TEST_CASE("every call of PhiloxNoise draws anew, and a source can be resumed", "[noise]") {
+  PhiloxNoise noise(9, 4);
+  const auto first = filled<Tensor<float, 2>>(noise, 2, 100);
+  const auto second = filled<Tensor<float, 2>>(noise, 2, 100);
+  CHECK(nowhere_equal(first, second));
+
+  // A call is a call whatever it fills.
+  PhiloxNoise other(9, 4);
+  filled<Tensor<double, 3, ColMajor>>(other, 1, 2, 3);
+  CHECK_THAT((filled<Tensor<float, 2>>(other, 2, 100)), AllEqual(second));
+
+  PhiloxNoise resumed(noise.seed(), noise.first_sample(), noise.call());
+  CHECK(noise.seed() == 9);
+  CHECK(noise.first_sample() == 4);
+  CHECK(noise.call() == 2);
+  const auto third = filled<Tensor<float, 2>>(noise, 2, 100);
+  CHECK_THAT((filled<Tensor<float, 2>>(resumed, 2, 100)), AllEqual(third));
+  CHECK(nowhere_equal(third, second));
+
+  // From call 2^32 on the key changes: no wrap.
+  const std::uint64_t far = std::uint64_t{1} << 32;
+  CHECK(nowhere_equal(philox<Tensor<float, 2>>(PhiloxNoise(9, 4, far), 2, 100), first));
+}
+
+TEST_CASE("an empty tensor is nothing to fill, and a call", "[noise]") {
+  PhiloxNoise noise(10);
+  filled<Tensor<float, 3>>(noise, 0, 4, 5);
+  filled<Tensor<float, 3>>(noise, 4, 0, 5);
+  filled<Tensor<double, 3, ColMajor>>(noise, 4, 5, 0);
+  filled<Tensor<float, 1>>(noise, 0);
+  CHECK(noise.call() == 4);
+  Eigen::ThreadPool pool(2);
+  const Eigen::ThreadPoolDevice device(&pool, 2);
+  Tensor<float, 2> empty(0, 3);
+  noise(empty, device);
+  EngineNoise engine_noise(std::mt19937(1));
+  engine_noise(empty);
+  CHECK(engine_noise.engine() == std::mt19937(1));
+}
+
+TEMPLATE_TEST_CASE("half and bfloat16 are the float rounded once", "[noise]", half, bfloat16) {
+  const auto x = philox<Tensor<float, 2>>(PhiloxNoise(11), 7, 300);
+  CHECK_THAT((philox<Tensor<TestType, 2>>(PhiloxNoise(11), 7, 300)), AllEqual(rounded<TestType>(x)));
+  EngineNoise narrow(std::mt19937(3)), wide(std::mt19937(3));
+  const auto y = filled<Tensor<float, 2>>(wide, 7, 300);
+  CHECK_THAT((filled<Tensor<TestType, 2>>(narrow, 7, 300)), AllEqual(rounded<TestType>(y)));
+}
+
+TEST_CASE("long double has more of the digits that double has", "[noise]") {
+  const auto x = philox<Tensor<long double, 2>>(PhiloxNoise(11), 7, 301);
+  const auto y = philox<Tensor<double, 2>>(PhiloxNoise(11), 7, 301);
+  CHECK_THAT(y, AllClose(x, 8.9e-16, 8.9e-16));
+  if (std::numeric_limits<long double>::digits > 53) {
+    Index longer = 0;
+    for (Index i = 0; i < x.size(); ++i)
+      longer += static_cast<long double>(static_cast<double>(x.data()[i])) != x.data()[i];
+    CHECK(longer > x.size() * 9 / 10);
+  }
+}
+
+TEST_CASE("maps, tensors of fixed size and int indices are filled too", "[noise]") {
+  const auto expected = philox<Tensor<float, 2>>(PhiloxNoise(13), 4, 6);
+  std::array<float, 24> memory;
+  PhiloxNoise noise(13);
+  noise(Eigen::TensorMap<Tensor<float, 2>>(memory.data(), 4, 6));
+  CHECK_THAT((Eigen::TensorMap<Tensor<float, 2>>(memory.data(), 4, 6)), AllEqual(expected));
+  Eigen::TensorFixedSize<float, Eigen::Sizes<4, 6>> fixed;
+  PhiloxNoise again(13);
+  again(fixed);
+  CHECK_THAT((Eigen::TensorMap<Tensor<float, 2, ColMajor>>(fixed.data(), 4, 6)), AllEqual(expected));
+  CHECK_THAT((philox<Eigen::Tensor<float, 2, ColMajor, int>>(PhiloxNoise(13), 4, 6)), AllEqual(expected));
+}
+
+TEST_CASE("PhiloxNoise takes nothing from the heap", "[noise]") {
+  Tensor<float, 3> x(3, 50, 7);
+  Tensor<double, 4, ColMajor> y(3, 2, 5, 7);
+  PhiloxNoise noise(14);
+  CHECK(count_allocations([&] { noise(x), noise(y); }) == 0);
+}
+
+TEMPLATE_TEST_CASE("for_each_run gives each element once, with its sample", "[noise]", FloatRowMajor, DoubleColMajor) {
+  using X = typename TestType::template Tensor<3>;
+  const Index batch = GENERATE(1, 5, 100);
+  const auto expected = philox<X>(PhiloxNoise(15), batch, 5, 9);
+  X x(batch, 5, 9);
+  x.setZero();
+  PhiloxNoise noise(15);
+  noise.for_each_run(x, Eigen::DefaultDevice(), [&](Index offset, Index n, const typename X::Scalar* z, Index count) {
+    for (Index i = 0; i < count; ++i) {
+      const bool row_major = TestType::layout == RowMajor;
+      REQUIRE((row_major ? (offset + i) / 45 : (offset + i) % batch) == (row_major ? n : n + i));
+      x.data()[offset + i] += z[i];
+    }
+  });
+  CHECK_THAT(x, AllEqual(expected));
+}
+
+TEST_CASE("PhiloxNoise refuses rank 0, and samples longer than a stream", "[noise]") {
+  PhiloxNoise noise(16);
+  Eigen::Tensor<float, 0> scalar;
+  REQUIRE_THROWS_AS(noise(scalar), std::invalid_argument);
+  REQUIRE_THROWS_WITH(noise(scalar), "diffusion::PhiloxNoise: x has rank 0; its first axis must be the batch");
+  float one = 0;  // never written to
+  const Index too_long = (Index(1) << 34) + 1;
+  Eigen::TensorMap<Tensor<float, 2>> map(&one, 2, too_long);
+  REQUIRE_THROWS_AS(noise(map), std::invalid_argument);
+  REQUIRE_THROWS_WITH(noise(map), StartsWith("diffusion::PhiloxNoise: x has samples of 17179869185 values"));
+  CHECK(noise.call() == 0);
+}
+
+namespace {
+
+/// The uniforms of EngineNoise for mt19937, mt19937_64 and minstd_rand, by hand.
+std::uint64_t uniform(std::mt19937& engine, int bits) {
+  const std::uint64_t first = engine();
+  return bits == 32 ? first : first << 32 | engine();
+}
+std::uint64_t uniform(std::mt19937_64& engine, int bits) { return engine() >> (64 - bits); }
+std::uint64_t uniform(std::minstd_rand& engine, int bits) {
+  // From 1 to 2^31 - 2: 30 bits of x - 1, where that is less than 2^30.
+  const auto thirty = [&engine] {
+    std::uint64_t x = engine() - 1;
+    while (x >= 1u << 30) x = engine() - 1;
+    return x;
+  };
+  const std::uint64_t a = thirty(), b = thirty();
+  return bits == 32 ? a << 2 | b >> 28 : a << 34 | b << 4 | thirty() >> 26;
+}
+
+template <class T, class Engine>
+void check_engine_noise() {
+  constexpr int bits = std::is_same_v<T, float> ? 32 : 64;
+  Engine engine(17);
+  EngineNoise noise{Engine(17)};
+  for (const Index columns : {Index(1), Index(6), Index(301)}) {
+    const auto x = filled<Tensor<T, 2>>(noise, 3, columns);
+    double worst = 0;
+    std::array<long double, 2> pair{};
+    for (Index i = 0; i < x.size(); ++i) {
+      if (i % 2 == 0) {
+        const std::uint64_t u = uniform(engine, bits), v = uniform(engine, bits);
+        pair = box_muller(u, v, bits);
+      }
+      worst = (std::max)(worst, ulps(x.data()[i], pair[static_cast<std::size_t>(i % 2)]));
+    }
+    CHECK(worst < 4);
+    CHECK(noise.engine() == engine);
+  }
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("EngineNoise draws what its documentation says", "[noise]", std::mt19937, std::mt19937_64,
+                   std::minstd_rand) {
+  check_engine_noise<float, TestType>();
+  check_engine_noise<double, TestType>();
+}
+
+TEST_CASE("EngineNoise draws in row-major order in both layouts", "[noise]") {
+  EngineNoise row_noise(std::mt19937(18)), column_noise(std::mt19937(18));
+  CHECK_THAT((filled<Tensor<float, 3, ColMajor>>(column_noise, 5, 7, 11)),
+             AllEqual(filled<Tensor<float, 3, RowMajor>>(row_noise, 5, 7, 11)));
+}
+
+TEST_CASE("the bits in a range of numbers", "[noise]") {
+  using diffusion::detail::bits_in;
+  CHECK(bits_in(1) == 1);
+  CHECK(bits_in(2) == 1);
+  CHECK(bits_in(3) == 2);
+  CHECK(bits_in(2147483645) == 30);
+  CHECK(bits_in(0xFFFFFFFF) == 32);
+  CHECK(bits_in(~std::uint64_t{0} - 1) == 63);
+  CHECK(bits_in(~std::uint64_t{0}) == 64);
+}
+
+TEST_CASE("RecordedNoise replays its tensors, one a call, into both layouts", "[noise]") {
+  const auto a = random_tensor<Tensor<float, 3>>({2, 3, 4}, 1), b = random_tensor<Tensor<float, 3>>({1, 5, 2}, 2);
+  RecordedNoise noise(std::vector{a, b});
+  CHECK(noise.size() == 2);
+  CHECK_THAT((filled<Tensor<float, 3, ColMajor>>(noise, 2, 3, 4)), AllEqual(a));
+  CHECK(noise.call() == 1);
+  CHECK_THAT((filled<Tensor<float, 3>>(noise, 1, 5, 2)), AllEqual(b));
+
+  const auto c = with_layout<ColMajor>(a);
+  RecordedNoise columns(std::vector{c});
+  CHECK_THAT((filled<Eigen::Tensor<float, 3, RowMajor, int>>(columns, 2, 3, 4)), AllEqual(a));
+}
+
+TEST_CASE("RecordedNoise replays one tensor whose first axis is the call", "[noise]") {
+  const auto calls = random_tensor<Tensor<float, 3, ColMajor>>({2, 3, 4}, 3);
+  RecordedNoise noise(calls);
+  CHECK(noise.size() == 2);
+  for (Index k = 0; k < 2; ++k) {
+    const Tensor<float, 2, ColMajor> call = calls.chip(k, 0);
+    CHECK_THAT((filled<Tensor<float, 2>>(noise, 3, 4)), AllEqual(call));
+  }
+}
+
+TEST_CASE("RecordedNoise refuses another shape and a call too many", "[noise]") {
+  Tensor<double, 2> recorded(2, 3), other(3, 2);
+  recorded.setConstant(1);
+  RecordedNoise noise(std::vector{recorded, recorded});
+  noise(recorded);
+  REQUIRE_THROWS_AS(noise(other), std::invalid_argument);
+  REQUIRE_THROWS_WITH(noise(other),
+                      "diffusion::RecordedNoise: at call 1 x has shape [3, 2], but the recorded tensor has [2, 3]");
+  CHECK(noise.call() == 1);  // a refusal is no call
+  noise(recorded);
+  REQUIRE_THROWS_AS(noise(recorded), std::out_of_range);
+  REQUIRE_THROWS_WITH(noise(recorded),
+                      "diffusion::RecordedNoise: call 2 of a recording of 2 tensors (calls are counted from 0)");
+}
