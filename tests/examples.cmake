@@ -1,0 +1,9 @@
+# The examples on real input, and on input that they must refuse.
+foreach(example IN ITEMS forward_process posterior_walk)
+  if(TARGET ${example})
+    add_test(NAME example_${example} COMMAND ${CMAKE_COMMAND} -D EXAMPLE=$<TARGET_FILE:${example}>
+      -D WORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/examples/${example} -D SOURCE_DIR=${PROJECT_SOURCE_DIR}
+      -P ${CMAKE_CURRENT_SOURCE_DIR}/examples/${example}.cmake)
+    list(APPEND package_tests example_${example})
+  endif()
+endforeach()

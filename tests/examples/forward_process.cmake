@@ -1,0 +1,21 @@
+include(${CMAKE_CURRENT_LIST_DIR}/run_example.cmake)
+
+# The bundled picture. Of the table: cosine at t = 999, where abar is 2e-9 and the posterior's variance is near 0.999.
+accepts("cosine, T = 1000\n.* 999 +0.00004[0-9] +1.000000 .* 9.99e-01.*film strip is forward_process.png")
+is_png(forward_process.png)
+
+# A picture of the user's (here that strip), with every option.
+accepts("forward_process.png: .*cosine, T = 50\n.*strip is small.png"
+        forward_process.png --schedule cosine --steps 50 --seed 7 --out small.png)
+is_png(small.png)
+accepts("--schedule.*--steps.*--seed.*--out" --help)
+
+refuses("cannot open nowhere.png" nowhere.png)
+refuses("cannot read ${SOURCE_DIR}/CMakeLists.txt" ${SOURCE_DIR}/CMakeLists.txt)
+refuses("cannot read [.]" .)
+refuses("cannot open nowhere/out.png" --out nowhere/out.png)
+refuses("--no-such-option" --no-such-option)
+refuses("squaredcos_cap_v2" --schedule no-such-schedule)
+refuses("--steps" --steps 0)
+refuses("--steps" --steps many)
+refuses("num_timesteps = 5" --schedule linear --steps 5)

@@ -1,0 +1,34 @@
+# For the scripts beside this one: they run the program EXAMPLE in WORK_DIR as users do, rightly and wrongly.
+cmake_path(GET EXAMPLE STEM name)
+file(REMOVE_RECURSE ${WORK_DIR})
+file(MAKE_DIRECTORY ${WORK_DIR})
+
+macro(run)
+  execute_process(COMMAND ${EXAMPLE} ${ARGN} WORKING_DIRECTORY ${WORK_DIR}
+                  RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE err)
+  list(JOIN ARGN " " arguments)
+  set(what_happened "${name} ${arguments}\nexit code ${code}\n${out}\n${err}")
+endmacro()
+
+# accepts(pattern [argument...]): exit code 0, nothing on standard error, and the pattern on standard output.
+function(accepts pattern)
+  run(${ARGN})
+  if(NOT code EQUAL 0 OR NOT err STREQUAL "" OR NOT out MATCHES "${pattern}")
+    message(FATAL_ERROR "Exit code 0 and output like ${pattern} was due:\n${what_happened}")
+  endif()
+endfunction()
+
+# refuses(pattern [argument...]): exit code 1, and one line on standard error, with the pattern.
+function(refuses pattern)
+  run(${ARGN})
+  if(NOT code EQUAL 1 OR NOT err MATCHES "^${name}: [^\n]+\n$" OR NOT err MATCHES "${pattern}")
+    message(FATAL_ERROR "Exit code 1 and one line of error like ${pattern} was due:\n${what_happened}")
+  endif()
+endfunction()
+
+function(is_png file)
+  file(READ ${WORK_DIR}/${file} signature LIMIT 8 HEX)
+  if(NOT signature STREQUAL "89504e470d0a1a0a")
+    message(FATAL_ERROR "${file} is no PNG file, it begins with ${signature}")
+  endif()
+endfunction()
