@@ -1,0 +1,32 @@
+# Configures, builds and runs the project CONSUMER, in a copy, and installs it. OPTIONS go to its configuration.
+set(source ${WORK_DIR}/${CONSUMER})
+set(build ${source}/build)
+file(REMOVE_RECURSE ${WORK_DIR})
+file(COPY ${CMAKE_CURRENT_LIST_DIR}/ DESTINATION ${WORK_DIR})
+
+function(run)
+  execute_process(COMMAND ${ARGN} WORKING_DIRECTORY ${source} COMMAND_ERROR_IS_FATAL ANY)
+endfunction()
+
+if(CONSUMER STREQUAL "pkg_config")
+  set(ENV{PKG_CONFIG_PATH} ${PREFIX}/share/pkgconfig)
+  run(${MAKE} CXX=${COMPILER})
+  run(${source}/my_program)
+  return()
+endif()
+
+if(CONSUMER STREQUAL "subdirectory")
+  file(MAKE_DIRECTORY ${source}/third_party)
+  file(CREATE_LINK ${DIFFUSION_DIR} ${source}/third_party/diffusion SYMBOLIC)
+endif()
+run(${CMAKE_COMMAND} -S ${source} -B ${build} -G ${GENERATOR} -DCMAKE_CXX_COMPILER=${COMPILER} ${OPTIONS})
+run(${CMAKE_COMMAND} --build ${build})
+run(${build}/my_program)
+
+if(NOT CONSUMER STREQUAL "installed")
+  run(${CMAKE_COMMAND} --install ${build} --prefix ${WORK_DIR}/prefix)
+  file(GLOB_RECURSE installed RELATIVE ${WORK_DIR}/prefix ${WORK_DIR}/prefix/*)
+  if(NOT installed STREQUAL "bin/my_program")
+    message(FATAL_ERROR "The library installed itself with the project: ${installed}")
+  endif()
+endif()
