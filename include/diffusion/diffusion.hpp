@@ -4,6 +4,9 @@
 
 #include "gaussian_diffusion.hpp"
 #include "noise.hpp"
+#include "respacing.hpp"
+#include "reverse_process.hpp"
+#include "reverse_types.hpp"
 #include "schedules.hpp"
 #include "tensor.hpp"
 #include "version.hpp"

@@ -1,0 +1,352 @@
+/// @file reverse_process.hpp
+/// The reverse process: from a model's output to p(x_{t-1} | x_t), and sampling by it, one step or all.
+/// Ho, Jain, Abbeel 2020 (DDPM); Song, Meng, Ermon 2021 (DDIM); Nichol, Dhariwal 2021; Dhariwal, Nichol 2021 (guidance).
+#pragma once
+
+#include <type_traits>
+#include <unsupported/Eigen/CXX11/Tensor>
+#include <utility>  // std::move, std::as_const
+
+#include "detail/ddim.hpp"
+#include "detail/model_call.hpp"
+#include "detail/operands.hpp"
+#include "detail/reverse_parts.hpp"
+#include "gaussian_diffusion.hpp"
+#include "reverse_types.hpp"
+#include "tensor.hpp"
+
+namespace diffusion {
+
+/// The reverse of `process` by `model`. Both are held by value.
+///
+/// The model is called as model(x_t, t): t is an Eigen::Tensor<Scalar, 1> of shape [N], the timesteps in the original process
+/// (process.timestep_map(), then rescaled to 0..1000 if asked). It returns a tensor or expression of x_t's shape, of twice the
+/// channels (axis 1) for learned variances; or it writes it: model(x_t, t, out), out being a plain tensor of that shape. It is
+/// called as const: wrap one that changes when called in std::ref.
+///
+/// Tensors, timesteps, `_into` forms and devices are as in GaussianDiffusion. An `_into` form takes a ReverseWorkspace and,
+/// once that has its memory, allocates nothing unless a user's function does; out.sample may be x, other outputs may not be
+/// inputs. `noise` is a tensor of x's shape or a noise source (noise.hpp). A source is called once in every step, after the
+/// model and before cond_fn, also where the step has no use for noise (t = 0, eta = 0), as in guided-diffusion. A sample's
+/// result does not depend on the rest of its batch, bit for bit, if the model's does not.
+///
+/// Throws what GaussianDiffusion does; std::invalid_argument where a user's function gives a tensor of the wrong shape (it
+/// says both shapes) and for learned variances of a tensor of rank 1; std::domain_error where the model's output does not tell
+/// x_0: epsilon at abar_t = 0.
+template <class Scalar, class Model, class DenoisedFn = detail::NoFunction, class CondFn = detail::NoFunction>
+class ReverseProcess {
+ public:
+  using Index = Eigen::Index;
+
+  ReverseProcess(GaussianDiffusion<Scalar> process, Model model, ReverseOptions options = {})
+      : parts_{std::move(process), std::move(model), options, {}, {}} {}
+
+  const GaussianDiffusion<Scalar>& process() const { return parts_.process; }
+  const ReverseOptions& options() const { return parts_.options; }
+
+  /// The same, but a prediction of x_0 becomes f(x_start) before it is clipped. f returns a tensor or an expression, or it
+  /// changes x_start in place and returns nothing.
+  template <class F>
+  ReverseProcess<Scalar, Model, F, CondFn> with_denoised_fn(F f) const {
+    return {{parts_.process, parts_.model, parts_.options, std::move(f), parts_.cond_fn}};
+  }
+
+  /// The same, but guided by g(x, t) = d log p(y | x) / dx. g is called like the model, at the same t, and gives a tensor of
+  /// x's shape.
+  template <class G>
+  ReverseProcess<Scalar, Model, DenoisedFn, G> with_cond_fn(G g) const {
+    return {{parts_.process, parts_.model, parts_.options, parts_.denoised_fn, std::move(g)}};
+  }
+
+  // ---- p(x_{t-1} | x_t) ----
+
+  /// The output of the model at x, nothing done to it.
+  template <class X>
+  PlainTensor<X> model_output(const X& x, TimestepsView t) const {
+    ReverseWorkspace<PlainTensor<X>> workspace;
+    parts_.run_model("ReverseProcess::model_output", detail::stored(x), t, workspace);
+    return std::move(workspace.output);
+  }
+  template <class Out, class X>
+  void model_output_into(Out&& out, const X& x, TimestepsView t, ReverseWorkspace<PlainTensor<X>>& workspace) const {
+    constexpr const char* where = "ReverseProcess::model_output";
+    const auto& in = detail::stored(x);
+    detail::check_result(where, "out", out, in, parts_.output_shape(where, in));
+    parts_.run_model(where, in, t, workspace);
+    detail::copy(workspace.output, out);
+  }
+
+  /// p(x_{t-1} | x_t) from a model's output at x_t:
+  ///     pred_xstart = x_0 by mean_type, then denoised_fn, then limited to [-1, 1] if clip_denoised
+  ///     mean        = posterior_mean_coef1 pred_xstart + posterior_mean_coef2 x_t   (of previous_x: the output)
+  ///     variance, log_variance by var_type
+  /// Ho et al. 2020, Eqs. (7), (11), (15); Nichol, Dhariwal 2021, Eq. (15).
+  template <class Y, class X>
+  PMeanVariance<PlainTensor<X>> moments_from_output(const Y& output, const X& x, TimestepsView t,
+                                                    bool clip_denoised) const {
+    const auto& in = detail::stored(x);
+    auto out = moments_like(in);
+    moments_from_output_into(out, output, in, t, clip_denoised);
+    return out;
+  }
+  template <class Out, class Y, class X, class Device = Eigen::DefaultDevice>
+  void moments_from_output_into(Out&& out, const Y& output, const X& x, TimestepsView t, bool clip_denoised,
+                                const Device& device = Device()) const {
+    constexpr const char* where = "ReverseProcess::moments_from_output";
+    const auto& in = detail::stored(x);
+    const auto& raw = detail::stored(output);
+    parts_.check(where, "out", in, t, out.mean, out.variance, out.log_variance, out.pred_xstart);
+    static_assert(detail::becomes<Y, PlainTensor<X>>(),
+                  "diffusion: the model's output must have x's scalar type, rank and layout");
+    detail::check_result(where, "output", raw, in, parts_.output_shape(where, in));
+    const auto p = parts_.equations();
+    p.predict(device, out.pred_xstart, out.mean, out.log_variance, raw, in, t, parts_.denoised_fn, clip_denoised);
+    if (!p.previous()) p.posterior_mean(device, out.mean, out.pred_xstart, in, t);
+    p.variances(device, out, t);
+  }
+
+  /// p(x_{t-1} | x_t) by the model: moments_from_output of its output, clipped if the options say so.
+  template <class X>
+  PMeanVariance<PlainTensor<X>> p_mean_variance(const X& x, TimestepsView t) const {
+    const auto& in = detail::stored(x);
+    ReverseWorkspace<PlainTensor<X>> workspace;
+    auto out = moments_like(in);
+    p_mean_variance_into(out, in, t, workspace);
+    return out;
+  }
+  template <class Out, class X, class Device = Eigen::DefaultDevice>
+  void p_mean_variance_into(Out&& out, const X& x, TimestepsView t, ReverseWorkspace<PlainTensor<X>>& workspace,
+                            const Device& device = Device()) const {
+    constexpr const char* where = "ReverseProcess::p_mean_variance";
+    const auto& in = detail::stored(x);
+    parts_.check(where, "out", in, t, out.mean, out.variance, out.log_variance, out.pred_xstart);
+    parts_.run_model(where, in, t, workspace);
+    moments_from_output_into(out, workspace.output, in, t, parts_.options.clip_denoised, device);
+  }
+
+  // ---- guidance by cond_fn ----
+
+  /// mean + variance cond_fn(x, t), where `moments` are p_mean_variance(x, t); Dhariwal, Nichol 2021, Algorithm 1.
+  template <class Moments, class X>
+  PlainTensor<X> condition_mean(const Moments& moments, const X& x, TimestepsView t) const {
+    ReverseWorkspace<PlainTensor<X>> workspace;
+    return detail::returned(x, [&](auto& out, const auto& in) { condition_mean_into(out, moments, in, t, workspace); });
+  }
+  template <class Out, class Moments, class X, class Device = Eigen::DefaultDevice>
+  void condition_mean_into(Out&& out, const Moments& moments, const X& x, TimestepsView t,
+                           ReverseWorkspace<PlainTensor<X>>& workspace, const Device& device = Device()) const {
+    constexpr const char* where = "ReverseProcess::condition_mean";
+    const auto& in = detail::stored(x);
+    parts_.check(where, "out", in, t, out);
+    parts_.check(where, "moments", in, t, moments.mean, moments.variance);
+    parts_.run_cond_fn(where, in, t, workspace);
+    parts_.equations().guide_mean(device, out, moments.mean, moments.variance, workspace.gradient);
+  }
+
+  /// p(x_{t-1} | x_t) when epsilon becomes epsilon - sqrt(1 - abar_t) cond_fn(x, t), which is to say
+  ///     pred_xstart becomes pred_xstart + (1 - abar_t) / sqrt(abar_t) cond_fn(x, t)
+  /// (it is not clipped again) and the mean follows; Dhariwal, Nichol 2021, Algorithm 2. Throws std::domain_error where
+  /// abar_t = 0.
+  template <class Moments, class X>
+  PMeanVariance<PlainTensor<X>> condition_score(const Moments& moments, const X& x, TimestepsView t) const {
+    const auto& in = detail::stored(x);
+    ReverseWorkspace<PlainTensor<X>> workspace;
+    auto out = moments_like(in);
+    condition_score_into(out, moments, in, t, workspace);
+    return out;
+  }
+  template <class Out, class Moments, class X, class Device = Eigen::DefaultDevice>
+  void condition_score_into(Out&& out, const Moments& moments, const X& x, TimestepsView t,
+                            ReverseWorkspace<PlainTensor<X>>& workspace, const Device& device = Device()) const {
+    constexpr const char* where = "ReverseProcess::condition_score";
+    const auto& in = detail::stored(x);
+    parts_.check(where, "out", in, t, out.mean, out.variance, out.log_variance, out.pred_xstart);
+    parts_.check(where, "moments", in, t, moments.variance, moments.log_variance, moments.pred_xstart);
+    parts_.run_cond_fn(where, in, t, workspace);
+    parts_.equations().guide_xstart(where, device, out.pred_xstart, moments.pred_xstart, t, workspace.gradient);
+    parts_.equations().posterior_mean(device, out.mean, out.pred_xstart, in, t);
+    detail::copy(moments.variance, out.variance);
+    detail::copy(moments.log_variance, out.log_variance);
+  }
+
+  // ---- one step of sampling ----
+
+  /// x_{t-1} = mean + exp(log_variance / 2) noise, without noise at t = 0; Ho et al. 2020, Algorithm 2. With a cond_fn the
+  /// mean is condition_mean's, and pred_xstart stays unguided.
+  template <class X, class Noise>
+  ReverseStep<PlainTensor<X>> p_sample(const X& x, TimestepsView t, Noise&& noise) const {
+    const auto& in = detail::stored(x);
+    ReverseWorkspace<PlainTensor<X>> workspace;
+    auto out = step_like(in);
+    p_sample_into(out, in, t, noise, workspace);
+    return out;
+  }
+  template <class Out, class X, class Noise, class Device = Eigen::DefaultDevice>
+  void p_sample_into(Out&& out, const X& x, TimestepsView t, Noise&& noise, ReverseWorkspace<PlainTensor<X>>& workspace,
+                     const Device& device = Device()) const {
+    constexpr const char* where = "ReverseProcess::p_sample";
+    const auto& in = detail::stored(x);
+    parts_.check(where, "out", in, t, out.sample, out.pred_xstart);
+    parts_.check_noise(where, in, noise);
+    parts_.predict_xstart(where, device, out.pred_xstart, in, t, workspace);
+    const auto& z = parts_.drawn(device, noise, in, workspace);
+    const auto sample = [&](const auto& from, const auto&... gradient) {
+      parts_.equations().sample(device, out.sample, from, in, t, workspace.values, z, gradient...);
+    };
+    const auto sample_from = [&](const auto& from) {
+      if constexpr (Parts::guided) {
+        parts_.run_cond_fn(where, in, t, workspace);
+        sample(from, workspace.gradient);
+      } else {
+        sample(from);
+      }
+    };
+    if (parts_.equations().previous()) {
+      sample_from(workspace.mean);
+    } else {
+      sample_from(out.pred_xstart);
+    }
+  }
+
+  /// With epsilon = (x_t - sqrt(abar_t) x_0) / sqrt(1 - abar_t) of the predicted x_0,
+  ///     x_{t-1} = sqrt(abar_{t-1}) x_0 + sqrt(1 - abar_{t-1} - sigma^2) epsilon + sigma noise
+  ///     sigma   = eta sqrt((1 - abar_{t-1}) / (1 - abar_t) beta_t)
+  /// Song, Meng, Ermon 2021, Eqs. (12) and (16). With a cond_fn the predicted x_0 is condition_score's. eta = 0 needs no noise,
+  /// eta = 1 is p_sample with fixed_small. Throws std::invalid_argument where eta makes 1 - abar_{t-1} - sigma^2 negative (none
+  /// up to 1 does) or is negative itself.
+  template <class X, class Noise = NoNoise>
+  ReverseStep<PlainTensor<X>> ddim_sample(const X& x, TimestepsView t, Noise&& noise = Noise(), double eta = 0) const {
+    const auto& in = detail::stored(x);
+    ReverseWorkspace<PlainTensor<X>> workspace;
+    auto out = step_like(in);
+    ddim_sample_into(out, in, t, noise, eta, workspace);
+    return out;
+  }
+  template <class Out, class X, class Noise, class Device = Eigen::DefaultDevice>
+  void ddim_sample_into(Out&& out, const X& x, TimestepsView t, Noise&& noise, double eta,
+                        ReverseWorkspace<PlainTensor<X>>& workspace, const Device& device = Device()) const {
+    constexpr const char* where = "ReverseProcess::ddim_sample";
+    const auto& in = detail::stored(x);
+    parts_.check(where, "out", in, t, out.sample, out.pred_xstart);
+    parts_.check_noise(where, in, noise);
+    detail::check_eta(where, process(), t, eta, !std::is_same_v<std::decay_t<Noise>, NoNoise>);
+    parts_.predict_xstart(where, device, out.pred_xstart, in, t, workspace);
+    const auto step = [&](const auto&... noise_if_any) {
+      guide_xstart(where, device, out.pred_xstart, in, t, workspace);
+      parts_.equations().ddim(device, out.sample, out.pred_xstart, in, t, eta, noise_if_any...);
+    };
+    if constexpr (std::is_same_v<std::decay_t<Noise>, NoNoise>) {
+      step();
+    } else {
+      step(parts_.drawn(device, noise, in, workspace));
+    }
+  }
+
+  /// The step from x_t up to x_{t+1} that inverts ddim_sample with eta = 0 as far as x_0 is predicted the same at both ends:
+  ///     x_{t+1} = sqrt(abar_{t+1}) x_0 + sqrt(1 - abar_{t+1}) epsilon,   abar_T = 0
+  /// Song, Meng, Ermon 2021, Section 4.3.
+  template <class X>
+  ReverseStep<PlainTensor<X>> ddim_reverse_sample(const X& x, TimestepsView t) const {
+    const auto& in = detail::stored(x);
+    ReverseWorkspace<PlainTensor<X>> workspace;
+    auto out = step_like(in);
+    ddim_reverse_sample_into(out, in, t, workspace);
+    return out;
+  }
+  template <class Out, class X, class Device = Eigen::DefaultDevice>
+  void ddim_reverse_sample_into(Out&& out, const X& x, TimestepsView t, ReverseWorkspace<PlainTensor<X>>& workspace,
+                                const Device& device = Device()) const {
+    constexpr const char* where = "ReverseProcess::ddim_reverse_sample";
+    const auto& in = detail::stored(x);
+    parts_.check(where, "out", in, t, out.sample, out.pred_xstart);
+    parts_.predict_xstart(where, device, out.pred_xstart, in, t, workspace);
+    guide_xstart(where, device, out.pred_xstart, in, t, workspace);
+    parts_.equations().ddim_reverse(device, out.sample, out.pred_xstart, in, t);
+  }
+
+  // ---- all steps ----
+
+  /// The sample of x_0 that p_sample makes of x_T by t = T - 1, ..., 1, 0. `noise` is a noise source. After each step
+  /// observer(step, t, {sample, pred_xstart}) is called, with step = 0, 1, ... and t the timestep just done; it may keep a copy.
+  /// With a workspace and a model that writes, nothing is allocated after the first step.
+  template <class X, class Noise, class Observer = detail::NoObserver>
+  PlainTensor<X> p_sample_loop(const X& x_T, Noise&& noise, Observer&& observer = Observer()) const {
+    const auto& in = detail::stored(x_T);
+    ReverseWorkspace<PlainTensor<X>> workspace;
+    auto out = step_like(in);
+    p_sample_loop_into(out, in, noise, observer, workspace);
+    return std::move(out.sample);
+  }
+  template <class Out, class X, class Noise, class Observer, class Device = Eigen::DefaultDevice>
+  void p_sample_loop_into(Out&& out, const X& x_T, Noise&& noise, Observer&& observer,
+                          ReverseWorkspace<PlainTensor<X>>& workspace, const Device& device = Device()) const {
+    loop<Noise>("ReverseProcess::p_sample_loop", out, x_T, observer,
+                [&](Index t) { p_sample_into(out, out.sample, t, noise, workspace, device); });
+  }
+
+  /// The same by ddim_sample. With eta = 0 it needs no noise: ddim_sample_loop(x_T).
+  template <class X, class Noise = NoNoise, class Observer = detail::NoObserver>
+  PlainTensor<X> ddim_sample_loop(const X& x_T, Noise&& noise = Noise(), double eta = 0,
+                                  Observer&& observer = Observer()) const {
+    const auto& in = detail::stored(x_T);
+    ReverseWorkspace<PlainTensor<X>> workspace;
+    auto out = step_like(in);
+    ddim_sample_loop_into(out, in, noise, eta, observer, workspace);
+    return std::move(out.sample);
+  }
+  template <class Out, class X, class Noise, class Observer, class Device = Eigen::DefaultDevice>
+  void ddim_sample_loop_into(Out&& out, const X& x_T, Noise&& noise, double eta, Observer&& observer,
+                             ReverseWorkspace<PlainTensor<X>>& workspace, const Device& device = Device()) const {
+    constexpr const char* where = "ReverseProcess::ddim_sample_loop";
+    for (Index t = 0; t < process().num_timesteps(); ++t) {
+      detail::check_eta(where, process(), t, eta, !std::is_same_v<std::decay_t<Noise>, NoNoise>);
+    }
+    loop<Noise>(where, out, x_T, observer,
+                [&](Index t) { ddim_sample_into(out, out.sample, t, noise, eta, workspace, device); });
+  }
+
+ private:
+  template <class, class, class, class>
+  friend class ReverseProcess;
+  using Parts = detail::ReverseParts<Scalar, Model, DenoisedFn, CondFn>;
+
+  ReverseProcess(Parts parts) : parts_(std::move(parts)) {}
+
+  template <class X>
+  static PMeanVariance<PlainTensor<X>> moments_like(const X& x) {
+    return {detail::like(x), detail::like(x), detail::like(x), detail::like(x)};
+  }
+  template <class X>
+  static ReverseStep<PlainTensor<X>> step_like(const X& x) {
+    return {detail::like(x), detail::like(x)};
+  }
+
+  /// pred_xstart after condition_score, if there is a cond_fn.
+  template <class Device, class P, class X>
+  void guide_xstart(const char* where, const Device& device, P& pred_xstart, const X& x, TimestepsView t,
+                    ReverseWorkspace<PlainTensor<X>>& workspace) const {
+    if constexpr (Parts::guided) {
+      parts_.run_cond_fn(where, x, t, workspace);
+      parts_.equations().guide_xstart(where, device, pred_xstart, pred_xstart, t, workspace.gradient);
+    }
+  }
+
+  template <class Noise, class Out, class X, class Observer, class Step>
+  void loop(const char* where, Out& out, const X& x_T, Observer& observer, const Step& step) const {
+    static_assert(
+        !detail::is_tensor_v<Noise>,
+        "diffusion: a loop takes noise at every step: give it a noise source (RecordedNoise replays tensors)");
+    const auto& in = detail::stored(x_T);
+    parts_.check(where, "out", in, 0, out.sample, out.pred_xstart);
+    detail::copy(in, out.sample);
+    const Index T = process().num_timesteps();
+    for (Index k = 0; k < T; ++k) {
+      step(T - 1 - k);
+      observer(k, T - 1 - k, std::as_const(out));
+    }
+  }
+
+  Parts parts_;
+};
+
+}  // namespace diffusion

@@ -1,0 +1,10 @@
+// error: diffusion: the model must be callable, as const, as model(x_t, t), returning a tensor, or as model(x_t, t, out), writing one
+#include <diffusion/diffusion.hpp>
+
+int main() {
+  const diffusion::GaussianDiffusion<float> process(diffusion::linear_beta_schedule(1000));
+  Eigen::Tensor<float, 2> x(4, 3);
+  int calls = 0;
+  diffusion::ReverseProcess reverse(process, [calls](const auto& x_t, const auto&) mutable { return ++calls, x_t; });
+  reverse.ddim_sample_loop(x);
+}
