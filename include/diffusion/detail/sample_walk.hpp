@@ -1,0 +1,95 @@
+/// @file sample_walk.hpp
+/// Walks the values of each sample of a batch, and sums over them, in double and in one order: what comes out for a sample has
+/// the same bits whatever the rest of the batch, the layout and the device.
+#pragma once
+
+#include <algorithm>  // std::min
+#include <array>
+#include <cstddef>    // std::size_t
+#include <stdexcept>  // std::invalid_argument
+#include <type_traits>
+#include <unsupported/Eigen/CXX11/Tensor>
+
+#include "affine.hpp"
+#include "multiply_add.hpp"
+#include "operands.hpp"
+#include "row_major.hpp"
+
+namespace diffusion {
+namespace detail {
+
+/// For each sample n of tensors of the shape of x:
+///     state = start(n);  visit(state, p, i) for each of its values;  finish(n, state)
+/// where p counts the values in logical row-major order and i is the place of value p in memory.
+template <class Device, class X, class Start, class Visit, class Finish>
+void walk_samples(const Device& device, const X& x, const Start& start, const Visit& visit, const Finish& finish) {
+  using State = std::decay_t<std::invoke_result_t<const Start&, Index>>;
+  const Index batch = shape(x)[0];
+  if (batch == 0) return;
+  const Index size = static_cast<Index>(x.size()) / batch;
+  const double bytes = sizeof(typename Traits<X>::Scalar) * static_cast<double>(size);
+  if constexpr (Traits<X>::layout == Eigen::RowMajor) {
+    in_parallel(device, batch, bytes, [&](Index n, Index end) {
+      for (; n < end; ++n) {
+        State state = start(n);
+        for (Index p = 0; p < size; ++p) visit(state, p, n * size + p);
+        finish(n, state);
+      }
+    });
+  } else {
+    // Samples lie side by side: so many at a time, while their states fit the first-level cache.
+    constexpr std::size_t width = 64;
+    in_parallel(device, batch, bytes, [&](Index first, Index end) {
+      std::array<State, width> states;
+      for (std::size_t samples; first < end; first += static_cast<Index>(samples)) {
+        samples = static_cast<std::size_t>((std::min)(static_cast<Index>(width), end - first));
+        for (std::size_t k = 0; k < samples; ++k) states[k] = start(first + static_cast<Index>(k));
+        auto walk = row_major_walk<1>(x);
+        for (Index p = 0; p < size; ++p) {
+          const Index at = walk.next() + first;
+          for (std::size_t k = 0; k < samples; ++k) visit(states[k], p, at + static_cast<Index>(k));
+        }
+        for (std::size_t k = 0; k < samples; ++k) finish(first + static_cast<Index>(k), states[k]);
+      }
+    });
+  }
+}
+
+/// result(n, the K means over sample n of term(c, i)) for each n, where c = coefficients(n) and i is a place in memory. A term is a
+/// std::array<double, K>; where it adds a product, it must do so by multiply_add. Throws std::invalid_argument for samples
+/// without values, over which there is no mean.
+template <class Device, class X, class Coefficients, class Term, class Result>
+void sample_means(const char* where, const Device& device, const Argument<X>& x, const Coefficients& coefficients,
+                  const Term& term, const Result& result) {
+  using C = std::decay_t<std::invoke_result_t<const Coefficients&, Index>>;
+  using Terms = std::decay_t<std::invoke_result_t<const Term&, const C&, Index>>;
+  /// Four sums for each mean, to which the values p mod 4 = 0, 1, 2, 3 go: one addition need not wait for another.
+  struct State {
+    C c;
+    std::array<Terms, 4> sums{};
+  };
+  const Index batch = batch_size(where, x);
+  const Index size = batch == 0 ? 1 : static_cast<Index>(x.tensor.size()) / batch;
+  if (size == 0) {
+    fail<std::invalid_argument>(where, x.name, " has shape ", shape_text(x.tensor), ": its samples have no values");
+  }
+  walk_samples(
+      device, x.tensor, [&](Index n) { return State{coefficients(n)}; },
+      [&](State& state, Index p, Index i) {
+        const Terms terms = term(state.c, i);
+        Terms& sum = state.sums[static_cast<std::size_t>(p) % 4];
+        // Not +=, lest a compiler contract it with a product in the term, here and not there.
+        for (std::size_t k = 0; k < sum.size(); ++k) sum[k] = multiply_add(terms[k], 1.0, sum[k]);
+      },
+      [&](Index n, const State& state) {
+        Terms means;
+        for (std::size_t k = 0; k < means.size(); ++k) {
+          const auto& s = state.sums;
+          means[k] = ((s[0][k] + s[1][k]) + (s[2][k] + s[3][k])) / static_cast<double>(size);
+        }
+        result(n, means);
+      });
+}
+
+}  // namespace detail
+}  // namespace diffusion
