@@ -122,14 +122,13 @@ TEST_CASE("the posterior takes any Eigen tensors, and converts them no more than
 
 TEST_CASE("results are plain tensors with the layout and index type of the input", "[tensor]") {
   using RowMajorInt = Eigen::Tensor<float, 3, Eigen::RowMajor, int>;
-  static_assert(std::is_same_v<PlainTensor<RowMajorInt>, RowMajorInt>);
-  static_assert(std::is_same_v<PlainTensor<Eigen::TensorMap<const RowMajorInt>>, RowMajorInt>);
-  static_assert(std::is_same_v<PlainTensor<const Eigen::TensorMap<Eigen::Tensor<const float, 2>>&>, Matrix>);
-  static_assert(std::is_same_v<PlainTensor<decltype(Matrix() * 2.0f)>, Matrix>);
-  static_assert(std::is_same_v<PlainTensor<decltype(Matrix().cast<double>())>, Eigen::Tensor<double, 2>>);
-  static_assert(std::is_same_v<PlainTensor<Fixed>, Matrix>);
-  static_assert(std::is_same_v<PlainTensor<Eigen::TensorRef<Matrix>>, Matrix>);
-  SUCCEED();
+  STATIC_REQUIRE((std::is_same_v<PlainTensor<RowMajorInt>, RowMajorInt>));
+  STATIC_REQUIRE((std::is_same_v<PlainTensor<Eigen::TensorMap<const RowMajorInt>>, RowMajorInt>));
+  STATIC_REQUIRE((std::is_same_v<PlainTensor<const Eigen::TensorMap<Eigen::Tensor<const float, 2>>&>, Matrix>));
+  STATIC_REQUIRE((std::is_same_v<PlainTensor<decltype(Matrix() * 2.0f)>, Matrix>));
+  STATIC_REQUIRE((std::is_same_v<PlainTensor<decltype(Matrix().cast<double>())>, Eigen::Tensor<double, 2>>));
+  STATIC_REQUIRE((std::is_same_v<PlainTensor<Fixed>, Matrix>));
+  STATIC_REQUIRE((std::is_same_v<PlainTensor<Eigen::TensorRef<Matrix>>, Matrix>));
 }
 
 namespace {
