@@ -62,9 +62,9 @@ nn::Conv2d zero(nn::Conv2d layer) {
 
 struct BlockImpl : nn::Module {
   nn::GroupNorm norm = register_module("norm", layer_norm());
-  nn::Conv2d in = register_module("in", linear(width, width));
+  nn::Conv2d in = register_module("first", linear(width, width));
   nn::Conv2d time = register_module("time", linear(width, width));
-  nn::Conv2d out = register_module("out", zero(linear(width, width)));
+  nn::Conv2d out = register_module("last", zero(linear(width, width)));
 
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& t) {
     return x + out(torch::silu(in(norm(x)) + time(t)));
@@ -73,11 +73,11 @@ struct BlockImpl : nn::Module {
 TORCH_MODULE(Block);
 
 struct NetworkImpl : nn::Module {
-  nn::Conv2d in = register_module("in", linear(digit_pixels, width));
+  nn::Conv2d in = register_module("first", linear(digit_pixels, width));
   nn::Conv2d time = register_module("time", linear(2 * frequencies, width));
   nn::ModuleList middle = register_module("middle", nn::ModuleList());
   nn::GroupNorm norm = register_module("norm", layer_norm());
-  nn::Conv2d out = register_module("out", zero(linear(width, digit_pixels)));
+  nn::Conv2d out = register_module("last", zero(linear(width, digit_pixels)));
 
   NetworkImpl() {
     for (Index k = 0; k < blocks; ++k) middle->push_back(Block());
