@@ -105,8 +105,10 @@ TEST_CASE("every table is within 4 ulp of its true value, for T from 10 to 10000
       INFO(record << table.name);
       const ArrayXd& values = (process.*table.get)();
       REQUIRE(values.size() == process.num_timesteps());
+      // The posterior's log-variance passes through 0 where the variance is 1. log(1 - abar) nears it too, but keeps its digits.
+      const bool crosses_0 = std::string(table.name) == "posterior_log_variance_clipped";
       REQUIRE_THAT(at(values, index),
-                   AllClose(g.array(record + table.name), tolerance::table, table.is_log ? tolerance::table : 0.0));
+                   AllClose(g.array(record + table.name), tolerance::table, crosses_0 ? tolerance::table : 0.0));
     }
   }
 }
