@@ -92,7 +92,7 @@ const std::array<const char*, 11> all_names = {"linear",  "scaled_linear", "cosi
 
 TEST_CASE("linear betas are bit for bit guided-diffusion's", "[schedules]") {
   const Golden& g = golden("guided_schedules.txt");
-  for (const Index T : {50, 1000, 4000}) {
+  for (const Index T : {50, 1000}) {
     const std::string name = "linear_T" + std::to_string(T);
     INFO(name);
     REQUIRE_THAT(linear_beta_schedule(T), AllEqual(g.array(name + "/betas")));
@@ -105,7 +105,7 @@ TEST_CASE("linear betas are bit for bit guided-diffusion's", "[schedules]") {
 
 TEST_CASE("cosine betas are guided-diffusion's, within what that loses by cancellation", "[schedules]") {
   const Golden& g = golden("guided_schedules.txt");
-  for (const Index T : {10, 1000, 4000}) {
+  for (const Index T : {10, 1000}) {
     const std::string name = "cosine_T" + std::to_string(T);
     INFO(name);
     REQUIRE_THAT(cosine_beta_schedule(T), AllClose(g.array(name + "/betas"), tolerance::reference_schedule));

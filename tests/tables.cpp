@@ -92,8 +92,7 @@ TEST_CASE("the betas of T = 100000 are bit for bit those the recorded tables wer
 
 TEST_CASE("every table is within 4 ulp of its true value, for T from 10 to 100000", "[tables]") {
   const Golden& g = golden("schedules_truth.txt");
-  for (const char* const group :
-       {"linear_T50", "linear_T1000", "linear_T4000", "linear_T100000", "cosine_T10", "cosine_T1000", "cosine_T4000"}) {
+  for (const char* const group : {"linear_T50", "linear_T1000", "linear_T100000", "cosine_T10", "cosine_T1000"}) {
     const std::string record = std::string(group) + "/betas/";
     const GaussianDiffusion<double> process(reference_betas(group));
     REQUIRE(process.num_timesteps() == g.integer(std::string(group) + "/T"));
@@ -132,9 +131,8 @@ TEST_CASE("with our schedules, abar and 1 - abar are the exact formula's", "[tab
 
 TEST_CASE("every table is guided-diffusion's, within that one's rounding", "[tables]") {
   const Golden& g = golden("guided_schedules.txt");
-  for (const char* const group :
-       {"linear_T50", "linear_T1000", "linear_T4000", "cosine_T10", "cosine_T1000", "cosine_T4000", "custom_uniform",
-        "custom_unsorted", "custom_tiny", "custom_two", "custom_last1"}) {
+  for (const char* const group : {"linear_T50", "linear_T1000", "cosine_T10", "cosine_T1000", "custom_uniform",
+                                  "custom_unsorted", "custom_tiny", "custom_two", "custom_last1"}) {
     const std::string record = std::string(group) + "/";
     const GaussianDiffusion<double> process(g.array(record + "betas"));
     REQUIRE(process.num_timesteps() == g.integer(record + "T"));

@@ -56,6 +56,12 @@ constexpr double loop_order       = 0.15;     // of convergence, from 31 steps o
 constexpr double rebuilt          = 2.3e-16;  // abs of an abar that the reference rebuilds of betas 1 - abar_t / abar_{t-1}, rounded at 1
 constexpr double respaced         = 2e-15;    // tables of a respaced process against long double: 8 ulp, the betas' own 2 in them
 
+// Sampling.
+constexpr double sampler          = 1e-11;    // whole runs against the references' float64 ones; rel and abs
+
+constexpr double adaptive_sampler = 1e-9;     // where rounding reaches the step size
+constexpr double reference_sigma  = 5e-12;    // lists of sigmas, powers and exponentials of rounded logarithms; the reference takes exp(2e-5) - 1
+
 // Noise against the program it is to equal. The first is absolute, the others rel and abs.
 constexpr double noise_f32        = 2e-6;     // floats; torch's own instruction sets differ by 1.2e-6
 constexpr double torch_f64        = 3e-16;    // torch on the CPU: one or two ulp, of this library's logarithm, sine and cosine

@@ -39,6 +39,7 @@ void training_target_into(Out&& out, const GaussianDiffusion<Scalar>& process, M
   const auto x = detail::argument("x_t", x_t);
   const auto z = detail::argument("noise", noise);
   if constexpr (detail::tensors_agree<Scalar, Out, X, Y, Z>()) {
+    detail::check_mean_type("training_target", mean_type);
     detail::checked_batch("training_target", process, t, x_0, x, z, detail::argument("out", out));
     const auto coefficients = [&](Eigen::Index n) {
       const detail::Target target = detail::target(process, mean_type, t[n]);
@@ -53,6 +54,8 @@ void training_target_into(Out&& out, const GaussianDiffusion<Scalar>& process, M
         return detail::copy(z.tensor, out);
       case ModelMeanType::velocity:
         return detail::affine(device, out, t.uniform(), coefficients, x_0.tensor, z.tensor);
+      default:
+        break;
     }
   }
 }

@@ -16,18 +16,11 @@
 #include <vector>
 
 #include "detail/error.hpp"
+#include "detail/linspace.hpp"
 #include "gaussian_diffusion.hpp"
 
 namespace diffusion {
 namespace detail {
-
-/// The nearest integer, halves to the even one, whatever the rounding mode. x >= 0.
-inline Eigen::Index round_half_even(double x) {
-  const double below = std::floor(x);
-  const auto integer = static_cast<Eigen::Index>(below);
-  const double rest = x - below;
-  return rest > 0.5 || (rest == 0.5 && integer % 2 == 1) ? integer + 1 : integer;
-}
 
 inline void check_num_timesteps(Eigen::Index num_timesteps) {
   if (num_timesteps < 1) {

@@ -39,7 +39,9 @@ class ReverseProcess {
   using Index = Eigen::Index;
 
   ReverseProcess(GaussianDiffusion<Scalar> process, Model model, ReverseOptions options = {})
-      : parts_{std::move(process), std::move(model), options, {}, {}} {}
+      : parts_{std::move(process), std::move(model), options, {}, {}} {
+    detail::check_mean_type("ReverseProcess", options.mean_type);
+  }
 
   const GaussianDiffusion<Scalar>& process() const { return parts_.process; }
   const ReverseOptions& options() const { return parts_.options; }

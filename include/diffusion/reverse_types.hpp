@@ -11,7 +11,11 @@ enum class ModelMeanType {
   previous_x,  // x_{t-1}: the mean of p(x_{t-1} | x_t)
   start_x,     // x_0
   epsilon,     // the noise in x_t
-  velocity     // v = sqrt(abar_t) epsilon - sqrt(1 - abar_t) x_0
+  velocity,    // v = sqrt(abar_t) epsilon - sqrt(1 - abar_t) x_0
+  // The rest are for a Denoiser; a ReverseProcess refuses them.
+  score,          // the gradient of log q(x_t): -epsilon / sqrt(1 - abar_t)
+  flow_velocity,  // epsilon - x_0, the derivative of x = (1 - sigma) x_0 + sigma epsilon
+  edm             // F of x_0 = c_skip x + c_out F(c_in x); Karras et al. 2022, Eq. (7)
 };
 
 /// What the variance of p(x_{t-1} | x_t) is.
@@ -44,6 +48,21 @@ template <class Tensor>
 struct ReverseStep {
   Tensor sample;
   Tensor pred_xstart;
+};
+
+/// What a denoiser makes of x = alpha x_0 + sigma epsilon. `memory` is its own, taken at first use; one Prediction serves one
+/// thread at a time. Tensor: the plain tensor type of x.
+template <class Tensor>
+struct Prediction {
+  Tensor x_start;
+  Tensor epsilon;
+  struct Memory {
+    Eigen::Tensor<typename Tensor::Scalar, 1> model_t;  // the time as the model hears it
+    Tensor input;                                       // x at the scale that the model knows
+    Tensor output;                                      // the model's, where it is neither x_start nor epsilon
+    Tensor channels;                                    // the model's, where it has twice the channels
+    Eigen::Array<double, Eigen::Dynamic, 1> magnitudes, thresholds;  // of dynamic thresholding
+  } memory;
 };
 
 /// In place of noise where none is needed: DDIM with eta = 0.

@@ -22,6 +22,7 @@
 
 #include "detail/check_betas.hpp"
 #include "detail/error.hpp"
+#include "detail/linspace.hpp"
 
 namespace diffusion {
 namespace detail {
@@ -36,23 +37,6 @@ inline void check_ramp(const char* where, Eigen::Index num_timesteps, double bet
   check_num_timesteps(where, num_timesteps);
   check_beta(where, "beta_start", beta_start);
   check_beta(where, "beta_end", beta_end);
-}
-
-/// x, rounded to a double. A compiler that contracts a * b + c to a fused multiply-add rounds once where the references
-/// round twice; it cannot reach through a volatile.
-inline double rounded(double x) {
-  const volatile double y = x;
-  return y;
-}
-
-/// numpy.linspace(start, stop, size), bit for bit: start + i * step, but stop in the last entry; for size 1, start.
-inline Eigen::ArrayXd linspace(double start, double stop, Eigen::Index size) {
-  Eigen::ArrayXd ramp = Eigen::ArrayXd::Constant(size, start);
-  if (size < 2) return ramp;
-  const double step = (stop - start) / static_cast<double>(size - 1);
-  for (Eigen::Index i = 0; i < size; ++i) ramp[i] += rounded(static_cast<double>(i) * step);
-  ramp[size - 1] = stop;
-  return ramp;
 }
 
 }  // namespace detail

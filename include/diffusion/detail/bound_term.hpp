@@ -182,6 +182,8 @@ BoundTerm bound_term(const GaussianDiffusion<Scalar>& process, const ReverseOpti
       term.from_output = -process.sqrt_one_minus_alphas_cumprod()[t];
       term.from_x_t = process.sqrt_alphas_cumprod()[t];
       break;
+    default:
+      break;
   }
   return term;
 }

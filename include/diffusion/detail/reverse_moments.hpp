@@ -4,7 +4,7 @@
 
 #include <array>
 #include <cmath>      // std::exp, std::log, std::sqrt
-#include <stdexcept>  // std::domain_error
+#include <stdexcept>  // std::domain_error, std::invalid_argument
 #include <type_traits>
 
 #include "../gaussian_diffusion.hpp"
@@ -18,6 +18,16 @@
 
 namespace diffusion {
 namespace detail {
+
+/// Throws std::invalid_argument for what only a Denoiser knows.
+inline void check_mean_type(const char* where, ModelMeanType mean_type) {
+  const bool known = mean_type == ModelMeanType::previous_x || mean_type == ModelMeanType::start_x ||
+                     mean_type == ModelMeanType::epsilon || mean_type == ModelMeanType::velocity;
+  if (!known) {
+    fail<std::invalid_argument>(where,
+                                "mean_type must be previous_x, start_x, epsilon or velocity; a Denoiser takes others");
+  }
+}
 
 /// Scalar exp: Eigen's vectorised one rounds otherwise than its own remainder loop, and results would depend on the position of
 /// an element in memory.
@@ -240,6 +250,8 @@ struct ReverseMoments {
         return process.predict_xstart_from_eps_into(pred_xstart, x, t, output, device);
       case ModelMeanType::velocity:
         return process.predict_xstart_from_v_into(pred_xstart, x, t, output, device);
+      default:
+        return check_mean_type("ReverseProcess", mean_type);
     }
   }
 };

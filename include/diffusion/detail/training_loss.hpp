@@ -29,8 +29,9 @@ struct Target {
         return z;
       case ModelMeanType::velocity:
         return multiply_add(x_start, x_0, noise * z);
+      default:  // refused before
+        return 0.0;
     }
-    return 0.0;
   }
 };
 

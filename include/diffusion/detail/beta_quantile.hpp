@@ -1,0 +1,39 @@
+/// @file beta_quantile.hpp
+/// The quantiles of the beta distribution.
+#pragma once
+
+#include <cmath>  // std::abs, std::exp, std::lgamma, std::log, std::log1p
+
+namespace diffusion {
+namespace detail {
+
+/// P(X <= x) of X ~ Beta(a, b), for x below the mean, where the continued fraction converges fast (DLMF 8.17.22):
+///     I_x(a, b) = x^a (1 - x)^b / (a B(a, b)) * 1 / (1 + d_1 / (1 + d_2 / (1 + ...)))
+///     d_{2m+1} = -(a + m) (a + b + m) x / ((a + 2m) (a + 2m + 1)),   d_{2m} = m (b - m) x / ((a + 2m - 1) (a + 2m))
+inline double lower_beta_probability(double x, double a, double b) {
+  if (x <= 0.0) return 0.0;
+  double fraction = 1.0;  // from the inside out: past 200 terms nothing is left to see of x <= 1/2 or so
+  for (int k = 200; k >= 1; --k) {
+    const double m = k / 2;
+    const double d = k % 2 == 1 ? -(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0))
+                                : m * (b - m) * x / ((a + 2.0 * m - 1.0) * (a + 2.0 * m));
+    fraction = 1.0 + d / fraction;
+  }
+  const double log_beta = std::lgamma(a) + std::lgamma(b) - std::lgamma(a + b);
+  return std::exp(a * std::log(x) + b * std::log1p(-x) - log_beta) / (a * fraction);
+}
+
+/// The x with P(X <= x) = p of X ~ Beta(a, b), to a few units in the last place of the smaller of x and 1 - x.
+inline double beta_quantile(double p, double a, double b) {
+  const double mean = a / (a + b);
+  const double at_mean = lower_beta_probability(mean, a, b);
+  if (p > at_mean) return 1.0 - beta_quantile(1.0 - p, b, a);  // 1 - X ~ Beta(b, a)
+  double low = 0.0, high = mean;
+  for (double middle = 0.5 * (low + high); low < middle && middle < high; middle = 0.5 * (low + high)) {
+    (lower_beta_probability(middle, a, b) < p ? low : high) = middle;
+  }
+  return p <= 0.0 ? 0.0 : high;
+}
+
+}  // namespace detail
+}  // namespace diffusion

@@ -1,0 +1,77 @@
+/// @file combine.hpp
+/// out = a x + b y + ... for a whole batch, the number of terms being known only when it runs.
+#pragma once
+
+#include <array>
+#include <cstddef>  // std::size_t
+#include <initializer_list>
+#include <unsupported/Eigen/CXX11/Tensor>
+#include <utility>  // std::index_sequence
+
+#include "affine.hpp"
+#include "model_call.hpp"
+#include "operands.hpp"
+
+namespace diffusion {
+namespace detail {
+
+/// A sum of plain tensors of one shape, each times a number.
+template <class Tensor>
+class Sum {
+ public:
+  /// Adds a x. Where a is 0 that is nothing, whatever x holds.
+  Sum& add(double a, const Tensor& x) {
+    if (a != 0.0) {
+      a_[size_] = a;
+      x_[size_++] = &x;
+    }
+    return *this;
+  }
+
+  /// out takes the shape of `like` and the value of the sum. It may be one of the terms.
+  void into(Tensor& out, const Tensor& like) const {
+    resize(out, shape(like));
+    into(out, std::make_index_sequence<capacity + 1>());
+  }
+
+ private:
+  static constexpr std::size_t capacity = 8;
+
+  template <std::size_t... K>
+  void into(Tensor& out, std::index_sequence<K...>) const {
+    (void)((K == size_ && (of<K>(out, std::make_index_sequence<K>()), true)) || ...);
+  }
+  template <std::size_t K, std::size_t... k>
+  void of(Tensor& out, std::index_sequence<k...>) const {
+    const auto coefficients = [this](Index) {
+      if constexpr (K == 0) {
+        return std::array{0.0};
+      } else {
+        return std::array{a_[k]...};
+      }
+    };
+    affine(Eigen::DefaultDevice(), out, true, coefficients, *x_[k]...);
+  }
+
+  std::array<double, capacity> a_;
+  std::array<const Tensor*, capacity> x_;
+  std::size_t size_ = 0;
+};
+
+/// a x
+template <class Tensor>
+struct Term {
+  double coefficient;
+  const Tensor& tensor;
+};
+
+/// out = a x + b y + ...; it takes the shape of x, and may be any of them.
+template <class Tensor>
+void combine(Tensor& out, std::initializer_list<Term<Tensor>> terms) {
+  Sum<Tensor> sum;
+  for (const Term<Tensor>& term : terms) sum.add(term.coefficient, term.tensor);
+  sum.into(out, terms.begin()->tensor);
+}
+
+}  // namespace detail
+}  // namespace diffusion

@@ -1,0 +1,37 @@
+/// @file history.hpp
+/// The last few predictions of a multistep sampler.
+#pragma once
+
+#include <array>
+#include <cstddef>  // std::size_t
+#include <utility>  // std::swap
+
+namespace diffusion {
+namespace detail {
+
+/// Up to `capacity` tensors, each at its place on the axis that the sampler interpolates over. Memory is passed on, not copied.
+template <class Tensor, std::size_t capacity>
+class History {
+ public:
+  void clear() { size_ = 0; }
+  std::size_t size() const { return size_; }
+
+  /// `value` becomes [0] and what was [0] becomes [1]; in exchange `value` gets the memory of the one that falls out.
+  void push(Tensor& value, double place) {
+    newest_ = (newest_ + capacity - 1) % capacity;
+    std::swap(values_[newest_], value);
+    places_[newest_] = place;
+    if (size_ < capacity) ++size_;
+  }
+
+  const Tensor& operator[](std::size_t k) const { return values_[(newest_ + k) % capacity]; }
+  double place(std::size_t k) const { return places_[(newest_ + k) % capacity]; }
+
+ private:
+  std::array<Tensor, capacity> values_;
+  std::array<double, capacity> places_{};
+  std::size_t newest_ = 0, size_ = 0;
+};
+
+}  // namespace detail
+}  // namespace diffusion

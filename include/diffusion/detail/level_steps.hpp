@@ -1,0 +1,107 @@
+/// @file level_steps.hpp
+/// What samplers share: ways from one level of noise to another. With s = sigma / alpha and z = x / alpha, z = x_0 + s epsilon.
+#pragma once
+
+#include <algorithm>  // std::max, std::min
+#include <cmath>      // std::log, std::log1p, std::sqrt
+#include <limits>
+#include <stdexcept>  // std::invalid_argument
+
+#include "../sampling.hpp"
+#include "combine.hpp"
+
+namespace diffusion {
+namespace detail {
+
+/// Whether a step ends without noise, or starts without signal. There lambda is infinite, and every sampler takes the step that
+/// is exact if the prediction of x_0 is: move_by_x_start.
+inline bool at_an_end(const Step& step) { return step.to.sigma == 0.0 || step.from.alpha == 0.0; }
+
+/// lambda_to - lambda_from, lambda = log(alpha / sigma)
+inline double half_log_snr_rise(const NoiseLevel& from, const NoiseLevel& to) {
+  return std::log((to.alpha / from.alpha) * (from.sigma / to.sigma));
+}
+
+/// out = alpha_to x_0 + sigma_to epsilon with epsilon = (x - alpha x_0) / sigma. out may be x.
+template <class Tensor>
+void move_by_x_start(Tensor& out, const Tensor& x, const NoiseLevel& from, const NoiseLevel& to,
+                     const Tensor& x_start) {
+  const double ratio = to.sigma / from.sigma;
+  combine<Tensor>(out, {{ratio, x}, {to.alpha - from.alpha * ratio, x_start}});
+}
+
+/// out = alpha_to x_0 + sigma_to epsilon with x_0 = (x - sigma epsilon) / alpha. out may be x.
+template <class Tensor>
+void move_by_epsilon(Tensor& out, const Tensor& x, const NoiseLevel& from, const NoiseLevel& to,
+                     const Tensor& epsilon) {
+  const double ratio = to.alpha / from.alpha;
+  combine<Tensor>(out, {{ratio, x}, {to.sigma - from.sigma * ratio, epsilon}});
+}
+
+/// The level of the path that lies in the middle of two in log sigma / alpha.
+inline NoiseLevel geometric_middle(const TimeGrid& grid, const NoiseLevel& a, const NoiseLevel& b) {
+  return grid.at(0.5 * (half_log_snr(a) + half_log_snr(b)));
+}
+
+/// An ancestral step from s to s_to goes down to s_down and back up by noise of deviation s_up, s_down^2 + s_up^2 = s_to^2:
+///     s_up = min(s_to, eta s_to sqrt(1 - s_to^2 / s^2))
+/// With eta = 1 that is the posterior q(x_to | x, x_0).
+struct AncestralStep {
+  NoiseLevel down;  // the noise below, at the scale of `to`
+  double up;        // the noise above, at the scale of `to`: alpha_to s_up
+};
+inline AncestralStep ancestral_step(const NoiseLevel& from, const NoiseLevel& to, double eta) {
+  if (eta == 0.0) return {to, 0.0};
+  const double ratio = noise_to_signal(to) / noise_to_signal(from);
+  const double up = (std::min)(to.sigma, eta * to.sigma * std::sqrt((1.0 - ratio) * (1.0 + ratio)));
+  return {{to.t, to.alpha, std::sqrt((to.sigma - up) * (to.sigma + up))}, up};
+}
+
+/// x += deviation N(0, 1). No noise is asked for where the deviation is 0.
+template <class Tensor, class Noise>
+void add_step_noise(Tensor& x, double deviation, const Noise& noise, Tensor& z) {
+  if (deviation == 0.0) return;
+  noise(z, x);
+  combine<Tensor>(x, {{1.0, x}, {deviation, z}});
+}
+
+inline void check_not_negative(const char* where, const char* name, double value) {
+  if (!(value >= 0.0)) fail<std::invalid_argument>(where, name, " = ", value, " must not be negative");
+}
+inline void check_order(const char* where, int order, int most) {
+  if (order < 1 || order > most) {
+    fail<std::invalid_argument>(where, "order = ", order, " is outside [1, ", most, "]");
+  }
+}
+
+/// Stochastic steps may begin by adding noise: where s_tmin <= s <= s_tmax, s rises to (1 + gamma) s; Karras et al. 2022 (EDM),
+/// Algorithm 2, with gamma = min(s_churn / n, sqrt(2) - 1).
+struct Churn {
+  double s_churn = 0.0;
+  double s_tmin = 0.0;
+  double s_tmax = std::numeric_limits<double>::infinity();
+  double s_noise = 1.0;  // the deviation of the noise, which is right if 1
+
+  void check(const char* where) const {
+    check_not_negative(where, "s_churn", s_churn);
+    check_not_negative(where, "s_noise", s_noise);
+  }
+
+  /// x is moved up from step.from to the level that is returned.
+  template <class Tensor, class Noise>
+  NoiseLevel apply(const Step& step, Tensor& x, const Noise& noise, Tensor& z) const {
+    const double s = noise_to_signal(step.from);
+    const double gamma = s >= s_tmin && s <= s_tmax && step.from.alpha > 0.0
+                             ? (std::min)(s_churn / static_cast<double>(step.count), std::sqrt(2.0) - 1.0)
+                             : 0.0;
+    if (gamma == 0.0) return step.from;
+    const NoiseLevel up = step.grid.at(half_log_snr(step.from) - std::log1p(gamma));
+    const double risen = s * std::sqrt(gamma * (2.0 + gamma));  // sqrt(s_up^2 - s^2)
+    noise(z, x);
+    combine<Tensor>(x, {{up.alpha / step.from.alpha, x}, {up.alpha * risen * s_noise, z}});
+    return up;
+  }
+};
+
+}  // namespace detail
+}  // namespace diffusion

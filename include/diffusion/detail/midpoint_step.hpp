@@ -1,0 +1,29 @@
+/// @file midpoint_step.hpp
+/// The step of Dpm2 and Dpm2Ancestral.
+#pragma once
+
+#include "level_steps.hpp"
+
+namespace diffusion {
+namespace detail {
+
+/// x is moved from `from` to `to` along the epsilon of the level midway in log s, which a half step by Euler reaches.
+template <class Tensor, class Denoise, class State>
+void midpoint_step(Tensor& x, const Step& step, const NoiseLevel& from, const NoiseLevel& to, const Denoise& denoise,
+                   State& state) {
+  denoise(x, from, state.first);
+  if (at_an_end(step) || to.sigma == 0.0) return move_by_x_start(x, x, from, to, state.first.x_start);
+  const NoiseLevel middle = geometric_middle(step.grid, from, to);
+  move_by_x_start(state.guess, x, from, middle, state.first.x_start);
+  denoise(state.guess, middle, state.second);
+  move_by_epsilon(x, x, from, to, state.second.epsilon);
+}
+
+template <class Tensor>
+struct MidpointState {
+  Prediction<Tensor> first, second;
+  Tensor guess, noise;
+};
+
+}  // namespace detail
+}  // namespace diffusion

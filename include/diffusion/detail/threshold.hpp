@@ -1,0 +1,54 @@
+/// @file threshold.hpp
+/// Dynamic thresholding of a batch.
+#pragma once
+
+#include <algorithm>  // std::max, std::min, std::nth_element
+#include <array>
+#include <cmath>  // std::abs, std::floor, std::isnan
+#include <limits>
+
+#include "affine.hpp"
+
+namespace diffusion {
+namespace detail {
+
+/// The q-quantile of x[0..size): linear between the order statistics around q (size - 1). x is reordered.
+inline double quantile(double* x, Index size, double q) {
+  const double place = q * static_cast<double>(size - 1);
+  const auto below = static_cast<Index>(std::floor(place));
+  std::nth_element(x, x + below, x + size);
+  const double low = x[below];
+  if (below + 1 == size) return low;
+  const double high = *std::min_element(x + below + 1, x + size);
+  return low + (place - static_cast<double>(below)) * (high - low);
+}
+
+/// For each sample: s = the q-quantile of |x|, but at least `low` and at most `high`; x becomes x limited to [-s, s], divided by s.
+template <class Tensor, class Memory>
+void threshold(Tensor& x, double q, double low, double high, Memory& magnitudes, Memory& thresholds) {
+  if (x.size() == 0) return;
+  const Index batch = static_cast<Index>(x.dimension(0)), sample_size = static_cast<Index>(x.size()) / batch;
+  const bool row_major = static_cast<int>(Tensor::Layout) == Eigen::RowMajor;
+  magnitudes.resize(sample_size);
+  thresholds.resize(batch);
+  for (Index n = 0; n < batch; ++n) {
+    for (Index i = 0; i < sample_size; ++i) {
+      const double value = std::abs(static_cast<double>(x.data()[row_major ? n * sample_size + i : i * batch + n]));
+      // A NaN has no place in an order; it counts as the largest.
+      magnitudes[i] = std::isnan(value) ? std::numeric_limits<double>::infinity() : value;
+    }
+    thresholds[n] = (std::min)((std::max)(quantile(magnitudes.data(), sample_size, q), low), high);
+  }
+  const Eigen::DefaultDevice device;
+  clamp(
+      device, x, false,
+      [&](Index n) {
+        return std::array{-thresholds[n], thresholds[n]};
+      },
+      x);
+  affine(
+      device, x, false, [&](Index n) { return std::array{1.0 / thresholds[n]}; }, x);
+}
+
+}  // namespace detail
+}  // namespace diffusion

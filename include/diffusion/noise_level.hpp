@@ -1,0 +1,32 @@
+/// @file noise_level.hpp
+/// How much signal and noise there is, and the paths that levels of noise lie on.
+#pragma once
+
+#include <cmath>  // std::hypot, std::log
+#include <functional>
+
+namespace diffusion {
+
+/// x = alpha x_0 + sigma epsilon; t is what the model is told.
+struct NoiseLevel {
+  double t, alpha, sigma;
+};
+
+/// sigma / alpha: 0 when clean, infinite where no signal is left.
+inline double noise_to_signal(const NoiseLevel& level) { return level.sigma / level.alpha; }
+
+/// lambda = log(alpha / sigma) = -log(sigma / alpha)
+inline double half_log_snr(const NoiseLevel& level) { return std::log(level.alpha / level.sigma); }
+
+/// The level of a variance-preserving path where sigma / alpha = s.
+inline NoiseLevel variance_preserving_level(double t, double s) {
+  return {t, 1.0 / std::hypot(1.0, s), 1.0 / std::hypot(1.0, 1.0 / s)};
+}
+
+/// All the levels there are between the stops of a grid, by lambda and by the time that the model is told.
+struct NoisePath {
+  std::function<NoiseLevel(double half_log_snr)> at;
+  std::function<NoiseLevel(double t)> at_time;
+};
+
+}  // namespace diffusion

@@ -1,0 +1,29 @@
+/// @file euler.hpp
+#pragma once
+
+#include "../detail/level_steps.hpp"
+
+namespace diffusion {
+
+/// Euler's method for dz / ds = epsilon, z = x / alpha and s = sigma / alpha; Karras et al. 2022 (EDM), Algorithm 2 without its
+/// second half. Without churn it is Ddim with epsilon = (x - alpha x_0) / sigma.
+struct Euler {
+  detail::Churn churn = {};
+
+  template <class Tensor>
+  struct State {
+    Prediction<Tensor> prediction;
+    Tensor noise;
+  };
+
+  void check() const { churn.check("Euler"); }
+
+  template <class Tensor, class Denoise, class Noise>
+  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
+    const NoiseLevel from = churn.apply(step, x, noise, state.noise);
+    denoise(x, from, state.prediction);
+    detail::move_by_x_start(x, x, from, step.to, state.prediction.x_start);
+  }
+};
+
+}  // namespace diffusion

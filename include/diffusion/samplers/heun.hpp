@@ -1,0 +1,35 @@
+/// @file heun.hpp
+#pragma once
+
+#include "../detail/level_steps.hpp"
+
+namespace diffusion {
+
+/// Heun's second-order method for dz / ds = epsilon, z = x / alpha and s = sigma / alpha, with churn; Karras et al. 2022 (EDM),
+/// Algorithm 2:
+///     z' = z + (s_to - s) epsilon(z, s),   z_to = z + (s_to - s) (epsilon(z, s) + epsilon(z', s_to)) / 2
+/// Two calls of the model a step, one where it ends clean.
+struct Heun {
+  detail::Churn churn = {};
+
+  template <class Tensor>
+  struct State {
+    Prediction<Tensor> first, second;
+    Tensor guess, noise;
+  };
+
+  void check() const { churn.check("Heun"); }
+
+  template <class Tensor, class Denoise, class Noise>
+  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
+    const NoiseLevel from = churn.apply(step, x, noise, state.noise), &to = step.to;
+    denoise(x, from, state.first);
+    if (detail::at_an_end(step)) return detail::move_by_x_start(x, x, from, to, state.first.x_start);
+    detail::move_by_x_start(state.guess, x, from, to, state.first.x_start);
+    denoise(state.guess, to, state.second);
+    const double half = 0.5 * (to.sigma - to.alpha * noise_to_signal(from));  // alpha_to (s_to - s) / 2
+    detail::combine<Tensor>(x, {{to.alpha / from.alpha, x}, {half, state.first.epsilon}, {half, state.second.epsilon}});
+  }
+};
+
+}  // namespace diffusion

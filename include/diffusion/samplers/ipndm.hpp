@@ -1,0 +1,34 @@
+/// @file ipndm.hpp
+#pragma once
+
+#include "../detail/adams_bashforth.hpp"
+
+namespace diffusion {
+
+/// Improved PNDM: orders that rise from 1, one call of the model a step; Zhang, Chen 2023, Appendix H.2.
+struct Ipndm {
+  int order = 4;  // 1 to 4
+
+  template <class Tensor>
+  struct State {
+    Prediction<Tensor> prediction;
+    detail::History<Tensor, 4> epsilons;
+  };
+
+  void check() const { detail::check_order("Ipndm", order, 4); }
+
+  template <class Tensor, class Denoise, class Noise>
+  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
+    if (step.index == 0) state.epsilons.clear();
+    denoise(x, step.from, state.prediction);
+    if (step.from.alpha == 0.0) {
+      return detail::move_by_x_start(x, x, step.from, step.to, state.prediction.x_start);
+    }
+    state.epsilons.push(state.prediction.epsilon, 0.0);
+    const double ratio = step.to.alpha / step.from.alpha;
+    detail::adams_bashforth_step(x, x, ratio, step.to.sigma - step.from.sigma * ratio, state.epsilons,
+                                 static_cast<std::size_t>(order));
+  }
+};
+
+}  // namespace diffusion

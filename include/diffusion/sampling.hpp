@@ -1,0 +1,184 @@
+/// @file sampling.hpp
+/// The one loop of sampling, and the contract of the samplers that it drives (samplers/*.hpp).
+///
+/// A sampler is a struct of parameters, an aggregate, that moves x from one level of noise to the next:
+///
+///     struct MySampler {
+///       double parameter = 1;
+///       template <class Tensor>
+///       struct State {                     // what one run remembers: workspaces, earlier predictions
+///         Prediction<Tensor> prediction;
+///       };
+///       template <class Tensor, class Denoise, class Noise>
+///       void step(const Step& step, Tensor& x, Denoise& denoise, Noise& noise, State<Tensor>& state) const {
+///         denoise(x, step.from, state.prediction);        // x_start and epsilon at a level; as often as it likes
+///         ...                                             // noise(z, x) fills z, in x's shape, with N(0, 1)
+///       }
+///       void check() const;                // optional: throws std::invalid_argument for parameters out of range
+///     };
+///
+/// It knows levels only, never tables, timesteps or the loop, and so serves variance-preserving, variance-exploding and straight
+/// paths alike. A run begins with step.index == 0, where a State that has served another run must forget it.
+#pragma once
+
+#include <functional>
+#include <stdexcept>  // std::invalid_argument
+#include <type_traits>
+#include <unsupported/Eigen/CXX11/Tensor>
+#include <utility>  // std::forward
+
+#include "detail/combine.hpp"
+#include "detail/model_call.hpp"
+#include "detail/operands.hpp"
+#include "reverse_types.hpp"
+#include "tensor.hpp"
+#include "time_grid.hpp"
+
+namespace diffusion {
+
+/// A step of a run, from one level to the next.
+struct Step {
+  NoiseLevel from, to;
+  Eigen::Index index, count;  // this is step `index` of `count`
+  const TimeGrid& grid;       // for grid.at, and for samplers that look ahead
+};
+
+/// What a user may do in the course of a run. Tensor: the plain tensor type of x.
+template <class Tensor>
+struct Hooks {
+  /// May change x: called with every level before its step, and once more at the end. Inpainting, a fixed prefix of a plan.
+  std::function<void(Tensor& x, const NoiseLevel& level)> correct_x_t;
+  /// May change x_0 as predicted, at every call of the model; epsilon then follows it.
+  std::function<void(Tensor& x_start, const NoiseLevel& level)> correct_x_start;
+  /// Sees x after every step.
+  std::function<void(const Step& step, const Tensor& x)> observer;
+  /// Ends the run after a step if it returns true.
+  std::function<bool(const Step& step, const Tensor& x)> stop;
+};
+
+namespace detail {
+
+/// What a sampler is given as denoise: the user's, then correct_x_start.
+template <class Denoiser, class Tensor>
+class HookedDenoiser {
+ public:
+  HookedDenoiser(Denoiser& denoiser, const Hooks<Tensor>& hooks) : denoiser_(denoiser), hooks_(hooks) {}
+
+  void operator()(const Tensor& x, const NoiseLevel& level, Prediction<Tensor>& out) const {
+    constexpr bool writes = std::is_invocable_v<Denoiser&, const Tensor&, const NoiseLevel&, Prediction<Tensor>&>;
+    constexpr bool returns = std::is_invocable_r_v<Prediction<Tensor>, Denoiser&, const Tensor&, const NoiseLevel&>;
+    static_assert(writes || returns,
+                  "diffusion: the denoiser must be callable as denoiser(x, level), returning a Prediction, or as "
+                  "denoiser(x, level, prediction), writing one; Denoiser makes one of a model");
+    if constexpr (writes) {
+      denoiser_(x, level, out);
+    } else if constexpr (returns) {
+      out = denoiser_(x, level);
+    }
+    if (hooks_.correct_x_start) {
+      hooks_.correct_x_start(out.x_start, level);
+      if (level.sigma > 0.0) {
+        combine<Tensor>(out.epsilon, {{1.0 / level.sigma, x}, {-level.alpha / level.sigma, out.x_start}});
+      }
+    }
+  }
+  Prediction<Tensor> operator()(const Tensor& x, const NoiseLevel& level) const {
+    Prediction<Tensor> out;
+    (*this)(x, level, out);
+    return out;
+  }
+
+ private:
+  Denoiser& denoiser_;
+  const Hooks<Tensor>& hooks_;
+};
+
+/// What a sampler is given as noise.
+template <class Noise>
+class StepNoise {
+ public:
+  explicit StepNoise(Noise& noise) : noise_(noise) {}
+
+  /// z takes the shape of x and is filled.
+  template <class Tensor>
+  void operator()(Tensor& z, const Tensor& x) const {
+    static_assert(!is_tensor_v<Noise>,
+                  "diffusion: a run takes noise at many steps: give it a noise source (RecordedNoise replays tensors)");
+    resize(z, shape(x));
+    if constexpr (std::is_same_v<std::decay_t<Noise>, NoNoise>) {
+      fail<std::invalid_argument>("sample", "this sampler needs noise, and none is given");
+    } else if constexpr (!is_tensor_v<Noise>) {
+      draw(noise_, z, Eigen::DefaultDevice());
+    }
+  }
+
+ private:
+  Noise& noise_;
+};
+
+template <class Sampler>
+auto check_sampler(const Sampler& sampler, int) -> decltype(sampler.check()) {
+  sampler.check();
+}
+template <class Sampler>
+void check_sampler(const Sampler&, long) {}
+
+}  // namespace detail
+
+/// x moved along the levels of the grid by the sampler. x is at the first level: for a run from pure noise, N(0, 1) times
+/// hypot(alpha, sigma) of that level, which is 1 on a variance-preserving path; for one that starts part-way, add_noise's.
+/// `denoiser`: a Denoiser, or any callable of its forms. `noise`: a noise source, which a deterministic sampler does not ask for.
+/// After the first step nothing is allocated, unless the model, the noise or a hook does. Throws std::invalid_argument for a
+/// sampler's parameters out of range, and where it needs noise and has none.
+template <class Sampler, class Denoiser, class X, class Noise = NoNoise>
+PlainTensor<X> sample(const Sampler& sampler, const TimeGrid& grid, Denoiser&& denoiser, const X& x,
+                      Noise&& noise = Noise(), const Hooks<PlainTensor<X>>& hooks = {}) {
+  PlainTensor<X> out = x;
+  typename Sampler::template State<PlainTensor<X>> state;
+  sample_into(out, sampler, grid, denoiser, noise, hooks, state);
+  return out;
+}
+
+/// The same in place, with the memory of an earlier run: a control loop that plans again and again allocates nothing.
+template <class Tensor, class Sampler, class Denoiser, class Noise>
+void sample_into(Tensor& x, const Sampler& sampler, const TimeGrid& grid, Denoiser&& denoiser, Noise&& noise,
+                 const Hooks<Tensor>& hooks, typename Sampler::template State<Tensor>& state) {
+  detail::check_sampler(sampler, 0);
+  const detail::HookedDenoiser<std::remove_reference_t<Denoiser>, Tensor> denoise(denoiser, hooks);
+  const detail::StepNoise<std::remove_reference_t<Noise>> draw(noise);
+  for (Eigen::Index i = 0; i < grid.num_steps(); ++i) {
+    const Step step{grid.levels()[static_cast<std::size_t>(i)], grid.target(i), i, grid.num_steps(), grid};
+    if (hooks.correct_x_t) hooks.correct_x_t(x, step.from);
+    sampler.step(step, x, denoise, draw, state);
+    if (hooks.observer) hooks.observer(step, x);
+    if (hooks.stop && hooks.stop(step, x)) return;
+  }
+  if (hooks.correct_x_t) hooks.correct_x_t(x, grid.levels().back());
+}
+
+/// alpha x_0 + sigma noise: where a run that starts at this level begins. `noise`: a tensor, or a noise source.
+template <class X, class Noise>
+PlainTensor<X> add_noise(const X& x_start, const NoiseLevel& level, Noise&& noise) {
+  const auto& x = detail::stored(x_start);
+  PlainTensor<X> out = detail::like(x);
+  const auto mix = [&](const auto& z) {
+    if constexpr (detail::tensors_agree<typename PlainTensor<X>::Scalar, decltype(x), decltype(z)>()) {
+      detail::check_same_shape("add_noise", detail::argument("x_start", x), detail::argument("noise", z));
+      detail::affine(
+          Eigen::DefaultDevice(), out, true,
+          [&](Eigen::Index) {
+            return std::array{level.alpha, level.sigma};
+          },
+          x, z);
+    }
+  };
+  if constexpr (detail::is_tensor_v<Noise>) {
+    mix(detail::stored(noise));
+  } else {
+    detail::draw(noise, out, Eigen::DefaultDevice());
+    mix(out);
+  }
+  return out;
+}
+
+}  // namespace diffusion

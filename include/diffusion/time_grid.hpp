@@ -1,0 +1,234 @@
+/// @file time_grid.hpp
+/// Where a run of sampling stops on its way from noise to data: levels of noise, and the path they lie on.
+///
+/// A level holds x = alpha x_0 + sigma epsilon. Three families of paths are in use:
+///     variance preserving   alpha^2 + sigma^2 = 1    a GaussianDiffusion: timestep_grid, sigma_grid
+///     variance exploding    alpha = 1                EDM: edm_grid
+///     straight              alpha + sigma = 1        flow matching: flow_matching_grid
+/// They differ in scale only: a point of one is a point of another times a number. What counts is sigma / alpha, or
+/// lambda = log(alpha / sigma), half the log of the signal-to-noise ratio.
+#pragma once
+
+#include <Eigen/Core>
+#include <cmath>      // std::exp, std::floor, std::isfinite, std::log
+#include <cstddef>    // std::size_t
+#include <stdexcept>  // std::invalid_argument, std::out_of_range
+#include <utility>    // std::move
+#include <vector>
+
+#include "detail/error.hpp"
+#include "detail/process_path.hpp"
+#include "gaussian_diffusion.hpp"
+#include "noise_level.hpp"
+#include "sigmas.hpp"
+#include "timestep_spacing.hpp"
+
+namespace diffusion {
+
+/// The stops of a run and the path between them.
+class TimeGrid {
+ public:
+  using Index = Eigen::Index;
+
+  /// Throws std::invalid_argument unless there are two levels at least, alpha and sigma are not negative, and the noise falls
+  /// from each level to the next. `targets`, if given, are where the steps end, one for each (see target).
+  TimeGrid(std::vector<NoiseLevel> levels, NoisePath path, std::vector<NoiseLevel> targets = {})
+      : levels_(std::move(levels)), targets_(std::move(targets)), path_(std::move(path)) {
+    check();
+  }
+
+  /// The levels, noisiest first; the last is where sampling ends: {0, 1, 0} when clean.
+  const std::vector<NoiseLevel>& levels() const { return levels_; }
+
+  /// Steps: one fewer than levels.
+  Index num_steps() const { return static_cast<Index>(levels_.size()) - 1; }
+
+  /// The level that step i, which starts at levels()[i], ends at: levels()[i + 1], but for diffusers_ddim_grid.
+  const NoiseLevel& target(Index i) const {
+    const auto at = static_cast<std::size_t>(i);
+    return targets_.empty() ? levels_[at + 1] : targets_[at];
+  }
+
+  /// The level of the path with this lambda = log(alpha / sigma): second-order solvers look between two stops.
+  NoiseLevel at(double half_log_snr) const { return path_.at(half_log_snr); }
+  /// The level of the path of which the model is told t.
+  NoiseLevel at_time(double t) const { return path_.at_time(t); }
+
+  /// The grid without its first steps: a run that starts at levels()[first], from x_0 with that much noise (add_noise).
+  /// Throws std::out_of_range unless 0 <= first < num_steps().
+  TimeGrid starting_at(Index first) const {
+    if (first < 0 || first >= num_steps()) {
+      detail::fail<std::out_of_range>("TimeGrid::starting_at", "first = ", first, " is outside [0, ", num_steps(), ")");
+    }
+    TimeGrid out = *this;
+    out.levels_.erase(out.levels_.begin(), out.levels_.begin() + first);
+    if (!targets_.empty()) out.targets_.erase(out.targets_.begin(), out.targets_.begin() + first);
+    return out;
+  }
+
+  /// Image to image: the last floor(strength n) of the n steps. strength = 1 is the whole run, which keeps nothing of the picture.
+  /// Throws std::invalid_argument unless strength is in (0, 1] and leaves a step.
+  TimeGrid with_strength(double strength) const {
+    if (!(strength > 0.0 && strength <= 1.0)) {
+      detail::fail<std::invalid_argument>("TimeGrid::with_strength", "strength = ", strength, " is outside (0, 1]");
+    }
+    const auto kept = static_cast<Index>(std::floor(static_cast<double>(num_steps()) * strength));
+    if (kept < 1) {
+      detail::fail<std::invalid_argument>("TimeGrid::with_strength", "strength = ", strength, " leaves none of ",
+                                          num_steps(), " steps");
+    }
+    return starting_at(num_steps() - kept);
+  }
+
+  /// The same stops from data to noise, for inversion: the one grid whose noise rises.
+  TimeGrid reversed() const {
+    TimeGrid out = *this;
+    out.levels_.assign(levels_.rbegin(), levels_.rend());
+    out.targets_.clear();
+    return out;
+  }
+
+ private:
+  void check() const {
+    constexpr const char* where = "TimeGrid";
+    const auto size = static_cast<Index>(levels_.size());
+    if (size < 2) detail::fail<std::invalid_argument>(where, "a grid needs 2 levels at least, not ", size);
+    if (!targets_.empty() && static_cast<Index>(targets_.size()) != size - 1) {
+      detail::fail<std::invalid_argument>(where, "there are ", static_cast<Index>(targets_.size()), " targets for ",
+                                          size - 1, " steps");
+    }
+    for (Index i = 0; i < size; ++i) {
+      const NoiseLevel& level = levels_[static_cast<std::size_t>(i)];
+      if (!(level.alpha >= 0.0 && level.sigma >= 0.0 && level.alpha + level.sigma > 0.0) ||
+          !std::isfinite(level.alpha + level.sigma)) {
+        detail::fail<std::invalid_argument>(where, "levels[", i, "] has alpha = ", level.alpha,
+                                            " and sigma = ", level.sigma, ", which are no amounts of signal and noise");
+      }
+    }
+    for (Index i = 0; i + 1 < size; ++i) {
+      const double from = noise_to_signal(levels_[static_cast<std::size_t>(i)]), to = noise_to_signal(target(i));
+      if (!(to < from)) {
+        detail::fail<std::invalid_argument>(where, "sigma / alpha must fall, but step ", i, " goes from ", from, " to ",
+                                            to);
+      }
+    }
+  }
+
+  std::vector<NoiseLevel> levels_;   // noisiest first
+  std::vector<NoiseLevel> targets_;  // of each step; empty where they are the next levels
+  NoisePath path_;
+};
+
+// ---- timesteps of a process ----
+
+/// What follows the last timestep.
+enum class Ending {
+  clean,     // x_0: the level {0, 1, 0}
+  sigma_min  // the least noise the process knows, its level at t = 0
+};
+
+namespace detail {
+
+inline void check_grid_timestep(const char* where, double t, Index i, Index num_timesteps) {
+  if (!(t >= 0.0 && t <= static_cast<double>(num_timesteps - 1))) {
+    fail<std::out_of_range>(where, "timesteps[", i, "] = ", t, " is outside [0, ", num_timesteps, ")");
+  }
+}
+
+inline constexpr NoiseLevel clean_level{0.0, 1.0, 0.0};
+
+}  // namespace detail
+
+/// The levels of these timesteps of `process`, which fall and may lie between whole ones (there log sigma / alpha is interpolated);
+/// then what `ending` says. Throws std::out_of_range for a timestep outside [0, T), std::invalid_argument where they do not fall.
+template <class Scalar>
+TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, const std::vector<double>& timesteps,
+                       Ending ending = Ending::clean) {
+  const detail::ProcessPath path(process);
+  std::vector<NoiseLevel> levels;
+  for (std::size_t i = 0; i < timesteps.size(); ++i) {
+    detail::check_grid_timestep("timestep_grid", timesteps[i], static_cast<Eigen::Index>(i), process.num_timesteps());
+    levels.push_back(detail::process_level(process, path, timesteps[i]));
+  }
+  if (ending == Ending::clean) {
+    levels.push_back(detail::clean_level);
+  } else if (!timesteps.empty() && timesteps.back() > 0.0) {
+    levels.push_back(detail::process_level(process, path, 0.0));
+  }
+  return {std::move(levels), path};
+}
+
+/// The same for n timesteps that are spread over the process.
+template <class Scalar>
+TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, TimestepSpacing spacing, Eigen::Index n,
+                       Eigen::Index offset = 0, Ending ending = Ending::clean) {
+  return timestep_grid(process, spaced_timesteps(process.num_timesteps(), spacing, n, offset), ending);
+}
+
+/// The steps of diffusers' DDIM and PNDM: from timestep t not to the next of the list, but to t - floor(T / n), which differs
+/// where n does not divide T and, for linspace, always. Only to reproduce its pictures; timestep_grid is right.
+template <class Scalar>
+TimeGrid diffusers_ddim_grid(const GaussianDiffusion<Scalar>& process, TimestepSpacing spacing, Eigen::Index n,
+                             Eigen::Index offset = 0, Ending ending = Ending::clean) {
+  const Eigen::Index num_timesteps = process.num_timesteps();
+  std::vector<double> timesteps = spaced_timesteps(num_timesteps, spacing, n, offset);
+  // From timestep 0 to the level of timestep 0 is no step.
+  if (ending == Ending::sigma_min && timesteps.back() == 0.0) timesteps.pop_back();
+  const TimeGrid grid = timestep_grid(process, timesteps, ending);
+  const detail::ProcessPath path(process);
+  std::vector<NoiseLevel> targets;
+  for (const double t : timesteps) {
+    const double to = t - static_cast<double>(num_timesteps / n);
+    targets.push_back(to < 0.0 ? grid.levels().back() : detail::process_level(process, path, to));
+  }
+  return {grid.levels(), path, std::move(targets)};
+}
+
+/// Levels of a process by their sigma / alpha, a list that falls and may end with 0 (sigmas.hpp makes some). The model is told the
+/// timestep at which the process has that much noise, by interpolation in log sigma; a level beyond the ends is told as the end.
+template <class Scalar>
+TimeGrid sigma_grid(const GaussianDiffusion<Scalar>& process, const Eigen::ArrayXd& sigmas) {
+  const detail::ProcessPath path(process);
+  std::vector<NoiseLevel> levels;
+  for (const double s : sigmas) {
+    levels.push_back(s == 0.0 ? detail::clean_level : path.at(-std::log(s)));
+    // The level is of s itself, which the way through the logarithm would round.
+    if (s > 0.0) levels.back() = variance_preserving_level(levels.back().t, s);
+  }
+  return {std::move(levels), path};
+}
+
+/// EDM's levels, alpha = 1: the model is told t = log(sigma) / 4; Karras et al. 2022, Table 1.
+inline TimeGrid edm_grid(const Eigen::ArrayXd& sigmas) {
+  std::vector<NoiseLevel> levels;
+  for (const double s : sigmas) levels.push_back({s == 0.0 ? 0.0 : 0.25 * std::log(s), 1.0, s});
+  return {std::move(levels),
+          {[](double half_log_snr) {
+             return NoiseLevel{-0.25 * half_log_snr, 1.0, std::exp(-half_log_snr)};
+           },
+           [](double t) {
+             return NoiseLevel{t, 1.0, std::exp(4.0 * t)};
+           }}};
+}
+
+// ---- flow matching ----
+
+/// The straight path x = (1 - sigma) x_0 + sigma epsilon at these sigmas in [0, 1]; Lipman et al. 2023; Liu et al. 2023. The model is
+/// told t = time_scale sigma.
+inline TimeGrid flow_matching_grid(const Eigen::ArrayXd& sigmas, double time_scale = 1000.0) {
+  const auto level = [time_scale](double sigma) { return NoiseLevel{time_scale * sigma, 1.0 - sigma, sigma}; };
+  std::vector<NoiseLevel> levels;
+  for (const double s : sigmas) levels.push_back(level(s));
+  return {std::move(levels),
+          {[level](double half_log_snr) { return level(1.0 / (1.0 + std::exp(half_log_snr))); },
+           [level, time_scale](double t) { return level(t / time_scale); }}};
+}
+
+/// n steps of flow_matching_sigmas, shifted once.
+inline TimeGrid flow_matching_grid(Eigen::Index n, double shift = 1.0, double time_scale = 1000.0) {
+  Eigen::ArrayXd sigmas = flow_matching_sigmas(n);
+  for (double& s : sigmas) s = shifted_sigma(s, shift);
+  return flow_matching_grid(sigmas, time_scale);
+}
+
+}  // namespace diffusion
