@@ -59,6 +59,12 @@ constexpr double respaced         = 2e-15;    // tables of a respaced process ag
 // Sampling.
 constexpr double sampler          = 1e-11;    // whole runs against the references' float64 ones; rel and abs
 
+constexpr double exact_run        = 1e-11;    // whole runs against exact answers, x up to 15 times what it ends at, and at two scales
+constexpr double sampler_order    = 0.2;      // of convergence, from 360 steps on
+constexpr double stochastic_mean  = 1e-3;     // of Gaussian data, after 400 steps
+constexpr double stochastic_variance = 1e-2;  // the same, relative, when the part that falls as 1 / n is taken out
+constexpr double last_variance    = 5e-4;     // what the step from sigma = 0.01 to 0 leaves out, 0.01^2 / 0.5^2
+constexpr double sampler_f32      = 1e-4;     // whole runs in float against double; rel and abs
 constexpr double adaptive_sampler = 1e-9;     // where rounding reaches the step size
 constexpr double reference_sigma  = 5e-12;    // lists of sigmas, powers and exponentials of rounded logarithms; the reference takes exp(2e-5) - 1
 

@@ -43,14 +43,12 @@ class Sum {
   }
   template <std::size_t K, std::size_t... k>
   void of(Tensor& out, std::index_sequence<k...>) const {
-    const auto coefficients = [this](Index) {
-      if constexpr (K == 0) {
-        return std::array{0.0};
-      } else {
-        return std::array{a_[k]...};
-      }
-    };
-    affine(Eigen::DefaultDevice(), out, true, coefficients, *x_[k]...);
+    if constexpr (K == 0) {
+      affine(Eigen::DefaultDevice(), out, true, [](Index) { return std::array{0.0}; });
+    } else {
+      affine(
+          Eigen::DefaultDevice(), out, true, [this](Index) { return std::array{a_[k]...}; }, *x_[k]...);
+    }
   }
 
   std::array<double, capacity> a_;

@@ -6,6 +6,9 @@
 #include <cstddef>  // std::size_t
 #include <utility>  // std::swap
 
+#include "model_call.hpp"
+#include "operands.hpp"
+
 namespace diffusion {
 namespace detail {
 
@@ -18,6 +21,10 @@ class History {
 
   /// `value` becomes [0] and what was [0] becomes [1]; in exchange `value` gets the memory of the one that falls out.
   void push(Tensor& value, double place) {
+    // All memory is taken with the first, so that a run does not take more as it goes on.
+    if (size_ == 0) {
+      for (Tensor& slot : values_) resize(slot, shape(value));
+    }
     newest_ = (newest_ + capacity - 1) % capacity;
     std::swap(values_[newest_], value);
     places_[newest_] = place;
