@@ -2,12 +2,10 @@
 #include "diffusion/gaussian_diffusion.hpp"
 
 #include <algorithm>
-#include <exception>
 #include <initializer_list>
 #include <limits>
 #include <stdexcept>
 #include <string>
-#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -32,17 +30,6 @@ X list(std::initializer_list<typename X::Scalar> values) {
   return out;
 }
 Timesteps steps(std::initializer_list<Index> values) { return list<Timesteps>(values); }
-
-/// The message of the Error that f throws, of exactly that type.
-template <class Error, class F>
-std::string refusal(F f) {
-  try {
-    f();
-  } catch (const std::exception& e) {
-    return (typeid(e) == typeid(Error) ? "" : "another type: ") + std::string(e.what());
-  }
-  return "nothing was thrown";
-}
 
 }  // namespace
 

@@ -63,16 +63,6 @@ double scalar(JaxNoise noise) {
 AllClose is_jax_f32(const ArrayXd& expected) { return AllClose(expected, tolerance::noise_f32, tolerance::noise_f32); }
 AllClose is_jax_f64(const ArrayXd& expected) { return AllClose(expected, tolerance::jax_f64, tolerance::jax_f64); }
 
-template <class F>
-std::string refusal(F f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "nothing was thrown";
-}
-
 }  // namespace
 
 TEST_CASE("Threefry-2x32 gives Random123's known answers", "[jax_noise]") {

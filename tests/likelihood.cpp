@@ -134,17 +134,6 @@ auto recorded(const std::string& name) {
   return golden("guided_losses.txt").tensor<typename Case::Scalar, Rank, Case::layout>(name);
 }
 
-/// The message of the std::invalid_argument that f throws.
-template <class F>
-std::string refusal(F f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "nothing was thrown";
-}
-
 }  // namespace
 
 // ---- recorded reference ----

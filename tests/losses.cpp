@@ -65,17 +65,6 @@ void check_slopes(const Problem& problem, LossType type, Likelihood likelihood) 
   }
 }
 
-/// The message of the Error that f throws.
-template <class Error, class F>
-std::string refusal(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "nothing was thrown";
-}
-
 GaussianDiffusion<double> cosine_process(Index T = 30) {
   return GaussianDiffusion<double>(diffusion::cosine_beta_schedule(T));
 }

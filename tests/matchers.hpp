@@ -4,11 +4,14 @@
 
 #include <cmath>    // std::abs, std::isnan
 #include <cstdint>  // std::uint32_t
+#include <exception>
 #include <iomanip>  // std::setprecision
 #include <random>   // std::mt19937
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <typeinfo>
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <vector>
 
@@ -157,6 +160,17 @@ class AllClose {
 template <class X>
 AllClose AllEqual(const X& expected) {
   return AllClose(expected, 0, 0);
+}
+
+/// The message of the Error that f throws, of exactly that type.
+template <class Error = std::invalid_argument, class F>
+std::string refusal(F f) {
+  try {
+    f();
+  } catch (const std::exception& e) {
+    return (typeid(e) == typeid(Error) ? "" : "another type: ") + std::string(e.what());
+  }
+  return "nothing was thrown";
 }
 
 /// Values uniform in [-1, 1), the same at the same index for every layout (and, but for rounding, scalar type). A given

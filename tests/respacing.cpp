@@ -37,17 +37,6 @@ Steps every(Index T) {
   return out;
 }
 
-/// The message of the Error that f throws.
-template <class Error, class F>
-std::string refusal(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "nothing was thrown";
-}
-
 /// FNV-1a over the results of many calls, a 64-bit word at a time: a list is its length and its entries, a refusal all ones.
 class Checksum {
  public:

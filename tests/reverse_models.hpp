@@ -93,15 +93,4 @@ inline diffusion::Timesteps timesteps(std::initializer_list<Eigen::Index> values
   return t;
 }
 
-/// The message of the Error that f throws.
-template <class Error, class F>
-std::string refusal(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "nothing was thrown";
-}
-
 }  // namespace models

@@ -32,7 +32,6 @@ using diffusion::ReverseWorkspace;
 using diffusion::Timesteps;
 using Eigen::ArrayXd;
 using Eigen::Index;
-using models::refusal;
 using models::spaced_process;
 using models::timesteps;
 using models::var_types;

@@ -68,17 +68,6 @@ void require_exact(const ArrayXd& betas, const Exact& exact) {
   }
 }
 
-/// The message of the std::invalid_argument that f throws.
-template <class F>
-std::string refusal(F f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "nothing was thrown";
-}
-
 const double not_a_number = std::numeric_limits<double>::quiet_NaN();
 const double infinity = std::numeric_limits<double>::infinity();
 

@@ -58,17 +58,6 @@ struct Replay {
   std::size_t next = 0;
 };
 
-/// The message of the Error that f throws.
-template <class Error, class F>
-std::string refusal(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "nothing was thrown";
-}
-
 void require_same(const LossSecondMomentResampler& a, const LossSecondMomentResampler& b) {
   REQUIRE_THAT(a.state().loss_history, AllEqual(b.state().loss_history));
   REQUIRE((a.state().loss_counts == b.state().loss_counts).all());

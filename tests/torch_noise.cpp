@@ -103,16 +103,6 @@ void with_scalar(const std::string& name, const F& f) {
   throw std::runtime_error("no scalar type " + name);
 }
 
-template <class F>
-std::string refusal(F f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "nothing was thrown";
-}
-
 /// Value `value` of the counter, by the formula, in long double from the words on (float: u and 2 pi v rounded to float).
 long double cuda_normal(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key, int value, float) {
   const auto words = diffusion::detail::philox4x32_10(counter, key);

@@ -30,17 +30,6 @@ using Eigen::Index;
 
 namespace {
 
-/// The message of the Error that f throws.
-template <class Error, class F>
-std::string refusal(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "nothing was thrown";
-}
-
 constexpr ModelMeanType mean_types[] = {ModelMeanType::previous_x, ModelMeanType::start_x, ModelMeanType::epsilon,
                                         ModelMeanType::velocity};
 constexpr ModelVarType var_types[] = {ModelVarType::learned, ModelVarType::fixed_small, ModelVarType::fixed_large,

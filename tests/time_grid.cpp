@@ -1,0 +1,310 @@
+// Test ../include/diffusion/time_grid.hpp, sigmas.hpp, timestep_spacing.hpp, noise_level.hpp
+#include "diffusion/time_grid.hpp"
+
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <vector>
+
+#include "diffusion/respacing.hpp"
+#include "diffusion/schedules.hpp"
+#include "matchers.hpp"
+
+using namespace diffusion;
+using Eigen::ArrayXd;
+using Eigen::Index;
+
+namespace {
+
+const GaussianDiffusion<double>& process() {
+  static const GaussianDiffusion<double> process(scaled_linear_beta_schedule(1000));
+  return process;
+}
+
+bool same(const NoiseLevel& a, const NoiseLevel& b) { return a.t == b.t && a.alpha == b.alpha && a.sigma == b.sigma; }
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+}  // namespace
+
+// ---- lists of timesteps ----
+
+TEST_CASE("trailing spacing has n timesteps for every n, falls, and begins at the last", "[time_grid]") {
+  for (const Index T : {1, 2, 10, 1000}) {
+    for (Index n = 1; n <= T; ++n) {
+      const std::vector<double> times = spaced_timesteps(T, TimestepSpacing::trailing, n);
+      INFO("T = " << T << ", n = " << n);
+      REQUIRE(static_cast<Index>(times.size()) == n);
+      REQUIRE(times.front() == static_cast<double>(T - 1));
+      REQUIRE(times.back() >= 0);
+      bool falls = true;
+      for (std::size_t i = 1; i < times.size(); ++i) falls = falls && times[i] < times[i - 1];
+      REQUIRE(falls);
+    }
+  }
+}
+
+TEST_CASE("spacings are what their formulas say", "[time_grid]") {
+  using V = std::vector<double>;
+  REQUIRE(spaced_timesteps(1000, TimestepSpacing::leading, 4) == V{750, 500, 250, 0});
+  REQUIRE(spaced_timesteps(1000, TimestepSpacing::leading, 4, 1) == V{751, 501, 251, 1});
+  REQUIRE(spaced_timesteps(1000, TimestepSpacing::trailing, 4) == V{999, 749, 499, 249});
+  REQUIRE(spaced_timesteps(1000, TimestepSpacing::linspace, 4) == V{999, 666, 333, 0});
+  REQUIRE(spaced_timesteps(6, TimestepSpacing::linspace, 3) == V{5, 2, 0});  // 2.5 goes to the even
+  REQUIRE(dpm_solver_timesteps(1000, TimestepSpacing::linspace, 3) == V{999, 666, 333});
+  REQUIRE(dpm_solver_timesteps(1000, TimestepSpacing::leading, 3) == V{750, 500, 250});
+  REQUIRE(dpm_solver_timesteps(1000, TimestepSpacing::trailing, 4) == V{999, 749, 499, 249});
+  REQUIRE(lcm_timesteps(1000, 50, 4) == V{999, 759, 499, 259});
+  REQUIRE(lcm_timesteps(1000, 50, 1) == V{999});
+}
+
+TEST_CASE("numbers of steps out of range are refused", "[time_grid]") {
+  REQUIRE(refusal<std::invalid_argument>([] { spaced_timesteps(10, TimestepSpacing::leading, 0); }) ==
+          "diffusion::spaced_timesteps: n = 0 must be at least 1");
+  REQUIRE(refusal<std::invalid_argument>([] { spaced_timesteps(10, TimestepSpacing::trailing, 11); }) ==
+          "diffusion::spaced_timesteps: n = 11 is more than the 10 timesteps there are");
+  REQUIRE(refusal<std::invalid_argument>([] { dpm_solver_timesteps(10, TimestepSpacing::leading, -1); }) ==
+          "diffusion::dpm_solver_timesteps: n = -1 must be at least 1");
+  REQUIRE(refusal<std::invalid_argument>([] { lcm_timesteps(1000, 50, 51); }) ==
+          "diffusion::lcm_timesteps: n = 51 is more than the 50 timesteps there are");
+}
+
+// ---- levels ----
+
+TEST_CASE("the levels of a process are its tables", "[time_grid]") {
+  const TimeGrid grid = timestep_grid(process(), TimestepSpacing::trailing, 4);
+  REQUIRE(grid.num_steps() == 4);
+  const Index times[] = {999, 749, 499, 249};
+  for (std::size_t i = 0; i < 4; ++i) {
+    const NoiseLevel level = grid.levels()[i];
+    REQUIRE(level.t == static_cast<double>(times[i]));
+    REQUIRE(level.alpha == process().sqrt_alphas_cumprod()[times[i]]);
+    REQUIRE(level.sigma == process().sqrt_one_minus_alphas_cumprod()[times[i]]);
+    REQUIRE(same(grid.target(static_cast<Index>(i)), grid.levels()[i + 1]));
+  }
+  REQUIRE(same(grid.levels()[4], {0, 1, 0}));
+}
+
+TEST_CASE("a grid can end with the least noise of the process", "[time_grid]") {
+  const NoiseLevel least{0, process().sqrt_alphas_cumprod()[0], process().sqrt_one_minus_alphas_cumprod()[0]};
+  const TimeGrid trailing = timestep_grid(process(), TimestepSpacing::trailing, 3, 0, Ending::sigma_min);
+  REQUIRE(trailing.num_steps() == 3);
+  REQUIRE(same(trailing.levels().back(), least));
+  const TimeGrid leading = timestep_grid(process(), TimestepSpacing::leading, 3, 0, Ending::sigma_min);
+  REQUIRE(leading.num_steps() == 2);  // it is there already
+  REQUIRE(same(leading.levels().back(), least));
+}
+
+TEST_CASE("a respaced process tells the model the timesteps of the original", "[time_grid]") {
+  const auto respaced = respace(process(), {0, 500, 999});
+  const TimeGrid grid = timestep_grid(respaced, std::vector<double>{2, 1.5, 0});
+  REQUIRE(grid.levels()[0].t == 999);
+  REQUIRE(grid.levels()[1].t == 749.5);
+  REQUIRE(grid.levels()[2].t == 0);
+  REQUIRE(std::abs(grid.levels()[0].alpha - process().sqrt_alphas_cumprod()[999]) < tolerance::respaced);
+}
+
+TEST_CASE("between timesteps log sigma over alpha is linear, and at() inverts it", "[time_grid]") {
+  const TimeGrid grid = timestep_grid(process(), std::vector<double>{700.25, 3.5});
+  const auto log_sigma = [](Index t) { return std::log(process().sqrt_recipm1_alphas_cumprod()[t]); };
+  REQUIRE(grid.levels()[0].t == 700.25);
+  const double expected = 0.75 * log_sigma(700) + 0.25 * log_sigma(701);
+  REQUIRE(std::abs(-half_log_snr(grid.levels()[0]) - expected) < tolerance::level);
+  for (const NoiseLevel& level : {grid.levels()[0], grid.levels()[1], grid.at_time(123), grid.at_time(998.5)}) {
+    const NoiseLevel found = grid.at(half_log_snr(level));
+    REQUIRE(std::abs(found.t - level.t) < 1000 * tolerance::level);
+    REQUIRE(std::abs(found.alpha - level.alpha) < tolerance::level);
+    REQUIRE(std::abs(found.sigma - level.sigma) < tolerance::level);
+    REQUIRE(std::abs(level.alpha * level.alpha + level.sigma * level.sigma - 1) < tolerance::level);
+  }
+  // Beyond the ends the model is told the end.
+  REQUIRE(grid.at(-10).t == 999);
+  REQUIRE(grid.at(10).t == 0);
+}
+
+TEST_CASE("sigmas become levels that tell the model when the process has them", "[time_grid]") {
+  const double high = process().sqrt_recipm1_alphas_cumprod()[999],
+               middle = process().sqrt_recipm1_alphas_cumprod()[400];
+  ArrayXd sigmas(4);
+  sigmas << high, middle, 0.1, 0;
+  const TimeGrid grid = sigma_grid(process(), sigmas);
+  REQUIRE(std::abs(grid.levels()[0].t - 999) < 1000 * tolerance::level);
+  REQUIRE(std::abs(grid.levels()[1].t - 400) < 1000 * tolerance::level);
+  REQUIRE(std::abs(noise_to_signal(grid.levels()[2]) - 0.1) < tolerance::level);
+  REQUIRE(same(grid.levels()[3], {0, 1, 0}));
+}
+
+TEST_CASE("the paths of EDM and flow matching", "[time_grid]") {
+  ArrayXd sigmas(3);
+  sigmas << 80, 0.5, 0;
+  const TimeGrid edm = edm_grid(sigmas);
+  REQUIRE(same(edm.levels()[0], {0.25 * std::log(80.0), 1, 80}));
+  REQUIRE(same(edm.levels()[2], {0, 1, 0}));
+  REQUIRE(std::abs(edm.at(-std::log(3.0)).sigma - 3) < 4 * tolerance::level);
+  REQUIRE(std::abs(edm.at_time(0.25 * std::log(3.0)).sigma - 3) < 4 * tolerance::level);
+
+  const TimeGrid flow = flow_matching_grid(4, 3.0);
+  REQUIRE(flow.num_steps() == 4);
+  REQUIRE(same(flow.levels()[0], {1000, 0, 1}));
+  REQUIRE(same(flow.levels()[4], {0, 1, 0}));
+  for (const NoiseLevel& level : {flow.levels()[1], flow.at(0.3), flow.at_time(250)}) {
+    REQUIRE(std::abs(level.alpha + level.sigma - 1) < tolerance::level);
+    REQUIRE(std::abs(level.t - 1000 * level.sigma) < 1000 * tolerance::level);
+  }
+  REQUIRE(std::abs(half_log_snr(flow.at(0.3)) - 0.3) < tolerance::level);
+  REQUIRE(shifted_sigma(1, 3) == 1);
+  REQUIRE(shifted_sigma(0, 3) == 0);
+  REQUIRE(shifted_sigma(0.5, 3) == 0.75);
+  REQUIRE(dynamic_shift_mu(256) == 0.5);
+  REQUIRE(std::abs(dynamic_shift_mu(4096) - 1.15) < tolerance::level);
+}
+
+TEST_CASE("stretching to a terminal moves the last sigma there and leaves 1 and 0", "[time_grid]") {
+  const ArrayXd sigmas = flow_matching_sigmas(5, 0.01), stretched = stretched_to_terminal(sigmas, 0.2);
+  REQUIRE(stretched[0] == 1);
+  REQUIRE(std::abs(stretched[4] - 0.2) < tolerance::level);
+  REQUIRE(stretched[5] == 0);
+  const ArrayXd one = flow_matching_sigmas(1);  // of one step there is nothing to stretch
+  REQUIRE_THAT(stretched_to_terminal(one, 0.2), AllEqual(one));
+}
+
+TEST_CASE("a zero-terminal-SNR process begins where no signal is left", "[time_grid]") {
+  const GaussianDiffusion<double> zero(rescale_zero_terminal_snr(scaled_linear_beta_schedule(1000)));
+  const TimeGrid grid = timestep_grid(zero, TimestepSpacing::trailing, 5);
+  REQUIRE(same(grid.levels()[0], {999, 0, 1}));
+  REQUIRE(noise_to_signal(grid.levels()[0]) == infinity);
+  const NoiseLevel beyond = grid.at(half_log_snr(grid.levels()[1]) - 1);
+  REQUIRE(beyond.t > grid.levels()[1].t);
+  REQUIRE(beyond.t < 999);
+}
+
+TEST_CASE("part of a grid, and a grid upside down", "[time_grid]") {
+  const TimeGrid grid = timestep_grid(process(), TimestepSpacing::trailing, 10);
+  REQUIRE(same(grid.starting_at(4).levels()[0], grid.levels()[4]));
+  REQUIRE(grid.starting_at(4).num_steps() == 6);
+  for (const auto& [strength, kept] : {std::pair<double, Index>{1, 10}, {0.75, 7}, {0.5, 5}, {0.1, 1}, {0.19, 1}}) {
+    INFO(strength);
+    REQUIRE(grid.with_strength(strength).num_steps() == kept);
+    REQUIRE(same(grid.with_strength(strength).levels().back(), grid.levels().back()));
+  }
+  const TimeGrid up = grid.reversed();
+  REQUIRE(up.num_steps() == 10);
+  REQUIRE(same(up.levels()[0], {0, 1, 0}));
+  REQUIRE(same(up.levels()[10], grid.levels()[0]));
+
+  REQUIRE(refusal<std::out_of_range>([&] { grid.starting_at(10); }) ==
+          "diffusion::TimeGrid::starting_at: first = 10 is outside [0, 10)");
+  REQUIRE(refusal<std::invalid_argument>([&] { grid.with_strength(0); }) ==
+          "diffusion::TimeGrid::with_strength: strength = 0 is outside (0, 1]");
+  REQUIRE(refusal<std::invalid_argument>([&] { grid.with_strength(0.05); }) ==
+          "diffusion::TimeGrid::with_strength: strength = 0.05 leaves none of 10 steps");
+}
+
+TEST_CASE("diffusers' DDIM steps to t - floor(T / n), and only that grid does", "[time_grid]") {
+  const TimeGrid theirs = diffusers_ddim_grid(process(), TimestepSpacing::linspace, 10);
+  REQUIRE(theirs.levels()[0].t == 999);
+  REQUIRE(theirs.target(0).t == 899);
+  REQUIRE(theirs.levels()[1].t == 888);
+  REQUIRE(theirs.starting_at(1).target(0).t == 788);
+  REQUIRE(timestep_grid(process(), TimestepSpacing::linspace, 10).target(0).t == 888);
+}
+
+TEST_CASE("levels that are no path down are refused", "[time_grid]") {
+  REQUIRE(refusal<std::invalid_argument>([] { timestep_grid(process(), {}, Ending::sigma_min); }) ==
+          "diffusion::TimeGrid: a grid needs 2 levels at least, not 0");
+  REQUIRE(refusal<std::out_of_range>([] {
+            timestep_grid(process(), {1000, 5});
+          }) == "diffusion::timestep_grid: timesteps[0] = 1000 is outside [0, 1000)");
+  REQUIRE(refusal<std::out_of_range>([] {
+            timestep_grid(process(), {999, -1});
+          }) == "diffusion::timestep_grid: timesteps[1] = -1 is outside [0, 1000)");
+  REQUIRE(refusal<std::out_of_range>([] { timestep_grid(process(), {std::nan("")}); }) ==
+          "diffusion::timestep_grid: timesteps[0] = nan is outside [0, 1000)");
+  REQUIRE(refusal<std::out_of_range>([] { timestep_grid(process(), TimestepSpacing::leading, 1000, 1); }) ==
+          "diffusion::timestep_grid: timesteps[0] = 1000 is outside [0, 1000)");
+  REQUIRE_THAT(refusal<std::invalid_argument>([] {
+                 timestep_grid(process(), {500, 500});
+               }),
+               StartsWith("diffusion::TimeGrid: sigma / alpha must fall, but step 0 goes from"));
+  REQUIRE_THAT(refusal<std::invalid_argument>([] {
+                 timestep_grid(process(), {900, 400, 500});
+               }),
+               StartsWith("diffusion::TimeGrid: sigma / alpha must fall, but step 1 goes from"));
+  ArrayXd rising(2), negative(2);
+  rising << 0.1, 3;
+  negative << 3, -1;
+  REQUIRE(refusal<std::invalid_argument>([&] { edm_grid(rising); }) ==
+          "diffusion::TimeGrid: sigma / alpha must fall, but step 0 goes from 0.1 to 3");
+  REQUIRE_THAT(refusal<std::invalid_argument>([&] { edm_grid(negative); }),
+               StartsWith("diffusion::TimeGrid: levels[1] has alpha = 1 and sigma = -1"));
+  ArrayXd above(2);
+  above << 1.5, 0;
+  REQUIRE_THAT(refusal<std::invalid_argument>([&] { flow_matching_grid(above); }),
+               StartsWith("diffusion::TimeGrid: levels[0] has alpha = -0.5"));
+}
+
+// ---- lists of sigmas ----
+
+TEST_CASE("lists of sigmas begin and end where they should, and fall", "[sigmas]") {
+  for (const Index n : {1, 2, 5, 40}) {
+    for (const ArrayXd& sigmas :
+         {karras_sigmas(n, 0.03, 14.6), exponential_sigmas(n, 0.03, 14.6), lu_sigmas(n, 0.03, 14.6),
+          polyexponential_sigmas(n, 0.03, 14.6, 3), beta_sigmas(n, 0.03, 14.6)}) {
+      REQUIRE(sigmas.size() == n + 1);
+      REQUIRE(std::abs(sigmas[0] - 14.6) < 100 * tolerance::level);
+      if (n > 1) REQUIRE(std::abs(sigmas[n - 1] - 0.03) < tolerance::level);
+      REQUIRE(sigmas[n] == 0);
+      REQUIRE((sigmas.head(n) > sigmas.tail(n)).all());
+    }
+  }
+}
+
+TEST_CASE("quantiles of beta distributions", "[sigmas]") {
+  using detail::beta_quantile;
+  // Beta(1, 1) is uniform, Beta(1/2, 1/2) is that of sin^2, Beta(2, 1) has the distribution function x^2.
+  for (const double p : {0.0, 1e-8, 0.1, 0.25, 0.5, 0.7, 0.999, 1.0}) {
+    INFO(p);
+    const double s = std::sin(p * 1.57079632679489661923);
+    REQUIRE(std::abs(beta_quantile(p, 1, 1) - p) <= tolerance::quantile);
+    REQUIRE(std::abs(beta_quantile(p, 0.5, 0.5) - s * s) <= tolerance::quantile);
+    REQUIRE(std::abs(beta_quantile(p, 2, 1) - std::sqrt(p)) <= tolerance::quantile);
+    REQUIRE(std::abs(beta_quantile(p, 0.6, 0.6) + beta_quantile(1 - p, 0.6, 0.6) - 1) <= tolerance::quantile);
+  }
+}
+
+TEST_CASE("the steps of Align Your Steps, and those between", "[sigmas]") {
+  REQUIRE(ays_timesteps(AysModel::stable_diffusion).size() == 10);
+  REQUIRE(ays_timesteps(AysModel::stable_diffusion_xl)[1] == 845);
+  for (const AysModel model :
+       {AysModel::stable_diffusion, AysModel::stable_diffusion_xl, AysModel::stable_video_diffusion}) {
+    const ArrayXd ten = ays_sigmas(model);
+    for (const Index n : {1, 2, 10, 19, 37}) {
+      const ArrayXd sigmas = ays_sigmas(model, n);
+      REQUIRE(sigmas.size() == n + 1);
+      REQUIRE(std::abs(sigmas[0] / ten[0] - 1) < tolerance::level);
+      REQUIRE((sigmas.head(n) > sigmas.tail(n)).all());
+    }
+    REQUIRE(std::abs(ays_sigmas(model, 19)[4] / ten[2] - 1) < 10 * tolerance::level);  // 19 steps hold the ten
+  }
+  REQUIRE_THAT(refusal<std::invalid_argument>([] { ays_timesteps(AysModel::stable_video_diffusion); }),
+               StartsWith("diffusion::ays_timesteps: "));
+}
+
+TEST_CASE("parameters of lists of sigmas out of range are refused", "[sigmas]") {
+  REQUIRE(refusal<std::invalid_argument>([] { karras_sigmas(0, 0.1, 1); }) ==
+          "diffusion::karras_sigmas: n = 0 must be at least 1");
+  REQUIRE(refusal<std::invalid_argument>([] { karras_sigmas(5, 1, 1); }) ==
+          "diffusion::karras_sigmas: sigma_min = 1 must be less than sigma_max = 1");
+  REQUIRE(refusal<std::invalid_argument>([] { exponential_sigmas(5, 0, 1); }) ==
+          "diffusion::exponential_sigmas: sigma_min = 0 must be positive and finite");
+  REQUIRE(refusal<std::invalid_argument>([] { exponential_sigmas(5, 0.1, infinity); }) ==
+          "diffusion::exponential_sigmas: sigma_max = inf must be positive and finite");
+  REQUIRE(refusal<std::invalid_argument>([] { karras_sigmas(5, 0.1, 1, 0); }) ==
+          "diffusion::karras_sigmas: rho = 0 must be positive and finite");
+  REQUIRE(refusal<std::invalid_argument>([] { vp_sigmas(5, 19.9, 0.1, 1); }) ==
+          "diffusion::vp_sigmas: eps_s = 1 is outside (0, 1)");
+  REQUIRE(refusal<std::invalid_argument>([] { shifted_sigma(0.5, -1); }) ==
+          "diffusion::shifted_sigma: shift = -1 must be positive and finite");
+  REQUIRE(refusal<std::invalid_argument>([] { stretched_to_terminal(flow_matching_sigmas(4), 1); }) ==
+          "diffusion::stretched_to_terminal: terminal = 1 is outside (0, 1)");
+}
