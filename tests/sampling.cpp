@@ -1,0 +1,273 @@
+// Test ../include/diffusion/sampling.hpp: the loop, its hooks, what it refuses; and samplers that are more than a step.
+#include "diffusion/sampling.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "diffusion/denoiser.hpp"
+#include "diffusion/diffusion.hpp"
+#include "matchers.hpp"
+
+using namespace diffusion;
+using Eigen::Index;
+
+namespace {
+
+using Tensor = Eigen::Tensor<double, 2, Eigen::RowMajor, Index>;
+
+const GaussianDiffusion<double>& process() {
+  static const GaussianDiffusion<double> process(scaled_linear_beta_schedule(1000));
+  return process;
+}
+
+TimeGrid grid(Index n) { return timestep_grid(process(), TimestepSpacing::trailing, n); }
+
+/// epsilon = x / 2 + cos(t / 100) / 10
+struct Model {
+  void operator()(const Tensor& x, const Eigen::Tensor<double, 1>& t, Tensor& out) const {
+    for (Index i = 0; i < x.size(); ++i) out.data()[i] = 0.5 * x.data()[i] + 0.1 * std::cos(t(0) / 100);
+  }
+};
+const Denoiser<Model>& denoiser() {
+  static const Denoiser denoiser(Model{}, ModelMeanType::epsilon);
+  return denoiser;
+}
+
+Tensor start() { return random_tensor<Tensor>({2, 3}, 1); }
+
+}  // namespace
+
+TEST_CASE("sample moves x down the levels, one step after another", "[sampling]") {
+  Tensor x = start();
+  const TimeGrid levels = grid(5);
+  for (Index i = 0; i < 5; ++i) {
+    const NoiseLevel &from = levels.levels()[static_cast<std::size_t>(i)], &to = levels.target(i);
+    const auto prediction = denoiser()(x, from);
+    x = prediction.x_start * to.alpha + prediction.epsilon * to.sigma;
+  }
+  const Tensor sampled = sample(Ddim{}, levels, denoiser(), start());
+  CHECK_THAT(sampled, AllClose(x, Tolerance<double>::rel, Tolerance<double>::abs));
+}
+
+TEST_CASE("Ddim is ReverseProcess's, on the timesteps of a respaced process", "[sampling]") {
+  const auto respaced = respace(process(), space_timesteps(1000, "ddim10"));
+  const auto reverse =
+      ReverseProcess(respaced, Model{}, {ModelMeanType::epsilon, ModelVarType::fixed_small, false, false});
+  std::vector<double> all;
+  for (Index t = 9; t >= 0; --t) all.push_back(static_cast<double>(t));
+  const TimeGrid levels = timestep_grid(respaced, all);
+  CHECK_THAT(sample(Ddim{}, levels, denoiser(), start()),
+             AllClose(reverse.ddim_sample_loop(start()), tolerance::sampler, tolerance::sampler));
+  CHECK_THAT(sample(Ddim{0.7}, levels, denoiser(), start(), PhiloxNoise(5)),
+             AllClose(reverse.ddim_sample_loop(start(), PhiloxNoise(5), 0.7), tolerance::sampler, tolerance::sampler));
+  // ReverseProcess draws noise at the last step too, which has no use for it.
+  CHECK_THAT(sample(Ddpm{}, levels, denoiser(), start(), PhiloxNoise(5)),
+             AllClose(reverse.p_sample_loop(start(), PhiloxNoise(5)), tolerance::sampler, tolerance::sampler));
+}
+
+TEST_CASE("Ddim on a grid upside down inverts itself as steps grow short", "[sampling]") {
+  double errors[2];
+  for (const int i : {0, 1}) {
+    const TimeGrid down = timestep_grid(process(), TimestepSpacing::trailing, i == 0 ? 100 : 200);
+    const Tensor back = sample(Ddim{}, down, denoiser(), sample(Ddim{}, down.reversed(), denoiser(), start()));
+    const Eigen::Tensor<double, 0, Eigen::RowMajor> worst = (back - start()).abs().maximum();
+    errors[i] = worst(0);
+  }
+  REQUIRE(errors[1] < 0.05);
+  REQUIRE(errors[1] < 0.6 * errors[0]);
+}
+
+TEST_CASE("hooks are called where they say, with the levels of the grid", "[sampling]") {
+  const TimeGrid levels = grid(4);
+  std::vector<double> corrected, denoised, observed;
+  Hooks<Tensor> hooks;
+  hooks.correct_x_t = [&](Tensor&, const NoiseLevel& level) { corrected.push_back(level.t); };
+  hooks.correct_x_start = [&](Tensor&, const NoiseLevel& level) { denoised.push_back(level.t); };
+  hooks.observer = [&](const Step& step, const Tensor&) {
+    REQUIRE(step.index == static_cast<Index>(observed.size()));
+    REQUIRE(step.count == 4);
+    observed.push_back(step.to.t);
+  };
+  const Tensor expected = sample(Heun{}, levels, denoiser(), start());
+  REQUIRE_THAT(sample(Heun{}, levels, denoiser(), start(), NoNoise(), hooks),
+               AllClose(expected, Tolerance<double>::rel, Tolerance<double>::abs));
+  REQUIRE(corrected == std::vector<double>{999, 749, 499, 249, 0});
+  REQUIRE(denoised == std::vector<double>{999, 749, 749, 499, 499, 249, 249});
+  REQUIRE(observed == std::vector<double>{749, 499, 249, 0});
+}
+
+TEST_CASE("correct_x_t holds a part of x fixed to the end", "[sampling]") {
+  const Tensor known = random_tensor<Tensor>({2, 3}, 9), noise = random_tensor<Tensor>({2, 3}, 10);
+  Hooks<Tensor> hooks;
+  hooks.correct_x_t = [&](Tensor& x, const NoiseLevel& level) {
+    for (Index n = 0; n < 2; ++n) x(n, 0) = level.alpha * known(n, 0) + level.sigma * noise(n, 0);
+  };
+  const Tensor free = sample(Ddim{}, grid(6), denoiser(), start());
+  const Tensor held = sample(Ddim{}, grid(6), denoiser(), start(), NoNoise(), hooks);
+  for (Index n = 0; n < 2; ++n) {
+    REQUIRE(held(n, 0) == known(n, 0));
+    REQUIRE(held(n, 1) == free(n, 1));  // this model treats each value for itself
+  }
+}
+
+TEST_CASE("correct_x_start changes the prediction, and epsilon follows", "[sampling]") {
+  Hooks<Tensor> hooks;
+  hooks.correct_x_start = [](Tensor& x_start, const NoiseLevel&) { x_start.setConstant(0.25); };
+  const Tensor expected = start().constant(0.25);
+  CHECK_THAT(sample(Heun{}, grid(6), denoiser(), start(), NoNoise(), hooks),
+             AllClose(expected, Tolerance<double>::rel));
+  const TimeGrid ends_noisy = timestep_grid(process(), TimestepSpacing::trailing, 6, 0, Ending::sigma_min);
+  const NoiseLevel first = ends_noisy.levels().front(), last = ends_noisy.levels().back();
+  const Tensor epsilon = (start() - expected * first.alpha) * (1 / first.sigma);
+  const Tensor still_noisy = expected * last.alpha + epsilon * last.sigma;
+  CHECK_THAT(sample(Ddim{}, ends_noisy, denoiser(), start(), NoNoise(), hooks),
+             AllClose(still_noisy, tolerance::sampler));
+}
+
+TEST_CASE("stop ends a run after a step, without a last correction", "[sampling]") {
+  Index steps = 0, corrections = 0;
+  Hooks<Tensor> hooks;
+  hooks.correct_x_t = [&](Tensor&, const NoiseLevel&) { ++corrections; };
+  hooks.observer = [&](const Step&, const Tensor&) { ++steps; };
+  hooks.stop = [](const Step& step, const Tensor&) { return step.index == 2; };
+  const Tensor stopped = sample(Euler{}, grid(10), denoiser(), start(), NoNoise(), hooks);
+  REQUIRE(steps == 3);
+  REQUIRE(corrections == 3);
+  Tensor after_three;
+  Hooks<Tensor> watch;
+  watch.observer = [&](const Step& step, const Tensor& x) {
+    if (step.index == 2) after_three = x;
+  };
+  sample(Euler{}, grid(10), denoiser(), start(), NoNoise(), watch);
+  REQUIRE_THAT(stopped, AllEqual(after_three));
+}
+
+TEST_CASE("a second run in the memory of the first allocates nothing, and does not remember it", "[sampling]") {
+  const TimeGrid levels = grid(8);
+  const auto run_twice = [&](const auto& sampler) {
+    using Sampler = std::decay_t<decltype(sampler)>;
+    typename Sampler::template State<Tensor> state;
+    Tensor x = random_tensor<Tensor>({2, 3}, 77);
+    PhiloxNoise noise(3);
+    sample_into(x, sampler, levels, denoiser(), noise, {}, state);
+    Tensor again = start();
+    const Hooks<Tensor> none;
+    PhiloxNoise other(4);
+    REQUIRE(count_allocations([&] { sample_into(again, sampler, levels, denoiser(), other, none, state); }) == 0);
+    REQUIRE_THAT(again, AllEqual(sample(sampler, levels, denoiser(), start(), PhiloxNoise(4))));
+  };
+  run_twice(Ddim{0.5});
+  run_twice(DpmSolverPP{3});
+  run_twice(DpmSolverSinglestep{3});
+  run_twice(UniPc{3});
+  run_twice(Lms{});
+  run_twice(Pndm{});
+}
+
+TEST_CASE("a run part-way starts from noised data", "[sampling]") {
+  const TimeGrid part = grid(10).with_strength(0.3);
+  const Tensor data = random_tensor<Tensor>({2, 3}, 5), noise = random_tensor<Tensor>({2, 3}, 6);
+  const NoiseLevel& level = part.levels().front();
+  const Tensor expected = data * level.alpha + noise * level.sigma;
+  CHECK_THAT(add_noise(data, level, noise), AllClose(expected, Tolerance<double>::rel, Tolerance<double>::abs));
+  PhiloxNoise draws(8);
+  Tensor drawn(2, 3);
+  draws(drawn);
+  CHECK_THAT(add_noise(data, level, PhiloxNoise(8)), AllEqual(add_noise(data, level, drawn)));
+  const auto q = process().q_sample(data, static_cast<Index>(level.t), noise);
+  CHECK_THAT(add_noise(data, level, noise), AllClose(q, Tolerance<double>::rel, Tolerance<double>::abs));
+  REQUIRE_THAT(refusal([&] { add_noise(data, level, Tensor(2, 4)); }),
+               StartsWith("diffusion::add_noise: noise has shape [2, 4]"));
+}
+
+TEST_CASE("RePaint keeps what is known, fills the rest, and steps as often as its jumps ask", "[sampling]") {
+  Tensor known = start().constant(0.5), mask = start().constant(0.0);
+  mask(0, 0) = mask(1, 2) = 1;
+  Index calls = 0;
+  const auto counted = [&](const Tensor& x, const NoiseLevel& level, Prediction<Tensor>& out) {
+    ++calls;
+    denoiser()(x, level, out);
+  };
+  const Tensor x = sample(RePaint<Tensor>{known, mask, 2, 3}, grid(7), counted, start(), PhiloxNoise(3));
+  REQUIRE(x(0, 0) == 0.5);
+  REQUIRE(x(1, 2) == 0.5);
+  REQUIRE(std::abs(x(0, 1) - 0.5) > 1e-6);
+  // 7 steps, and at the levels 0, 2 and 4 above the last noisy one two jumps of 2 steps each: 7 + 3 * 2 * 2.
+  REQUIRE(calls == 19);
+  // With nothing known it is Ddpm but for the draws; with all known it is the picture.
+  const Tensor all =
+      sample(RePaint<Tensor>{known, Tensor(start().constant(1.0)), 1, 2}, grid(4), counted, start(), PhiloxNoise(3));
+  REQUIRE_THAT(all, AllEqual(known));
+  REQUIRE(refusal([&] {
+            sample(RePaint<Tensor>{known, mask, 0, 3}, grid(7), counted, start(), PhiloxNoise(3));
+          }) == "diffusion::RePaint: jump_length = 0 must be at least 1");
+  REQUIRE_THAT(refusal([&] {
+                 sample(RePaint<Tensor>{known, mask}, grid(7), counted, Tensor(2, 4), PhiloxNoise(3));
+               }),
+               StartsWith("diffusion::RePaint: known has shape [2, 3], but x has [2, 4]"));
+}
+
+TEST_CASE("an empty batch is sampled", "[sampling]") {
+  const Tensor none(0, 3);
+  REQUIRE(sample(DpmSolverPP{}, grid(5), denoiser(), none).dimension(0) == 0);
+  REQUIRE(sample(DpmSolverAdaptive{}, grid(5), denoiser(), none).dimension(0) == 0);
+}
+
+TEST_CASE("parameters of samplers out of range are refused before anything is done", "[sampling]") {
+  const auto refused = [](const auto& sampler) {
+    return refusal([&] { sample(sampler, grid(5), denoiser(), start(), PhiloxNoise(1)); });
+  };
+  REQUIRE(refused(Ddim{1.5}) == "diffusion::Ddim: eta = 1.5 is outside [0, 1]");
+  REQUIRE(refused(Ddim{std::nan("")}) == "diffusion::Ddim: eta = nan is outside [0, 1]");
+  REQUIRE(refused(EulerAncestral{-1}) == "diffusion::EulerAncestral: eta = -1 must not be negative");
+  REQUIRE(refused(Heun{{-1}}) == "diffusion::Heun: s_churn = -1 must not be negative");
+  REQUIRE(refused(Lms{5}) == "diffusion::Lms: order = 5 is outside [1, 4]");
+  REQUIRE(refused(DpmSolverPP{4}) == "diffusion::DpmSolverPP: order = 4 is outside [1, 3]");
+  REQUIRE(refused(DpmSolver{0}) == "diffusion::DpmSolver: order = 0 is outside [1, 3]");
+  REQUIRE(refused(Deis{7}) == "diffusion::Deis: order = 7 is outside [1, 3]");
+  REQUIRE(refused(UniPc{4}) == "diffusion::UniPc: order = 4 is outside [1, 3]");
+  REQUIRE(refused(Ipndm{0}) == "diffusion::Ipndm: order = 0 is outside [1, 4]");
+  REQUIRE(refused(DpmSolverSinglestep{3, DpmSolverType::heun, 1.0}) ==
+          "diffusion::DpmSolverSinglestep: order = 3 is for the ODE, but eta = 1");
+  REQUIRE(refused(DpmSolverPPSde{1, 1, 1}) == "diffusion::DpmSolverPPSde: r = 1 is outside (0, 1)");
+  REQUIRE(refused(Tcd{2}) == "diffusion::Tcd: eta = 2 is outside [0, 1]");
+  REQUIRE(refused(DpmSolverAdaptive{4}) == "diffusion::DpmSolverAdaptive: order = 4 is neither 2 nor 3");
+  REQUIRE(refused(DpmSolverFast{30}) == "diffusion::DpmSolverFast: model_calls = 30 need a grid of 11 steps, not 5");
+}
+
+TEST_CASE("a sampler that needs noise and has none says so", "[sampling]") {
+  REQUIRE(refusal([] { sample(Ddim{0.5}, grid(5), denoiser(), start()); }) ==
+          "diffusion::sample: this sampler needs noise, and none is given");
+  REQUIRE_NOTHROW(sample(Ddim{}, grid(5), denoiser(), start()));
+}
+
+TEST_CASE("epsilon at a level without signal is refused by a run", "[sampling]") {
+  const GaussianDiffusion<double> zero(rescale_zero_terminal_snr(scaled_linear_beta_schedule(1000)));
+  REQUIRE_THROWS_AS(sample(Ddim{}, timestep_grid(zero, TimestepSpacing::trailing, 5), denoiser(), start()),
+                    std::domain_error);
+}
+
+TEST_CASE("phi functions are right near 0 and far from it", "[sampling]") {
+  for (const int k : {1, 2, 3, 4}) {
+    for (const double z :
+         {-20.0, -3.0, -1.0, -0.999, -0.1, -1e-3, -1e-8, 0.0, 1e-12, 1e-4, 0.3, 0.999, 1.0, 5.0, 20.0}) {
+      // The integral of exp((1 - u) z) u^(k-1) / (k-1)! over [0, 1], by Simpson's rule in long double.
+      constexpr int n = 20000;
+      long double factorial = 1, sum = 0;
+      for (int i = 2; i < k; ++i) factorial *= i;
+      for (int i = 0; i <= n; ++i) {
+        const long double u = static_cast<long double>(i) / n;
+        sum += (i == 0 || i == n ? 1
+                : i % 2 == 1     ? 4
+                                 : 2) *
+               std::exp((1 - u) * static_cast<long double>(z)) * std::pow(u, static_cast<long double>(k - 1));
+      }
+      const double expected = static_cast<double>(sum / (3 * n) / factorial);
+      INFO("phi_" << k << "(" << z << ")");
+      REQUIRE(std::abs(detail::phi(k, z) / expected - 1) < tolerance::phi);
+    }
+  }
+}
