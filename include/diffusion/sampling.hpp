@@ -116,6 +116,11 @@ class StepNoise {
   Noise& noise_;
 };
 
+template <class Sampler, class Tensor, class = void>
+inline constexpr bool is_sampler_v = false;
+template <class Sampler, class Tensor>
+inline constexpr bool is_sampler_v<Sampler, Tensor, std::void_t<typename Sampler::template State<Tensor>>> = true;
+
 template <class Sampler>
 auto check_sampler(const Sampler& sampler, int) -> decltype(sampler.check()) {
   sampler.check();
@@ -133,9 +138,16 @@ void check_sampler(const Sampler&, long) {}
 template <class Sampler, class Denoiser, class X, class Noise = NoNoise>
 PlainTensor<X> sample(const Sampler& sampler, const TimeGrid& grid, Denoiser&& denoiser, const X& x,
                       Noise&& noise = Noise(), const Hooks<PlainTensor<X>>& hooks = {}) {
+  constexpr bool is_sampler = detail::is_sampler_v<Sampler, PlainTensor<X>>;
+  static_assert(
+      is_sampler,
+      "diffusion: the first argument must be a sampler, such as diffusion::Ddim{}: a struct with a State<Tensor> "
+      "and a step");
   PlainTensor<X> out = x;
-  typename Sampler::template State<PlainTensor<X>> state;
-  sample_into(out, sampler, grid, denoiser, noise, hooks, state);
+  if constexpr (is_sampler) {
+    typename Sampler::template State<PlainTensor<X>> state;
+    sample_into(out, sampler, grid, denoiser, noise, hooks, state);
+  }
   return out;
 }
 

@@ -1,0 +1,7 @@
+// error: diffusion: a run takes noise at many steps: give it a noise source (RecordedNoise replays tensors)
+#include <diffusion/samplers/ddpm.hpp>
+
+void program(const diffusion::TimeGrid& grid, const Eigen::Tensor<float, 2>& x) {
+  const auto denoiser = [](const auto&, const diffusion::NoiseLevel&, auto&) {};
+  diffusion::sample(diffusion::Ddpm{}, grid, denoiser, x, x);
+}
