@@ -503,3 +503,46 @@ TEST_CASE("the timesteps of diffusers' schedulers are met, for every spacing and
   }
   REQUIRE(lists == 117);
 }
+
+TEST_CASE("noise is added as diffusers adds it, to every sample at its own time", "[samplers]") {
+  const Golden& g = golden("diffusers_schedulers.txt");
+  const auto zero_snr = [](const ArrayXd& betas) { return diffusion::rescale_zero_terminal_snr(betas); };
+  const ArrayXd sd = diffusion::scaled_linear_beta_schedule(1000);
+  const std::map<std::string, ArrayXd> schedules = {
+      {"sd", sd}, {"sd_zsnr", zero_snr(sd)}, {"cosine", diffusion::cosine_beta_schedule(1000)}};
+  const Tensor x_start = g.tensor<double, 3>("add_noise/alphas/x0"),
+               noise = g.tensor<double, 3>("add_noise/alphas/noise");
+  const auto t = g.timesteps("add_noise/alphas/t");
+  for (const auto& [name, betas] : schedules) {
+    INFO(name);
+    const GaussianDiffusion<double> process(betas);
+    const std::string record = "add_noise/alphas/" + name + "/";
+    CHECK_THAT(process.q_sample(x_start, t, noise),
+               AllClose(g.tensor<double, 3>(record + "add_noise"), tolerance::sampler, tolerance::sampler));
+    CHECK_THAT(process.velocity(x_start, t, noise),
+               AllClose(g.tensor<double, 3>(record + "get_velocity"), tolerance::sampler, tolerance::sampler));
+  }
+
+  // The schedulers that count in sigma take the level of a step.
+  const GaussianDiffusion<double> process(sd);
+  for (const std::string name :
+       {"EulerDiscrete", "DPMSolverMultistep", "DPMSolverMultistep_karras", "EDMEuler", "FlowMatchEulerDiscrete"}) {
+    INFO(name);
+    const std::string record = "add_noise/" + name + "/";
+    const ArrayXd sigmas = g.array(record + "sigmas");
+    const TimeGrid grid = name == "EDMEuler"                 ? diffusion::edm_grid(sigmas)
+                          : name == "FlowMatchEulerDiscrete" ? diffusion::flow_matching_grid(sigmas)
+                                                             : diffusion::sigma_grid(process, sigmas);
+    const auto steps = g.timesteps(record + "step_indices");
+    const Tensor expected = g.tensor<double, 3>(record + "out");
+    for (Index n = 0; n < steps.size(); ++n) {
+      const Eigen::array<Index, 3> from{n, 0, 0}, size{1, x_start.dimension(1), x_start.dimension(2)};
+      const NoiseLevel level = grid.levels()[static_cast<std::size_t>(steps(n))];
+      const double scale = name == "EulerDiscrete" ? 1 / level.alpha : 1;  // it holds x at the scale alpha = 1
+      const Tensor noised = diffusion::add_noise(g.tensor<double, 3>(record + "x0").slice(from, size), level,
+                                                 g.tensor<double, 3>(record + "noise").slice(from, size)) *
+                            scale;
+      CHECK_THAT(noised, AllClose(Tensor(expected.slice(from, size)), tolerance::sampler, tolerance::sampler));
+    }
+  }
+}

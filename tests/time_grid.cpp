@@ -83,6 +83,8 @@ TEST_CASE("the levels of a process are its tables", "[time_grid]") {
     REQUIRE(same(grid.target(static_cast<Index>(i)), grid.levels()[i + 1]));
   }
   REQUIRE(same(grid.levels()[4], {0, 1, 0}));
+  const TimeGrid listed = timestep_grid(process(), std::vector<Index>{999, 749, 499, 249});
+  for (std::size_t i = 0; i <= 4; ++i) REQUIRE(same(listed.levels()[i], grid.levels()[i]));
 }
 
 TEST_CASE("a grid can end with the least noise of the process", "[time_grid]") {

@@ -13,7 +13,8 @@
 #include <cmath>      // std::exp, std::floor, std::isfinite, std::log
 #include <cstddef>    // std::size_t
 #include <stdexcept>  // std::invalid_argument, std::out_of_range
-#include <utility>    // std::move
+#include <type_traits>
+#include <utility>  // std::move
 #include <vector>
 
 #include "detail/error.hpp"
@@ -156,6 +157,13 @@ TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, const std::vect
     levels.push_back(detail::process_level(process, path, 0.0));
   }
   return {std::move(levels), path};
+}
+
+/// The same for whole timesteps.
+template <class Scalar, class Integer, std::enable_if_t<std::is_integral_v<Integer>, int> = 0>
+TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, const std::vector<Integer>& timesteps,
+                       Ending ending = Ending::clean) {
+  return timestep_grid(process, std::vector<double>(timesteps.begin(), timesteps.end()), ending);
 }
 
 /// The same for n timesteps that are spread over the process.
