@@ -6,6 +6,7 @@
 #include "gaussian_diffusion.hpp"
 #include "jax_noise.hpp"
 #include "likelihood.hpp"
+#include "loss_weights.hpp"
 #include "losses.hpp"
 #include "noise.hpp"
 #include "noise_level.hpp"
