@@ -2,8 +2,11 @@
 /// The whole library. Each header can also be included alone.
 #pragma once
 
+#include "adaptive_projected_guidance.hpp"
+#include "classifier_guidance.hpp"
 #include "denoiser.hpp"
 #include "gaussian_diffusion.hpp"
+#include "guidance.hpp"
 #include "jax_noise.hpp"
 #include "likelihood.hpp"
 #include "loss_weights.hpp"

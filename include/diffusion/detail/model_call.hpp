@@ -11,6 +11,7 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 
 #include "../tensor.hpp"
+#include "halves.hpp"
 #include "operands.hpp"
 
 namespace diffusion {
@@ -37,7 +38,7 @@ constexpr bool becomes() {
   return false;
 }
 
-/// f(x, t, out), or out = f(x, t)? Const, because many threads may call at once.
+/// f(x, t, out), or out = f(x, t)? Called as const, because many threads may call at once; of a G& as the G it is.
 template <class F, class X, class T, class Out>
 constexpr CallForm call_form() {
   if constexpr (std::is_invocable_v<const F&, const X&, const T&, Out&>) {
@@ -76,7 +77,7 @@ void check_result(const char* where, const char* name, const Out& out, const X& 
 
 /// out, a plain tensor, is made f(x, t), which must have the shape `sizes`.
 template <CallForm form, class F, class X, class T, class Out, std::size_t Rank>
-void call(const char* where, const char* name, const F& f, const X& x, const T& t, Out& out,
+void call(const char* where, const char* name, F& f, const X& x, const T& t, Out& out,
           const std::array<Eigen::Index, Rank>& sizes) {
   if constexpr (form == CallForm::writes) {
     resize(out, sizes);
@@ -112,19 +113,12 @@ void call_in_place(const char* where, const char* name, const F& f, X& x) {
   }
 }
 
-/// Copies the first and the second half of the channels (axis 1) of x. In memory x is blocks of first's values alternating with
-/// blocks of second's.
+/// Copies the first and the second half of the channels (axis 1) of x.
 template <class X, class First, class Second>
 void split_channels(const X& x, First& first, Second& second) {
   if constexpr (Traits<X>::rank >= 2) {
-    const auto sizes = shape(first);
-    const auto size = static_cast<Eigen::Index>(first.size());
-    if (size == 0) return;
-    const Eigen::Index block = Traits<X>::layout == Eigen::RowMajor ? size / sizes[0] : sizes[0] * sizes[1];
-    for (Eigen::Index at = 0; at < size; at += block) {
-      std::copy_n(x.data() + 2 * at, static_cast<std::size_t>(block), first.data() + at);
-      std::copy_n(x.data() + 2 * at + block, static_cast<std::size_t>(block), second.data() + at);
-    }
+    take_half<1>(x, 0, first);
+    take_half<1>(x, 1, second);
   }
 }
 
