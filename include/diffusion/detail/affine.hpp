@@ -72,9 +72,9 @@ struct Constant {
 /// Coefficients that change from element to element, one for each element of a run.
 template <class Real, std::size_t K>
 struct Tile {
-  // A few KiB: they stay in the first-level cache beside what streams past them.
-  static constexpr Index capacity = 1024;
-  Real value[K][static_cast<std::size_t>(capacity)];
+  // 16 KiB for each k. Most batches use but the beginning, which stays in the first-level cache beside what streams past it.
+  static constexpr Index capacity = 16384 / sizeof(Real);
+  alignas(64) Real value[K][static_cast<std::size_t>(capacity)];
   template <class Value>
   Value at(std::size_t k, Index i) const {
     return load<Value>(value[k] + i);
@@ -213,8 +213,10 @@ class Kernel {
     if (batch_ == 1 || (row_major && sample_size_ > 1)) {
       in_parallel(device, batch_ * sample_size_, bytes, [this](Index i, Index end) { by_samples(i, end); });
     } else {  // also samples of one value, which lie side by side in both layouts
-      in_parallel(device, sample_size_, bytes * static_cast<double>(batch_),
-                  [this](Index i, Index end) { by_rows(i, end); });
+      in_parallel(device, sample_size_, bytes * static_cast<double>(batch_), [this](Index i, Index end) {
+        Tile<Real, K> tile;
+        by_rows(tile, i, end);
+      });
     }
   }
 
@@ -235,9 +237,10 @@ class Kernel {
   }
 
   /// Samples side by side: rows [begin, end) hold one value of every sample. Narrow rows are joined to runs of whole packets,
-  /// with the coefficients repeated; a wide row is taken in parts. Two runs at a time share the coefficients.
-  void by_rows(Index begin, Index end) const {
-    Tile<Real, K> tile;
+  /// with the coefficients repeated; rows wider than the tile are taken in parts. Two runs at a time share the coefficients,
+  /// one in each half of the rows: so that memory is read and written in a few long streams. (The tile is the caller's because
+  /// g++, when it knows that no store can change the tile, loads each coefficient once for each run.)
+  void by_rows(Tile<Real, K>& tile, Index begin, Index end) const {
     for (Index first = 0; first < batch_; first += tile.capacity) {
       const Index width = (std::min)(tile.capacity, batch_ - first);
       // Only whole rows lie one after another; the parts of a row that is wider than the tile do not.
@@ -247,12 +250,13 @@ class Kernel {
         const Index copied = (std::min)(filled, rows * width - filled);
         for (std::size_t k = 0; k < K; ++k) std::copy_n(tile.value[k], copied, tile.value[k] + filled);
       }
+      const Index half = rows * half_of((end - begin) / rows, rows * batch_);
       Index row = begin;
-      for (; row + 2 * rows <= end; row += 2 * rows) {
+      for (; row < begin + half; row += rows) {
         const Index at = row * batch_ + first;
-        detail::run<2, K>(element_, out_ + at, advanced(x_, at), rows * width, rows * batch_, tile);
+        detail::run<2, K>(element_, out_ + at, advanced(x_, at), rows * width, half * batch_, tile);
       }
-      for (; row < end; row += rows) {
+      for (row += half; row < end; row += rows) {
         const Index at = row * batch_ + first;
         detail::run<1, K>(element_, out_ + at, advanced(x_, at), (std::min)(rows, end - row) * width, 0, tile);
       }
@@ -272,12 +276,23 @@ class Kernel {
     }
   }
 
-  /// How many rows of `width` make a run: the fewest that fill whole packets of 16, and at least 64 values.
+  /// How many rows of `width` make a run: the fewest that fill whole packets, and at least 1 KiB.
   static Index joined_rows(Index width, Index rows) {
-    constexpr Index packet = 16, narrow = 64;
+    constexpr Index packet = Eigen::internal::packet_traits<Real>::size, narrow = 1024 / sizeof(Real);
     Index joined = 1;
     while (joined * width % packet != 0 || joined * width < narrow) joined *= 2;
     return joined * width <= Tile<Real, K>::capacity ? (std::min)(joined, rows) : 1;
+  }
+
+  /// About half of so many runs of `size` elements, but so that the two halves begin at different places of a memory page where
+  /// that can be had: elements at the same place of two pages compete for the same lines of the first-level cache.
+  static Index half_of(Index runs, Index size) {
+    constexpr Index page = 4096 / sizeof(Scalar);
+    for (Index half = runs / 2; half > runs / 2 - runs / 16; --half) {
+      const Index apart = half * size % page;
+      if (page / 4 <= apart && apart <= page - page / 4) return half;
+    }
+    return runs / 2;
   }
 
   const Element& element_;
