@@ -7,6 +7,7 @@
 #include <algorithm>  // std::min, std::max, std::copy_n
 #include <array>
 #include <cstddef>  // std::size_t
+#include <numeric>  // std::gcd
 #include <tuple>    // std::tuple_size_v, std::apply
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
@@ -72,12 +73,19 @@ struct Constant {
 /// Coefficients that change from element to element, one for each element of a run.
 template <class Real, std::size_t K>
 struct Tile {
-  // 16 KiB for each k. Most batches use but the beginning, which stays in the first-level cache beside what streams past it.
-  static constexpr Index capacity = 16384 / sizeof(Real);
-  alignas(64) Real value[K][static_cast<std::size_t>(capacity)];
+  // 16 KiB for each k, and a packet. Most batches use but the beginning, which stays in the first-level cache beside what
+  // streams past it.
+  static constexpr Index capacity = 16384 / sizeof(Real), packet = Eigen::internal::packet_traits<Real>::size;
+  alignas(64) Real value[K][static_cast<std::size_t>(capacity + packet)];
+};
+/// The same, from element `first` of the tile.
+template <class Real, std::size_t K>
+struct TilePart {
+  const Tile<Real, K>& tile;
+  Index first;
   template <class Value>
   Value at(std::size_t k, Index i) const {
-    return load<Value>(value[k] + i);
+    return load<Value>(tile.value[k] + first + i);
   }
 };
 
@@ -236,63 +244,77 @@ class Kernel {
     }
   }
 
-  /// Samples side by side: rows [begin, end) hold one value of every sample. Narrow rows are joined to runs of whole packets,
-  /// with the coefficients repeated; rows wider than the tile are taken in parts. Two runs at a time share the coefficients,
-  /// one in each half of the rows: so that memory is read and written in a few long streams. (The tile is the caller's because
-  /// g++, when it knows that no store can change the tile, loads each coefficient once for each run.)
+  /// Samples side by side: rows [begin, end) hold one value of every sample. Rows wider than the tile are taken in parts. (The
+  /// tile is the caller's because g++, when it knows that no store can change the tile, loads each coefficient once for each of
+  /// the runs that could share it.)
   void by_rows(Tile<Real, K>& tile, Index begin, Index end) const {
+    // Short runs find their coefficients in the first-level cache; what long ones have to fetch pays off in more of them.
+    constexpr Index long_run = 3072 / sizeof(Real);
     for (Index first = 0; first < batch_; first += tile.capacity) {
-      const Index width = (std::min)(tile.capacity, batch_ - first);
-      // Only whole rows lie one after another; the parts of a row that is wider than the tile do not.
-      const Index rows = width < batch_ ? 1 : joined_rows(width, end - begin);
-      fill(tile, first, width);
-      for (Index filled = width; filled < rows * width; filled *= 2) {
-        const Index copied = (std::min)(filled, rows * width - filled);
-        for (std::size_t k = 0; k < K; ++k) std::copy_n(tile.value[k], copied, tile.value[k] + filled);
-      }
-      const Index half = rows * half_of((end - begin) / rows, rows * batch_);
+      const Index width = (std::min)(tile.capacity, batch_ - first), period = fill(tile, first, width, end - begin);
       Index row = begin;
-      for (; row < begin + half; row += rows) {
-        const Index at = row * batch_ + first;
-        detail::run<2, K>(element_, out_ + at, advanced(x_, at), rows * width, half * batch_, tile);
-      }
-      for (row += half; row < end; row += rows) {
-        const Index at = row * batch_ + first;
-        detail::run<1, K>(element_, out_ + at, advanced(x_, at), (std::min)(rows, end - row) * width, 0, tile);
-      }
+      if (period > long_run) row = in_streams<4>(tile, period, first, width, row, end);
+      row = in_streams<2>(tile, period, first, width, row, end);
+      in_streams<1>(tile, period, first, width, row, end);
     }
   }
 
-  /// The coefficients of samples first, ..., first + count - 1, from the beginning of the tile.
-  void fill(Tile<Real, K>& tile, Index first, Index count) const {
-    constexpr Index at_once = 32;
+  /// Takes as many of the rows from `row` to `end` as it can in `Rows` streams, long parts of memory that are walked side by side
+  /// and share coefficients. Returns the first row that is left.
+  template <int Rows>
+  Index in_streams(const Tile<Real, K>& tile, Index period, Index first, Index width, Index row, Index end) const {
+    const Index rows = stream_length(Rows, end - row), stop = row + rows;
+    // Whole rows lie one after another, the parts of those that are wider than the tile do not.
+    for (const Index together = width == batch_ ? rows : 1; row < stop; row += together) {
+      Index at = row * batch_ + first, left = together * width, phase = 0;
+      while (left > 0) {
+        // Whole packets, the last of which may reach beyond the period: there the next run begins.
+        const Index size = (std::min)(left, (period - phase + tile.packet - 1) / tile.packet * tile.packet);
+        detail::run<Rows, K>(element_, out_ + at, advanced(x_, at), size, rows * batch_,
+                             TilePart<Real, K>{tile, phase});
+        at += size, left -= size, phase += size - period;
+      }
+    }
+    return row + (Rows - 1) * rows;
+  }
+
+  /// How many of the rows make one of so many streams: whole packets; and if that can be had, so that no two are at the same place
+  /// of a memory page at a time, where they would compete for the same lines of the first-level cache. Two can afford it.
+  Index stream_length(Index streams, Index rows) const {
+    constexpr Index packet = Tile<Real, K>::packet, page = 4096 / sizeof(Scalar);
+    if (streams == 1) return rows;
+    const Index step = packet / std::gcd(packet, batch_), longest = rows / streams / step * step;
+    for (Index length = longest; length > longest - longest / 8; length -= step) {
+      bool apart = true;
+      for (Index k = 1; k < streams; ++k) {
+        const Index distance = k * length * batch_ % page;
+        apart = apart && page / 8 <= distance && distance <= page - page / 8;
+      }
+      if (apart) return length;
+    }
+    return streams == 2 ? longest : 0;
+  }
+
+  /// Fills the tile with the coefficients of samples first, ..., first + width - 1, repeated as for some of so many rows, and
+  /// one packet more. Returns the length of what is repeated.
+  Index fill(Tile<Real, K>& tile, Index first, Index width, Index rows) const {
+    constexpr Index at_once = 32, narrow = 1024 / sizeof(Real);
     std::array<double, K> c[static_cast<std::size_t>(at_once)];
-    for (Index done = 0; done < count; done += at_once) {
-      const Index some = (std::min)(at_once, count - done);
+    for (Index done = 0; done < width; done += at_once) {
+      const Index some = (std::min)(at_once, width - done);
       coefficients_.fill(first + done, some, c);
       for (std::size_t k = 0; k < K; ++k) {
         for (Index n = 0; n < some; ++n) tile.value[k][done + n] = static_cast<Real>(c[n][k]);
       }
     }
-  }
-
-  /// How many rows of `width` make a run: the fewest that fill whole packets, and at least 1 KiB.
-  static Index joined_rows(Index width, Index rows) {
-    constexpr Index packet = Eigen::internal::packet_traits<Real>::size, narrow = 1024 / sizeof(Real);
-    Index joined = 1;
-    while (joined * width % packet != 0 || joined * width < narrow) joined *= 2;
-    return joined * width <= Tile<Real, K>::capacity ? (std::min)(joined, rows) : 1;
-  }
-
-  /// About half of so many runs of `size` elements, but so that the two halves begin at different places of a memory page where
-  /// that can be had: elements at the same place of two pages compete for the same lines of the first-level cache.
-  static Index half_of(Index runs, Index size) {
-    constexpr Index page = 4096 / sizeof(Scalar);
-    for (Index half = runs / 2; half > runs / 2 - runs / 16; --half) {
-      const Index apart = half * size % page;
-      if (page / 4 <= apart && apart <= page - page / 4) return half;
+    // Narrow rows are joined.
+    Index period = width;
+    while (period < narrow && period < rows * width) period *= 2;
+    for (Index filled = width; filled < period + tile.packet; filled *= 2) {
+      const Index copied = (std::min)(filled, period + tile.packet - filled);
+      for (std::size_t k = 0; k < K; ++k) std::copy_n(tile.value[k], copied, tile.value[k] + filled);
     }
-    return runs / 2;
+    return period;
   }
 
   const Element& element_;
