@@ -4,172 +4,18 @@
 /// at memory speed in both layouts; and, by the same walk, any other function of an element and its sample's coefficients.
 #pragma once
 
-#include <algorithm>  // std::min, std::max, std::copy_n
+#include <algorithm>  // std::min, std::copy_n
 #include <array>
 #include <cstddef>  // std::size_t
 #include <numeric>  // std::gcd
-#include <tuple>    // std::tuple_size_v, std::apply
+#include <tuple>    // std::tuple_size_v
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
 
-#include "multiply_add.hpp"
-
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-// A SIMD type is a template argument here; its alignment, which g++ says is ignored, is not asked for.
-#pragma GCC diagnostic ignored "-Wignored-attributes"
-#endif
+#include "run.hpp"
 
 namespace diffusion {
 namespace detail {
-
-using Eigen::Index;
-
-/// What element arithmetic is done in: at least float.
-template <class Scalar>
-using Arithmetic =
-    std::conditional_t<std::is_same_v<Scalar, Eigen::half> || std::is_same_v<Scalar, Eigen::bfloat16>, float, Scalar>;
-
-/// One value or a SIMD packet of them: the same arithmetic, so that a result does not depend on where in a run it stands.
-template <class Value, class Scalar>
-inline Value load(const Scalar* from) {
-  if constexpr (std::is_same_v<Value, Arithmetic<Scalar>>) {
-    return static_cast<Value>(*from);
-  } else {
-    return Eigen::internal::ploadu<Value>(from);
-  }
-}
-template <class Scalar, class Value>
-inline void store(Scalar* to, const Value& value) {
-  if constexpr (std::is_same_v<Value, Arithmetic<Scalar>>) {
-    *to = static_cast<Scalar>(value);
-  } else {
-    Eigen::internal::pstoreu(to, value);
-  }
-}
-template <class Real, class Value>
-inline Value fused(const Value& a, const Value& x, const Value& b) {
-  if constexpr (std::is_same_v<Value, Real>) {
-    return multiply_add(a, x, b);
-  } else {
-    return Eigen::internal::pmadd(a, x, b);
-  }
-}
-
-/// Coefficients that hold for a whole run of elements.
-template <class Real, std::size_t K>
-struct Constant {
-  std::array<Real, K> value;
-  template <class Value>
-  Value at(std::size_t k, Index) const {
-    if constexpr (std::is_same_v<Value, Real>) {
-      return value[k];
-    } else {
-      return Eigen::internal::pset1<Value>(value[k]);
-    }
-  }
-};
-
-/// Coefficients that change from element to element, one for each element of a run.
-template <class Real, std::size_t K>
-struct Tile {
-  // 16 KiB for each k, and a packet. Most batches use but the beginning, which stays in the first-level cache beside what
-  // streams past it.
-  static constexpr Index capacity = 16384 / sizeof(Real), packet = Eigen::internal::packet_traits<Real>::size;
-  alignas(64) Real value[K][static_cast<std::size_t>(capacity + packet)];
-};
-/// The same, from element `first` of the tile.
-template <class Real, std::size_t K>
-struct TilePart {
-  const Tile<Real, K>& tile;
-  Index first;
-  template <class Value>
-  Value at(std::size_t k, Index i) const {
-    return load<Value>(tile.value[k] + first + i);
-  }
-};
-
-/// a_k x_k[i] + (a_{k+1} x_{k+1}[i] + ...)
-template <class Real, std::size_t k = 0, class Value, std::size_t K, class Scalar, std::size_t Inputs>
-inline Value affine_at(const std::array<Value, K>& a, const std::array<const Scalar*, Inputs>& x, Index i) {
-  if constexpr (Inputs == 0) {
-    return a[0];
-  } else if constexpr (k + 1 == Inputs) {
-    return Eigen::internal::pmul(a[k], load<Value>(x[k] + i));
-  } else {
-    return fused<Real>(a[k], load<Value>(x[k] + i), affine_at<Real, k + 1>(a, x, i));
-  }
-}
-
-/// What the walk computes of an element: of its coefficients a and the inputs x at i. This one is the affine combination.
-struct AffineElement {
-  static constexpr bool in_packets = true;
-  template <class Real, class Value, std::size_t K, class Scalar, std::size_t Inputs>
-  Value at(const std::array<Value, K>& a, const std::array<const Scalar*, Inputs>& x, Index i) const {
-    static_assert(K == (std::max)(Inputs, std::size_t(1)), "one coefficient per tensor");
-    return affine_at<Real>(a, x, i);
-  }
-};
-
-/// x limited to [a_0, a_1]. A NaN stays one.
-struct ClampElement {
-  static constexpr bool in_packets = true;
-  template <class Real, class Value, class Scalar>
-  Value at(const std::array<Value, 2>& a, const std::array<const Scalar*, 1>& x, Index i) const {
-    const Value value = load<Value>(x[0] + i);
-    if constexpr (std::is_same_v<Value, Real>) {
-      return value < a[0] ? a[0] : value > a[1] ? a[1] : value;
-    } else {
-      using namespace Eigen::internal;
-      return pmin<Eigen::PropagateNaN>(pmax<Eigen::PropagateNaN>(value, a[0]), a[1]);
-    }
-  }
-};
-
-/// f(a, x_0, x_1, ...) in Arithmetic<Scalar>, element by element. Where f adds a product it must use multiply_add.
-template <class F>
-struct FunctionElement {
-  static constexpr bool in_packets = false;
-  template <class Real, std::size_t K, class Scalar, std::size_t Inputs>
-  Real at(const std::array<Real, K>& a, const std::array<const Scalar*, Inputs>& x, Index i) const {
-    return std::apply([&](auto... from) { return f(a, load<Real>(from + i)...); }, x);
-  }
-  F f;
-};
-
-/// out[i] = element(c[i], x[i]) in steps of one Value, from i as far as whole ones go; in `Rows` runs, `stride` apart, that share
-/// each coefficient that is loaded.
-template <class Value, int Rows, std::size_t K, class Element, class Scalar, std::size_t Inputs, class Coefficients>
-inline Index span(const Element& element, Scalar* out, const std::array<const Scalar*, Inputs>& x, Index i, Index size,
-                  Index stride, const Coefficients& c) {
-  constexpr Index width = Eigen::internal::unpacket_traits<Value>::size;
-  for (; i + width <= size; i += width) {
-    std::array<Value, K> a;
-    for (std::size_t k = 0; k < K; ++k) a[k] = c.template at<Value>(k, i);
-    for (int row = 0; row < Rows; ++row) {
-      const Index at = i + row * stride;
-      store(out + at, element.template at<Arithmetic<Scalar>>(a, x, at));
-    }
-  }
-  return i;
-}
-
-/// out[i] = element(c[i], x[i]) for i in [0, size), by the widest packets of the target, then narrower ones, then one by one.
-template <int Rows, std::size_t K, class Element, class Scalar, std::size_t Inputs, class Coefficients>
-inline void run(const Element& element, Scalar* out, const std::array<const Scalar*, Inputs>& x, Index size,
-                Index stride, const Coefficients& c) {
-  using Real = Arithmetic<Scalar>;
-  Index i = 0;
-  if constexpr (Element::in_packets && std::is_same_v<Scalar, Real>) {
-    using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
-    using Half = typename Eigen::internal::unpacket_traits<Packet>::half;
-    using Quarter = typename Eigen::internal::unpacket_traits<Half>::half;
-    if constexpr (!std::is_same_v<Packet, Real>) i = span<Packet, Rows, K>(element, out, x, i, size, stride, c);
-    if constexpr (!std::is_same_v<Half, Packet>) i = span<Half, Rows, K>(element, out, x, i, size, stride, c);
-    if constexpr (!std::is_same_v<Quarter, Half>) i = span<Quarter, Rows, K>(element, out, x, i, size, stride, c);
-  }
-  span<Real, Rows, K>(element, out, x, i, size, stride, c);
-}
 
 template <class Scalar, std::size_t K>
 inline std::array<const Scalar*, K> advanced(std::array<const Scalar*, K> x, Index by) {
@@ -189,21 +35,44 @@ inline void in_parallel(const Device& device, Index size, double bytes_each, con
 
 /// The coefficients of the samples, (n) -> std::array<double, K>, from a function whose type is forgotten: so that the walk below
 /// is compiled once for all of them.
-template <std::size_t K>
+template <class Real, std::size_t K>
 class SampleCoefficients {
  public:
   template <class F>
   explicit SampleCoefficients(const F& f)
-      : f_(&f), fill_([](const void* g, Index first, Index count, std::array<double, K>* out) {
-          for (Index n = 0; n < count; ++n) out[n] = (*static_cast<const F*>(g))(first + n);
+      : f_(&f), fill_([](const void* g, Index first, Index count, Real* out, Index stride) {
+          for (Index n = 0; n < count; ++n) {
+            const std::array<double, K> c = (*static_cast<const F*>(g))(first + n);
+            for (std::size_t k = 0; k < K; ++k) out[static_cast<Index>(k) * stride + n] = static_cast<Real>(c[k]);
+          }
         }) {}
 
-  /// out[0], out[1], ... become those of samples first, first + 1, ...
-  void fill(Index first, Index count, std::array<double, K>* out) const { fill_(f_, first, count, out); }
+  /// out[k * stride + n], n < count, becomes coefficient k of sample first + n.
+  void fill(Index first, Index count, Real* out, Index stride) const { fill_(f_, first, count, out, stride); }
 
  private:
   const void* f_;
-  void (*fill_)(const void*, Index, Index, std::array<double, K>*);
+  void (*fill_)(const void*, Index, Index, Real*, Index);
+};
+
+/// Coefficients that change from element to element, one for each element of a run.
+template <class Real, std::size_t K>
+struct Tile {
+  // 16 KiB for each k, and a packet. Most batches use but the beginning, which stays in the first-level cache beside what
+  // streams past it.
+  static constexpr Index capacity = 16384 / sizeof(Real), packet = Eigen::internal::packet_traits<Real>::size;
+  static constexpr Index stride = capacity + packet;
+  alignas(64) Real value[K][static_cast<std::size_t>(stride)];
+};
+/// The same, from element `first` of the tile.
+template <class Real, std::size_t K>
+struct TilePart {
+  const Tile<Real, K>& tile;
+  Index first;
+  template <class Value>
+  Value at(std::size_t k, Index i) const {
+    return load<Value>(tile.value[k] + first + i);
+  }
 };
 
 /// The two ways to walk a batch: they differ in how coefficients reach the elements, not in what is computed.
@@ -212,7 +81,7 @@ class Kernel {
  public:
   /// out and x: as they lie in memory, [batch][sample_size] in RowMajor and [sample_size][batch] in ColMajor.
   Kernel(const Element& element, Scalar* out, const std::array<const Scalar*, Inputs>& x, Index batch,
-         Index sample_size, const SampleCoefficients<K>& coefficients)
+         Index sample_size, const SampleCoefficients<Arithmetic<Scalar>, K>& coefficients)
       : element_(element), out_(out), x_(x), batch_(batch), sample_size_(sample_size), coefficients_(coefficients) {}
 
   template <class Device>
@@ -221,9 +90,9 @@ class Kernel {
     if (batch_ == 1 || (row_major && sample_size_ > 1)) {
       in_parallel(device, batch_ * sample_size_, bytes, [this](Index i, Index end) { by_samples(i, end); });
     } else {  // also samples of one value, which lie side by side in both layouts
-      in_parallel(device, sample_size_, bytes * static_cast<double>(batch_), [this](Index i, Index end) {
+      in_parallel(device, sample_size_, bytes * static_cast<double>(batch_), [this](Index row, Index end) {
         Tile<Real, K> tile;
-        by_rows(tile, i, end);
+        by_rows(tile, row, end);
       });
     }
   }
@@ -233,14 +102,18 @@ class Kernel {
 
   /// A run of its own for each sample: memory order [0, batch * sample_size), sample after sample.
   void by_samples(Index begin, Index end) const {
-    for (Index n = begin / sample_size_; begin < end; ++n) {
-      const Index stop = (std::min)((n + 1) * sample_size_, end);
-      std::array<double, K> c;
-      coefficients_.fill(n, 1, &c);
-      Constant<Real, K> constant;
-      for (std::size_t k = 0; k < K; ++k) constant.value[k] = static_cast<Real>(c[k]);
-      detail::run<1, K>(element_, out_ + begin, advanced(x_, begin), stop - begin, 0, constant);
-      begin = stop;
+    constexpr Index at_once = 32;
+    Real c[K][static_cast<std::size_t>(at_once)];
+    for (Index first = begin / sample_size_; begin < end; first += at_once) {
+      const Index last = (std::min)(first + at_once, (end - 1) / sample_size_ + 1);
+      coefficients_.fill(first, last - first, c[0], at_once);
+      for (Index n = first; n < last; ++n) {
+        const Index stop = (std::min)((n + 1) * sample_size_, end);
+        Constant<Real, K> constant;
+        for (std::size_t k = 0; k < K; ++k) constant.value[k] = c[k][n - first];
+        detail::run<1, K>(element_, out_ + begin, advanced(x_, begin), stop - begin, 0, constant);
+        begin = stop;
+      }
     }
   }
 
@@ -249,9 +122,17 @@ class Kernel {
   /// the runs that could share it.)
   void by_rows(Tile<Real, K>& tile, Index begin, Index end) const {
     // Short runs find their coefficients in the first-level cache; what long ones have to fetch pays off in more of them.
-    constexpr Index long_run = 3072 / sizeof(Real);
+    constexpr Index short_run = 1024 / sizeof(Real), long_run = 3 * short_run;
     for (Index first = 0; first < batch_; first += tile.capacity) {
-      const Index width = (std::min)(tile.capacity, batch_ - first), period = fill(tile, first, width, end - begin);
+      const Index width = (std::min)(tile.capacity, batch_ - first);
+      coefficients_.fill(first, width, tile.value[0], tile.stride);
+      // The coefficients of as many rows as make a run, and of a packet more, which may begin in the last row.
+      Index period = width;
+      while (period < short_run && period < (end - begin) * width) period *= 2;
+      for (Index filled = width; filled < period + tile.packet; filled *= 2) {
+        const Index copied = (std::min)(filled, period + tile.packet - filled);
+        for (std::size_t k = 0; k < K; ++k) std::copy_n(tile.value[k], copied, tile.value[k] + filled);
+      }
       Index row = begin;
       if (period > long_run) row = in_streams<4>(tile, period, first, width, row, end);
       row = in_streams<2>(tile, period, first, width, row, end);
@@ -295,34 +176,12 @@ class Kernel {
     return streams == 2 ? longest : 0;
   }
 
-  /// Fills the tile with the coefficients of samples first, ..., first + width - 1, repeated as for some of so many rows, and
-  /// one packet more. Returns the length of what is repeated.
-  Index fill(Tile<Real, K>& tile, Index first, Index width, Index rows) const {
-    constexpr Index at_once = 32, narrow = 1024 / sizeof(Real);
-    std::array<double, K> c[static_cast<std::size_t>(at_once)];
-    for (Index done = 0; done < width; done += at_once) {
-      const Index some = (std::min)(at_once, width - done);
-      coefficients_.fill(first + done, some, c);
-      for (std::size_t k = 0; k < K; ++k) {
-        for (Index n = 0; n < some; ++n) tile.value[k][done + n] = static_cast<Real>(c[n][k]);
-      }
-    }
-    // Narrow rows are joined.
-    Index period = width;
-    while (period < narrow && period < rows * width) period *= 2;
-    for (Index filled = width; filled < period + tile.packet; filled *= 2) {
-      const Index copied = (std::min)(filled, period + tile.packet - filled);
-      for (std::size_t k = 0; k < K; ++k) std::copy_n(tile.value[k], copied, tile.value[k] + filled);
-    }
-    return period;
-  }
-
   const Element& element_;
   Scalar* out_;
   std::array<const Scalar*, Inputs> x_;
   Index batch_;        // N, the number of samples
   Index sample_size_;  // the number of values in one
-  const SampleCoefficients<K>& coefficients_;
+  const SampleCoefficients<Real, K>& coefficients_;
 };
 
 /// out[n] = element(coefficients(n), x_0[n], x_1[n], ...) for tensors in memory that share shape and layout; when `uniform`,
@@ -335,7 +194,7 @@ void elementwise(const Device& device, Out& out, bool uniform, const Element& el
   const Index size = static_cast<Index>(out.size());
   if (size == 0) return;
   const Index batch = uniform ? 1 : static_cast<Index>(out.dimensions()[0]);
-  const SampleCoefficients<K> of_sample(coefficients);
+  const SampleCoefficients<Arithmetic<Scalar>, K> of_sample(coefficients);
   const Kernel<Element, Scalar, sizeof...(X), K> kernel(element, out.data(), {x.data()...}, batch, size / batch,
                                                         of_sample);
   kernel.run(static_cast<int>(Out::Layout) == Eigen::RowMajor, device);
@@ -362,7 +221,3 @@ void apply(const Device& device, Out& out, bool uniform, const F& f, const Coeff
 
 }  // namespace detail
 }  // namespace diffusion
-
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
