@@ -164,12 +164,13 @@ class Kernel {
   Index stream_length(Index streams, Index rows) const {
     constexpr Index packet = Tile<Real, K>::packet, page = 4096 / sizeof(Scalar);
     if (streams == 1) return rows;
-    const Index step = packet / std::gcd(packet, batch_), longest = rows / streams / step * step;
+    const Index far = page / (2 * streams), step = packet / std::gcd(packet, batch_),
+                longest = rows / streams / step * step;
     for (Index length = longest; length > longest - longest / 8; length -= step) {
       bool apart = true;
       for (Index k = 1; k < streams; ++k) {
         const Index distance = k * length * batch_ % page;
-        apart = apart && page / 8 <= distance && distance <= page - page / 8;
+        apart = apart && far <= distance && distance <= page - far;
       }
       if (apart) return length;
     }
