@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "detail/affine.hpp"
+#include "detail/noise_runs.hpp"
 #include "detail/operands.hpp"
 #include "detail/tables.hpp"
 #include "tensor.hpp"
@@ -34,7 +35,7 @@ struct MeanVariance {
 /// call share shape and layout. `t` is one timestep per sample (Timesteps) or one integer for the whole batch. Each operation
 /// f(args...) that returns a tensor has a form f_into(out, args...[, device]) that writes into a tensor or map of the right
 /// shape, which may be one of the inputs, and allocates nothing unless an input is an expression, which is evaluated first,
-/// or noise is drawn from a source while `out` is the other input.
+/// or noise is drawn from a source other than PhiloxNoise while `out` is the other input.
 /// `device` is an Eigen device; the result does not depend on it. An empty batch is valid.
 ///
 /// Element arithmetic is done in Scalar, for half and bfloat16 in float with one rounding at the end. A sample's result does
@@ -305,7 +306,7 @@ class GaussianDiffusion {
     }
   }
 
-  /// combine(x, noise), where the noise may yet have to be drawn: then in `out`, unless x is there.
+  /// combine(x, noise), where the noise may yet have to be drawn: run by run as it is used; or else in `out`, unless x is there.
   template <class Device, class Out, class Steps, class Coefficients, class X, class Noise>
   void diffuse(const char* where, const Device& device, Out& out, const Steps& steps, const Coefficients& coefficients,
                const Argument<X>& x, Noise& noise) const {
@@ -313,7 +314,10 @@ class GaussianDiffusion {
       combine(where, device, out, steps, coefficients, x, detail::argument("noise", noise));
     } else if constexpr (detail::tensors_agree<Scalar, Out, X>()) {
       check(where, out, steps, x);
-      if (out.data() == x.tensor.data()) {
+      if constexpr (detail::makes_runs_v<Noise, Out, Device>) {
+        detail::affine_with_noise(
+            device, out, steps.uniform(), [&](Index n) { return coefficients(steps[n]); }, x.tensor, noise);
+      } else if (out.data() == x.tensor.data()) {
         auto drawn = detail::like(x.tensor);
         detail::draw(noise, drawn, device);
         combine(where, device, out, steps, coefficients, x, detail::argument("noise", drawn));

@@ -55,19 +55,18 @@ class SampleCoefficients {
   void (*fill_)(const void*, Index, Index, Real*, Index);
 };
 
-/// Coefficients that change from element to element, one for each element of a run.
-template <class Real, std::size_t K>
+/// Coefficients that change from element to element, one for each element of a run. By default 16 KiB for each k, of which most
+/// batches use but the beginning; that stays in the first-level cache beside what streams past it.
+template <class Real, std::size_t K, Index size = 16384 / sizeof(Real)>
 struct Tile {
-  // 16 KiB for each k, and a packet. Most batches use but the beginning, which stays in the first-level cache beside what
-  // streams past it.
-  static constexpr Index capacity = 16384 / sizeof(Real), packet = Eigen::internal::packet_traits<Real>::size;
-  static constexpr Index stride = capacity + packet;
+  static constexpr Index capacity = size, packet = Eigen::internal::packet_traits<Real>::size;
+  static constexpr Index stride = capacity + packet;  // a packet may begin with the last
   alignas(64) Real value[K][static_cast<std::size_t>(stride)];
 };
 /// The same, from element `first` of the tile.
-template <class Real, std::size_t K>
+template <class T>
 struct TilePart {
-  const Tile<Real, K>& tile;
+  const T& tile;
   Index first;
   template <class Value>
   Value at(std::size_t k, Index i) const {
@@ -152,7 +151,7 @@ class Kernel {
         // Whole packets, the last of which may reach beyond the period: there the next run begins.
         const Index size = (std::min)(left, (period - phase + tile.packet - 1) / tile.packet * tile.packet);
         detail::run<Rows, K>(element_, out_ + at, advanced(x_, at), size, rows * batch_,
-                             TilePart<Real, K>{tile, phase});
+                             TilePart<Tile<Real, K>>{tile, phase});
         at += size, left -= size, phase += size - period;
       }
     }
