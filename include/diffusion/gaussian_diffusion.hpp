@@ -260,7 +260,7 @@ class GaussianDiffusion {
     Interval operator[](Index n) const { return {s[n], t[n]}; }
   };
 
-  void check_steps(const char* where, TimestepsView t, Index batch) const {
+  void check_steps(const char* where, const TimestepsView& t, Index batch) const {
     detail::check_timesteps(where, "t", t, batch, 0, num_timesteps());
   }
   void check_steps(const char* where, const Intervals& steps, Index batch) const {

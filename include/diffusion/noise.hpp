@@ -106,8 +106,8 @@ class PhiloxNoise {
 
   /// The same call for code that uses noise as it is made, without a tensor to keep it in: sink(offset, n, z, count) is called
   /// for runs of elements that lie side by side in the memory of a tensor like x, each element once. z[i], i < count, is the
-  /// value of element `offset + i` of that memory, which belongs to sample n in RowMajor, to sample n + i in ColMajor.
-  /// count <= 256. z: const float* for half and bfloat16, else const Scalar*. The threads of `device` call the sink at the same time.
+  /// value of element `offset + i` of that memory, which belongs to sample n in RowMajor, to sample n + i in ColMajor; count is
+  /// at most 256. z: const float* for half and bfloat16, else const Scalar*. The threads of `device` call the sink at the same time.
   template <class X, class Device, class Sink>
   void for_each_run(const X& x, const Device& device, const Sink& sink) {
     const Eigen::Index batch = detail::batch_size("PhiloxNoise", detail::argument("x", x));

@@ -103,10 +103,11 @@ class Kernel {
   void by_samples(Index begin, Index end) const {
     constexpr Index at_once = 32;
     Real c[K][static_cast<std::size_t>(at_once)];
-    for (Index first = begin / sample_size_; begin < end; first += at_once) {
-      const Index last = (std::min)(first + at_once, (end - 1) / sample_size_ + 1);
+    // A division takes as long as a few dozen elements, and small batches start at 0.
+    for (Index first = begin == 0 ? 0 : begin / sample_size_; begin < end; first += at_once) {
+      const Index last = (std::min)(first + at_once, batch_);
       coefficients_.fill(first, last - first, c[0], at_once);
-      for (Index n = first; n < last; ++n) {
+      for (Index n = first; n < last && begin < end; ++n) {
         const Index stop = (std::min)((n + 1) * sample_size_, end);
         Constant<Real, K> constant;
         for (std::size_t k = 0; k < K; ++k) constant.value[k] = c[k][n - first];
@@ -178,7 +179,7 @@ class Kernel {
 
   const Element& element_;
   Scalar* out_;
-  std::array<const Scalar*, Inputs> x_;
+  const std::array<const Scalar*, Inputs>& x_;
   Index batch_;        // N, the number of samples
   Index sample_size_;  // the number of values in one
   const SampleCoefficients<Real, K>& coefficients_;
@@ -195,8 +196,9 @@ void elementwise(const Device& device, Out& out, bool uniform, const Element& el
   if (size == 0) return;
   const Index batch = uniform ? 1 : static_cast<Index>(out.dimensions()[0]);
   const SampleCoefficients<Arithmetic<Scalar>, K> of_sample(coefficients);
-  const Kernel<Element, Scalar, sizeof...(X), K> kernel(element, out.data(), {x.data()...}, batch, size / batch,
-                                                        of_sample);
+  const std::array<const Scalar*, sizeof...(X)> inputs{x.data()...};
+  const Kernel<Element, Scalar, sizeof...(X), K> kernel(element, out.data(), inputs, batch,
+                                                        batch == 1 ? size : size / batch, of_sample);
   kernel.run(static_cast<int>(Out::Layout) == Eigen::RowMajor, device);
 }
 

@@ -107,11 +107,18 @@ std::string shape_text(const X& x) {
 }
 
 template <class X, class Y>
+[[noreturn]] void fail_of_shapes(const char* where, const Argument<X>& x, const Argument<Y>& y) {
+  fail<std::invalid_argument>(where, y.name, " has shape ", shape_text(y.tensor), ", but ", x.name, " has ",
+                              shape_text(x.tensor));
+}
+
+/// Throws std::invalid_argument unless y has x's shape.
+template <class X, class Y>
 void check_same_shape(const char* where, const Argument<X>& x, const Argument<Y>& y) {
-  if (shape(x.tensor) != shape(y.tensor)) {
-    fail<std::invalid_argument>(where, y.name, " has shape ", shape_text(y.tensor), ", but ", x.name, " has ",
-                                shape_text(x.tensor));
-  }
+  const auto a = shape(x.tensor), b = shape(y.tensor);
+  bool same = true;  // (The comparison of std::arrays is a call of memcmp.)
+  for (std::size_t axis = 0; axis < a.size(); ++axis) same = same && a[axis] == b[axis];
+  if (!same) fail_of_shapes(where, x, y);
 }
 
 /// N, the size of the first axis. Throws std::invalid_argument for rank 0.
@@ -125,7 +132,7 @@ Eigen::Index batch_size(const char* where, const Argument<X>& x) {
 }
 
 /// Throws std::invalid_argument unless t has one entry per sample, std::out_of_range unless first <= t[n] < last.
-inline void check_timesteps(const char* where, const char* name, TimestepsView t, Eigen::Index batch,
+inline void check_timesteps(const char* where, const char* name, const TimestepsView& t, Eigen::Index batch,
                             Eigen::Index first, Eigen::Index last) {
   if (!t.uniform() && t.size() != batch) {
     fail<std::invalid_argument>(where, name, " has ", t.size(), " entries for a batch of ", batch, " samples");
