@@ -20,7 +20,6 @@ using Eigen::Index;
 using models::cond_model;
 using models::of_samples;
 using models::output;
-using models::refusal;
 using models::told;
 using models::uncond_model;
 using models::Values;

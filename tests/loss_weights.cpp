@@ -13,7 +13,6 @@
 
 using namespace diffusion;
 using Eigen::Index;
-using models::refusal;
 using models::timesteps;
 
 namespace {

@@ -65,6 +65,8 @@ struct Optimal {
         case ModelMeanType::velocity:
           out(n, 0) = std::sqrt(alpha_bar) * eps - sigma * x_0;
           break;
+        default:  // a ReverseProcess refuses the others
+          break;
       }
       if (out.dimension(1) == 2) {
         out(n, 1) = std::log(process.posterior_variance()[i] + coef1 * coef1 * data.variance_of_xstart(alpha_bar));
