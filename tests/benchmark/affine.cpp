@@ -1,4 +1,5 @@
-// The operations of GaussianDiffusion against the same arithmetic on flat arrays: how far from memory speed they are.
+// The operations of GaussianDiffusion against the same arithmetic on flat arrays: how far from memory speed they are; and
+// q_sample with a noise source against that source alone.
 //
 //     benchmark_affine                     the ratios below, each the median of pairs that ran side by side
 //     benchmark_affine --benchmark_...     absolute times, with Google Benchmark's options
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "diffusion/gaussian_diffusion.hpp"
+#include "diffusion/noise.hpp"
 #include "diffusion/schedules.hpp"
 
 using diffusion::GaussianDiffusion;
@@ -67,7 +69,7 @@ void print(const Pair& pair) {
     flat.push_back((ours_first ? second : first) / times);
     ratio.push_back(ours.back() / flat.back());
   }
-  std::printf("%-58s %10.2f %10.2f %7.2f", pair.name.c_str(), 1e6 * median(ours), 1e6 * median(flat), median(ratio));
+  std::printf("%-66s %11.0f %11.0f %7.2f", pair.name.c_str(), 1e9 * median(ours), 1e9 * median(flat), median(ratio));
   std::puts(pair.promised > 0 ? (median(ratio) <= pair.promised ? "  as promised" : "  more than promised") : "");
   std::fflush(stdout);
 }
@@ -95,8 +97,10 @@ struct Arrays {
   GaussianDiffusion<Scalar> process{linear_beta_schedule(1000)};
   Tensor x, y, out, variance, log_variance;
   Timesteps t;
+  diffusion::PhiloxNoise noise{1};
 };
 
+/// Times of a shape: of q_sample_into alone, or of all operations, which are also held to what is promised of them for float.
 template <class Scalar, int Layout>
 void add(std::vector<Pair>& pairs, const std::array<Index, 4>& dims, bool all_operations) {
   using A = Arrays<Scalar, Layout>;
@@ -105,56 +109,51 @@ void add(std::vector<Pair>& pairs, const std::array<Index, 4>& dims, bool all_op
   for (const Index d : dims) shape += (shape.empty() ? "" : "x") + std::to_string(d);
   const std::string what = " " + shape + (std::is_same_v<Scalar, float> ? " float" : " double") +
                            (Layout == Eigen::RowMajor ? " RowMajor" : " ColMajor");
-  const bool headline = all_operations && std::is_same_v<Scalar, float>;
-  const Scalar half = static_cast<Scalar>(0.5), third = static_cast<Scalar>(1.0 / 3.0);
-  const Work flat = [a, half, third] {
-    A::flat(a->out) = half * A::flat(a->x) + third * A::flat(a->y);
-    benchmark::ClobberMemory();
+  const auto row = [&](const char* name, double promised, const auto& ours, const auto& flat) {
+    const auto timed = [a](const auto& work) {
+      return [a, work] {
+        work(*a);
+        benchmark::ClobberMemory();
+      };
+    };
+    pairs.push_back(
+        {name + what, timed(ours), timed(flat), all_operations && std::is_same_v<Scalar, float> ? promised : 0});
   };
-  pairs.push_back({"q_sample_into" + what,
-                   [a] {
-                     a->process.q_sample_into(a->out, a->x, a->t, a->y);
-                     benchmark::ClobberMemory();
-                   },
-                   flat, headline ? 1.1 : 0});
-  pairs.push_back({"q_sample" + what,
-                   [a] {
-                     const auto out = a->process.q_sample(a->x, a->t, a->y);
-                     benchmark::DoNotOptimize(out.data());
-                     benchmark::ClobberMemory();
-                   },
-                   flat, headline ? 1.3 : 0});
+  const Scalar half = static_cast<Scalar>(0.5), third = static_cast<Scalar>(1.0 / 3.0);
+  const auto combined = [=](A& z) { A::flat(z.out) = half * A::flat(z.x) + third * A::flat(z.y); };
+  const auto filled = [=](A& z) {
+    A::flat(z.variance).setConstant(half);
+    A::flat(z.log_variance).setConstant(third);
+  };
+  row(
+      "q_sample_into", 1.1, [](A& z) { z.process.q_sample_into(z.out, z.x, z.t, z.y); }, combined);
   if (!all_operations) return;
-  pairs.push_back({"q_sample_into, one t," + what,
-                   [a] {
-                     a->process.q_sample_into(a->out, a->x, 500, a->y);
-                     benchmark::ClobberMemory();
-                   },
-                   flat, headline ? 1.1 : 0});
-  pairs.push_back({"q_mean_variance_into" + what,
-                   [a] {
-                     a->process.q_mean_variance_into(
-                         MeanVariance<typename A::Tensor&>{a->out, a->variance, a->log_variance}, a->x, a->t);
-                     benchmark::ClobberMemory();
-                   },
-                   [a, half, third] {
-                     A::flat(a->out) = half * A::flat(a->x);
-                     A::flat(a->variance).setConstant(half);
-                     A::flat(a->log_variance).setConstant(third);
-                     benchmark::ClobberMemory();
-                   }});
-  pairs.push_back({"q_posterior_mean_variance_into" + what,
-                   [a] {
-                     a->process.q_posterior_mean_variance_into(
-                         MeanVariance<typename A::Tensor&>{a->out, a->variance, a->log_variance}, a->x, a->y, a->t);
-                     benchmark::ClobberMemory();
-                   },
-                   [a, half, third] {
-                     A::flat(a->out) = half * A::flat(a->x) + third * A::flat(a->y);
-                     A::flat(a->variance).setConstant(half);
-                     A::flat(a->log_variance).setConstant(third);
-                     benchmark::ClobberMemory();
-                   }});
+  row(
+      "q_sample", 1.3, [](A& z) { benchmark::DoNotOptimize(z.process.q_sample(z.x, z.t, z.y).data()); }, combined);
+  row(
+      "q_sample_into, one t,", 1.1, [](A& z) { z.process.q_sample_into(z.out, z.x, 500, z.y); }, combined);
+  row(
+      "q_sample_into of PhiloxNoise, over the noise,", 1.15,
+      [](A& z) { z.process.q_sample_into(z.out, z.x, z.t, z.noise); }, [](A& z) { z.noise(z.out); });
+  using Moments = MeanVariance<typename A::Tensor&>;
+  row(
+      "q_mean_variance_into", 1.2,
+      [](A& z) {
+        z.process.q_mean_variance_into(Moments{z.out, z.variance, z.log_variance}, z.x, z.t);
+      },
+      [=](A& z) {
+        A::flat(z.out) = half * A::flat(z.x);
+        filled(z);
+      });
+  row(
+      "q_posterior_mean_variance_into", 1.2,
+      [](A& z) {
+        z.process.q_posterior_mean_variance_into(Moments{z.out, z.variance, z.log_variance}, z.x, z.y, z.t);
+      },
+      [=](A& z) {
+        combined(z);
+        filled(z);
+      });
 }
 
 /// The tables as the references compute them: a product in double, and 1 - abar by subtraction.
@@ -207,14 +206,17 @@ int main(int argc, char** argv) {
   add<float, Eigen::ColMajor>(pairs, images, true);
   add<double, Eigen::RowMajor>(pairs, images, true);
   add<double, Eigen::ColMajor>(pairs, images, true);
-  // One trajectory of a robot; then odd batches, and more samples than values in one.
+  // One trajectory of a robot; batches that fill no packet; more samples than values in one; samples of a few values.
   for (const std::array<Index, 4>& dims : {std::array<Index, 4>{1, 16, 7, 1},
-                                           {7, 3, 32, 32},
+                                           {7, 3, 64, 64},
                                            {63, 3, 32, 32},
-                                           {63, 1, 1, 1},
+                                           {3, 1, 1000, 1000},
+                                           {1024, 3, 16, 16},
+                                           {1025, 3, 16, 16},
+                                           {4096, 1, 8, 8},
+                                           {4096, 1, 4, 8},
                                            {4096, 1, 1, 7},
-                                           {4096, 3, 4, 4},
-                                           {1025, 1, 10, 10}}) {
+                                           {4096, 1, 1, 1}}) {
     add<float, Eigen::RowMajor>(pairs, dims, false);
     add<float, Eigen::ColMajor>(pairs, dims, false);
   }
@@ -235,6 +237,6 @@ int main(int argc, char** argv) {
     benchmark::RunSpecifiedBenchmarks();
     return 0;
   }
-  std::printf("%-58s %10s %10s %7s\n", "", "us", "flat, us", "ratio");
+  std::printf("%-66s %11s %11s %7s\n", "", "ns", "flat, ns", "ratio");
   for (const Pair& pair : pairs) print(pair);
 }
