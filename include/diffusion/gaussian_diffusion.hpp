@@ -314,7 +314,7 @@ class GaussianDiffusion {
       combine(where, device, out, steps, coefficients, x, detail::argument("noise", noise));
     } else if constexpr (detail::tensors_agree<Scalar, Out, X>()) {
       check(where, out, steps, x);
-      if constexpr (detail::makes_runs_v<Noise, Out, Device>) {
+      if constexpr (detail::makes_runs_v<Noise, std::decay_t<X>, Device>) {
         detail::affine_with_noise(
             device, out, steps.uniform(), [&](Index n) { return coefficients(steps[n]); }, x.tensor, noise);
       } else if (out.data() == x.tensor.data()) {

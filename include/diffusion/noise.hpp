@@ -105,9 +105,10 @@ class PhiloxNoise {
   }
 
   /// The same call for code that uses noise as it is made, without a tensor to keep it in: sink(offset, n, z, count) is called
-  /// for runs of elements that lie side by side in the memory of a tensor like x, each element once. z[i], i < count, is the
-  /// value of element `offset + i` of that memory, which belongs to sample n in RowMajor, to sample n + i in ColMajor; count is
-  /// at most 256. z: const float* for half and bfloat16, else const Scalar*. The threads of `device` call the sink at the same time.
+  /// for runs of elements that lie side by side in the memory of a tensor like x, each element once. z[i], i < count <= 256, is
+  /// the value of element `offset + i` of that memory, which belongs to sample n in RowMajor, to sample n + i in ColMajor.
+  /// z: const float* for half and bfloat16, else const Scalar*. The threads of `device` call the sink at the same time. Nothing
+  /// is read of x, but its memory is brought into the cache.
   template <class X, class Device, class Sink>
   void for_each_run(const X& x, const Device& device, const Sink& sink) {
     const Eigen::Index batch = detail::batch_size("PhiloxNoise", detail::argument("x", x));
@@ -126,7 +127,7 @@ class PhiloxNoise {
         if constexpr (detail::Traits<X>::layout == Eigen::RowMajor) {
           call.row_major(begin, end, sink);
         } else {
-          call.col_major(detail::row_major_walk<1>(x), begin, end, sink);
+          call.col_major(detail::row_major_walk<1>(x), x.data(), begin, end, sink);
         }
       };
       if constexpr (detail::has_threads_v<Device>) {

@@ -37,6 +37,7 @@ void affine_with_noise(const Device& device, Out& out, bool uniform, const Coeff
   using Few = Tile<Real, K, longest_run>;
   using Many = Tile<Real, K, 4096>;
   const SampleCoefficients<Real, K> of_sample(coefficients);
+  // The source is shown x, which it may bring into the cache, and not out: who reads must wait.
   const auto use = [&](Index offset, const auto* z, Index count, const auto& c) {
     if constexpr (std::is_same_v<decltype(z), const Scalar*>) {
       run<1, K, AffineElement, Scalar, 2>({}, out.data() + offset, {x.data() + offset, z}, count, 0, c);
@@ -47,7 +48,7 @@ void affine_with_noise(const Device& device, Out& out, bool uniform, const Coeff
     }
   };
   if (uniform || static_cast<int>(Out::Layout) == Eigen::RowMajor) {
-    noise.for_each_run(out, device, [&](Index offset, Index n, const auto* z, Index count) {
+    noise.for_each_run(x, device, [&](Index offset, Index n, const auto* z, Index count) {
       Constant<Real, K> c;
       of_sample.fill(uniform ? 0 : n, 1, c.value.data(), 1);
       use(offset, z, count, c);
@@ -58,7 +59,7 @@ void affine_with_noise(const Device& device, Out& out, bool uniform, const Coeff
     const Index batch = static_cast<Index>(out.dimensions()[0]);
     const bool fits = batch <= tile.capacity;
     if (fits) of_sample.fill(0, batch, tile.value[0], tile.stride);
-    noise.for_each_run(out, device, [&](Index offset, Index n, const auto* z, Index count) {
+    noise.for_each_run(x, device, [&](Index offset, Index n, const auto* z, Index count) {
       if (fits) return use(offset, z, count, TilePart<Many>{tile, n});
       Few part;
       of_sample.fill(n, count, part.value[0], part.stride);
