@@ -78,8 +78,8 @@ constexpr bool can_be_filled() {
 /// so that no stream repeats.
 ///
 /// Bits agree between compilers for one instruction set, and between those with a fused multiply-add (x86-64-v3, AVX-512).
-/// Where one has it and the other not, values differ by at most 3 units in the last place of max(|z|, 1), one in 2000
-/// by more than 2. Each is within 4 of the exact value of the transform.
+/// Where one has it and the other not, values differ by at most 2 units in the last place of max(|z|, 1), one in 7000
+/// by more than 1. Each is within 4 of the exact value of the transform.
 class PhiloxNoise {
  public:
   /// `call`: the number of calls that came before. PhiloxNoise(a.seed(), a.first_sample(), a.call()) goes on as `a` does.

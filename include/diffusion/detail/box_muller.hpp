@@ -8,7 +8,8 @@
 /// so u is neither 0 nor 1, and x is in (-1/2, 1/2).
 ///
 /// Every sum of a product is a multiply_add and every loop runs over whole blocks, so that a value does not depend on the
-/// compiler, nor on its place in a vector. Selections are made on bits, not on comparisons of floating-point numbers,
+/// compiler, nor on its place in a vector. Nor does the angle's part depend on whether the target fuses them (Unfused); the
+/// radius, which is a square root, does by one unit in the last place, and so their product by two. Selections are made on bits, not on comparisons of floating-point numbers,
 /// which a compiler that respects floating-point traps does not vectorise. (-ffast-math keeps the distribution but not
 /// the bits, nor the precision of the smallest r.)
 #pragma once
@@ -87,16 +88,6 @@ struct Polynomials<long double> {
 };
 // clang-format on
 
-/// c[First] + c[First + Step] x + c[First + 2 Step] x^2 + ...
-template <std::size_t First, std::size_t Step, class T, std::size_t Size>
-inline T horner(const std::array<T, Size>& c, T x) {
-  if constexpr (First + Step >= Size) {
-    return c[First];
-  } else {
-    return multiply_add(x, horner<First + Step, Step>(c, x), c[First]);
-  }
-}
-
 template <class To, class From>
 inline To bit_cast(From from) {
   static_assert(sizeof(To) == sizeof(From));
@@ -105,11 +96,55 @@ inline To bit_cast(From from) {
   return to;
 }
 
+/// a b + c with the target's multiply_add.
+struct Fused {
+  template <class T>
+  T multiply_add(T a, T b, T c) const {
+    return detail::multiply_add(a, b, c);
+  }
+};
+
+/// a b + c, rounded twice on every target. Compilers fuse a product with the sum that follows it, in a vectorised loop too, unless
+/// something stands between: here the exclusive or with a zero that they cannot know is one.
+class Unfused {
+ public:
+  template <class T>
+  T multiply_add(T a, T b, T c) const {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(FP_FAST_FMAF)
+    if constexpr (sizeof(T) == 4) {
+      return bit_cast<T>(bit_cast<std::uint32_t>(a * b) ^ zero_) + c;
+    } else if constexpr (sizeof(T) == 8) {
+      return bit_cast<T>(bit_cast<std::uint64_t>(a * b) ^ zero_) + c;
+    }
+#endif
+    return a * b + c;
+  }
+
+ private:
+  static std::uint32_t unknown_zero() {
+    const volatile std::uint32_t zero = 0;
+    return zero;
+  }
+  std::uint32_t zero_ = unknown_zero();
+};
+
+/// c[First] + c[First + Step] x + c[First + 2 Step] x^2 + ...
+template <std::size_t First, std::size_t Step, class T, std::size_t Size, class Arithmetic = Fused>
+inline T horner(const std::array<T, Size>& c, T x, const Arithmetic& arithmetic = {}) {
+  if constexpr (First + Step >= Size) {
+    return c[First];
+  } else {
+    return arithmetic.multiply_add(x, horner<First + Step, Step>(c, x, arithmetic), c[First]);
+  }
+}
+
 /// (pi r)^2 = -2 pi^2 log u, where t = u below 1/2 and t = u - 1 from 1/2 on: so that u keeps its relative precision near 0,
 /// where the tails come from, and 1 - u near 1. With u = 2^e m, m in [2/3, 4/3): log u = e log 2 + log(1 + (m - 1)).
-template <class T>
-inline T pi_r_squared(T t) {
-  constexpr T e_coefficient = static_cast<T>(-13.68217692771423308969496L);  // -2 pi^2 log 2
+template <class T, class Arithmetic = Fused>
+inline T pi_r_squared(T t, const Arithmetic& arithmetic = {}) {
+  // -2 pi^2 log 2 in two parts, of which the first, times e, is exact in float and double.
+  constexpr T e_high = sizeof(T) == 4 ? T(-13.6796875) : T(-13.682176113128662109375);
+  constexpr T e_low = static_cast<T>(-13.68217692771423308969496L - static_cast<long double>(e_high));
   constexpr auto& c = Polynomials<T>::log;
   if constexpr (std::is_same_v<T, long double>) {
     const T one = t < 0 ? 1 : 0;
@@ -118,7 +153,7 @@ inline T pi_r_squared(T t) {
     T m = std::frexp(u, &e);  // in [1/2, 1)
     if (3 * m < 2) m *= 2, --e;
     const T f = (m - 1) + (t - (u - one));
-    return static_cast<T>(e) * e_coefficient + f * horner<0, 1>(c, f);
+    return static_cast<T>(e) * e_high + (static_cast<T>(e) * e_low + f * horner<0, 1>(c, f));
   } else {
     using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
     constexpr int mantissa = std::numeric_limits<T>::digits - 1;  // bits
@@ -138,16 +173,18 @@ inline T pi_r_squared(T t) {
     const T f = (m - 1) + (t - (u - one));
     // The even and the odd powers apart, so that the processor can work on both at once.
     const T square = f * f;
-    const T higher = multiply_add(f, horner<2, 2>(c, square), horner<1, 2>(c, square));
-    return multiply_add(square, higher, multiply_add(e, e_coefficient, c[0] * f));
+    const T higher =
+        arithmetic.multiply_add(f, horner<2, 2>(c, square, arithmetic), horner<1, 2>(c, square, arithmetic));
+    const T small = arithmetic.multiply_add(square, higher, arithmetic.multiply_add(e, e_low, c[0] * f));
+    return arithmetic.multiply_add(e, e_high, small);
   }
 }
 
-/// sin(pi x) / pi, for x in [-1/2, 1/2].
+/// sin(pi x) / pi, for x in [-1/2, 1/2]; the same bits with and without fused multiply-adds.
 template <class T>
-inline T sin_pi_over_pi(T x) {
+inline T sin_pi_over_pi(T x, const Unfused& unfused) {
   const T square = x * x;
-  return multiply_add(x * square, horner<1, 1>(Polynomials<T>::sin, square), x);
+  return unfused.multiply_add(x * square, horner<1, 1>(Polynomials<T>::sin, square, unfused), x);
 }
 
 /// x, or -x where the word is odd.
@@ -184,6 +221,7 @@ inline std::uint32_t sign_bits(std::uint32_t high) {
 ///
 /// cos(pi x) is sin(pi y) with y = 1/2 - |x|; y comes from the bits of b, whose complement it is, and so is precise near 0.
 inline void normals(const WordBlock& words, NormalBlock<float>& z) {
+  const Unfused unfused;
   for (std::size_t pair = 0; pair < 4; pair += 2) {
     const Plane<std::uint32_t>&a = words[pair], &b = words[pair + 1];
     Plane<float> pi_r;
@@ -192,14 +230,15 @@ inline void normals(const WordBlock& words, NormalBlock<float>& z) {
     for (std::size_t i = 0; i < lanes; ++i) {
       const float r = negate_if_odd(pi_r.at[i], b.at[i]);
       const float y = centred<float>(b.at[i] ^ sign_bits(b.at[i]) ^ 0x7FFFFFFFu);
-      z[pair].at[i] = r * sin_pi_over_pi(y);
-      z[pair + 1].at[i] = r * sin_pi_over_pi(centred<float>(b.at[i]));
+      z[pair].at[i] = r * sin_pi_over_pi(y, unfused);
+      z[pair + 1].at[i] = r * sin_pi_over_pi(centred<float>(b.at[i]), unfused);
     }
   }
 }
 
 template <class T>
 inline void normals(const WordBlock& words, NormalBlock<T>& z) {
+  const Unfused unfused;
   const Plane<std::uint32_t>&high = words[2], &low = words[3];
   Plane<T> pi_r;
   for (std::size_t i = 0; i < lanes; ++i) pi_r.at[i] = pi_r_squared(centred<T>(words[0].at[i], words[1].at[i]));
@@ -208,8 +247,8 @@ inline void normals(const WordBlock& words, NormalBlock<T>& z) {
     const T r = negate_if_odd(pi_r.at[i], low.at[i]);
     const std::uint32_t sign = sign_bits(high.at[i]);
     const T y = centred<T>(high.at[i] ^ sign ^ 0x7FFFFFFFu, low.at[i] ^ sign ^ 0xFFFFFFFFu);
-    z[0].at[i] = r * sin_pi_over_pi(y);
-    z[1].at[i] = r * sin_pi_over_pi(centred<T>(high.at[i], low.at[i]));
+    z[0].at[i] = r * sin_pi_over_pi(y, unfused);
+    z[1].at[i] = r * sin_pi_over_pi(centred<T>(high.at[i], low.at[i]), unfused);
   }
 }
 
