@@ -13,8 +13,7 @@
 #include <utility>  // std::move
 #include <vector>
 
-#include "detail/affine.hpp"
-#include "detail/noise_runs.hpp"
+#include "detail/forward_operation.hpp"
 #include "detail/operands.hpp"
 #include "detail/tables.hpp"
 #include "tensor.hpp"
@@ -90,8 +89,9 @@ class GaussianDiffusion {
   template <class Moments, class X, class Device = Eigen::DefaultDevice>
   void q_mean_variance_into(Moments&& out, const X& x_start, TimestepsView t, const Device& device = Device()) const {
     const auto mean = [this](Index i) { return std::array{tables_.sqrt_alphas_cumprod[i]}; };
-    moments("GaussianDiffusion::q_mean_variance", device, out, t, mean, tables_.one_minus_alphas_cumprod,
-            tables_.log_one_minus_alphas_cumprod, detail::argument("x_start", x_start));
+    operation("GaussianDiffusion::q_mean_variance")
+        .moments(device, out, t, mean, tables_.one_minus_alphas_cumprod, tables_.log_one_minus_alphas_cumprod,
+                 detail::argument("x_start", x_start));
   }
 
   /// A sample of q(x_t | x_0), reparameterised; Ho et al. 2020, Section 3.2:
@@ -107,7 +107,8 @@ class GaussianDiffusion {
     const auto coefficients = [this](Index i) {
       return std::array{tables_.sqrt_alphas_cumprod[i], tables_.sqrt_one_minus_alphas_cumprod[i]};
     };
-    diffuse("GaussianDiffusion::q_sample", device, out, t, coefficients, detail::argument("x_start", x_start), noise);
+    operation("GaussianDiffusion::q_sample")
+        .diffuse(device, out, t, coefficients, detail::argument("x_start", x_start), noise);
   }
 
   /// q(x_{t-1} | x_t, x_0), the posterior of the forward process; Ho et al. 2020, Eqs. (6)-(7):
@@ -125,8 +126,9 @@ class GaussianDiffusion {
     const auto mean = [this](Index i) {
       return std::array{tables_.posterior_mean_coef1[i], tables_.posterior_mean_coef2[i]};
     };
-    moments("GaussianDiffusion::q_posterior_mean_variance", device, out, t, mean, tables_.posterior_variance,
-            tables_.posterior_log_variance_clipped, detail::argument("x_start", x_start), detail::argument("x_t", x_t));
+    operation("GaussianDiffusion::q_posterior_mean_variance")
+        .moments(device, out, t, mean, tables_.posterior_variance, tables_.posterior_log_variance_clipped,
+                 detail::argument("x_start", x_start), detail::argument("x_t", x_t));
   }
 
   /// A sample of q(x_t | x_s) for any s < t, where s = -1 means x_0:
@@ -140,14 +142,14 @@ class GaussianDiffusion {
   template <class Out, class X, class Noise, class Device = Eigen::DefaultDevice>
   void q_step_into(Out&& out, const X& x_s, TimestepsView s, TimestepsView t, Noise&& noise,
                    const Device& device = Device()) const {
-    const auto coefficients = [this](Interval i) {
+    const auto coefficients = [this](detail::Interval i) {
       const double variance = i.s < 0 ? tables_.one_minus_alphas_cumprod[i.t] : tables_.step_variance(i.s, i.t);
       const double scale = i.s < 0 ? tables_.sqrt_alphas_cumprod[i.t]
                                    : std::sqrt(tables_.alphas_cumprod[i.t] / tables_.alphas_cumprod[i.s]);
       return std::array{scale, std::sqrt(variance)};
     };
-    diffuse("GaussianDiffusion::q_step", device, out, Intervals{s, t}, coefficients, detail::argument("x_s", x_s),
-            noise);
+    operation("GaussianDiffusion::q_step")
+        .diffuse(device, out, detail::Intervals{s, t}, coefficients, detail::argument("x_s", x_s), noise);
   }
 
   /// x_0 = x_t / sqrt(abar_t) - sqrt(1 / abar_t - 1) eps, which inverts q_sample; Ho et al. 2020, Eq. (15) before it is
@@ -160,11 +162,11 @@ class GaussianDiffusion {
   void predict_xstart_from_eps_into(Out&& out, const X& x_t, TimestepsView t, const Y& eps,
                                     const Device& device = Device()) const {
     constexpr const char* where = "GaussianDiffusion::predict_xstart_from_eps";
-    check_positive(where, "alphas_cumprod", tables_.alphas_cumprod, t);
+    operation(where).check_positive("alphas_cumprod", tables_.alphas_cumprod, t);
     const auto coefficients = [this](Index i) {
       return std::array{tables_.sqrt_recip_alphas_cumprod[i], -tables_.sqrt_recipm1_alphas_cumprod[i]};
     };
-    combine(where, device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("eps", eps));
+    operation(where).combine(device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("eps", eps));
   }
 
   /// x_0 of a given x_{t-1}, by the posterior's mean: x_0 = (x_{t-1} - coef2_t x_t) / coef1_t. Throws std::domain_error where
@@ -177,12 +179,13 @@ class GaussianDiffusion {
   void predict_xstart_from_xprev_into(Out&& out, const X& x_t, TimestepsView t, const Y& xprev,
                                       const Device& device = Device()) const {
     constexpr const char* where = "GaussianDiffusion::predict_xstart_from_xprev";
-    check_positive(where, "posterior_mean_coef1", tables_.posterior_mean_coef1, t);
+    operation(where).check_positive("posterior_mean_coef1", tables_.posterior_mean_coef1, t);
     const auto coefficients = [this](Index i) {
       return std::array{-tables_.posterior_mean_coef2[i] / tables_.posterior_mean_coef1[i],
                         1.0 / tables_.posterior_mean_coef1[i]};
     };
-    combine(where, device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("xprev", xprev));
+    operation(where).combine(device, out, t, coefficients, detail::argument("x_t", x_t),
+                             detail::argument("xprev", xprev));
   }
 
   /// x_0 = sqrt(abar_t) x_t - sqrt(1 - abar_t) v; Salimans, Ho 2022, Appendix D. Defined also where abar_t = 0.
@@ -196,8 +199,8 @@ class GaussianDiffusion {
     const auto coefficients = [this](Index i) {
       return std::array{tables_.sqrt_alphas_cumprod[i], -tables_.sqrt_one_minus_alphas_cumprod[i]};
     };
-    combine("GaussianDiffusion::predict_xstart_from_v", device, out, t, coefficients, detail::argument("x_t", x_t),
-            detail::argument("v", v));
+    operation("GaussianDiffusion::predict_xstart_from_v")
+        .combine(device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("v", v));
   }
 
   /// eps = (x_t - sqrt(abar_t) x_0) / sqrt(1 - abar_t), the noise that led from x_0 to x_t.
@@ -212,8 +215,8 @@ class GaussianDiffusion {
       const double recip_sigma = 1.0 / tables_.sqrt_one_minus_alphas_cumprod[i];
       return std::array{recip_sigma, -tables_.sqrt_alphas_cumprod[i] * recip_sigma};
     };
-    combine("GaussianDiffusion::predict_eps_from_xstart", device, out, t, coefficients, detail::argument("x_t", x_t),
-            detail::argument("x_start", x_start));
+    operation("GaussianDiffusion::predict_eps_from_xstart")
+        .combine(device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("x_start", x_start));
   }
 
   /// eps = sqrt(1 - abar_t) x_t + sqrt(abar_t) v; Salimans, Ho 2022, Appendix D.
@@ -227,8 +230,8 @@ class GaussianDiffusion {
     const auto coefficients = [this](Index i) {
       return std::array{tables_.sqrt_one_minus_alphas_cumprod[i], tables_.sqrt_alphas_cumprod[i]};
     };
-    combine("GaussianDiffusion::predict_eps_from_v", device, out, t, coefficients, detail::argument("x_t", x_t),
-            detail::argument("v", v));
+    operation("GaussianDiffusion::predict_eps_from_v")
+        .combine(device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("v", v));
   }
 
   /// v = sqrt(abar_t) noise - sqrt(1 - abar_t) x_0, the target of v-prediction; Salimans, Ho 2022, Eq. (10).
@@ -242,106 +245,12 @@ class GaussianDiffusion {
     const auto coefficients = [this](Index i) {
       return std::array{-tables_.sqrt_one_minus_alphas_cumprod[i], tables_.sqrt_alphas_cumprod[i]};
     };
-    combine("GaussianDiffusion::velocity", device, out, t, coefficients, detail::argument("x_start", x_start),
-            detail::argument("noise", noise));
+    operation("GaussianDiffusion::velocity")
+        .combine(device, out, t, coefficients, detail::argument("x_start", x_start), detail::argument("noise", noise));
   }
 
  private:
-  template <class X>
-  using Argument = detail::Argument<X>;
-
-  /// The steps s + 1, ..., t of one sample, and of each sample of a batch.
-  struct Interval {
-    Index s, t;
-  };
-  struct Intervals {
-    TimestepsView s, t;
-    bool uniform() const { return s.uniform() && t.uniform(); }
-    Interval operator[](Index n) const { return {s[n], t[n]}; }
-  };
-
-  void check_steps(const char* where, const TimestepsView& t, Index batch) const {
-    detail::check_timesteps(where, "t", t, batch, 0, num_timesteps());
-  }
-  void check_steps(const char* where, const Intervals& steps, Index batch) const {
-    check_steps(where, steps.t, batch);
-    detail::check_timesteps(where, "s", steps.s, batch, -1, num_timesteps());
-    for (Index n = 0; n < (steps.uniform() ? 1 : batch); ++n) {
-      const auto [s, t] = steps[n];
-      if (s >= t) detail::fail<std::out_of_range>(where, "s = ", s, " must be less than t = ", t, " (sample ", n, ")");
-      if (s >= 0 && tables_.alphas_cumprod[s] == 0.0) {
-        detail::fail<std::domain_error>(where, "alphas_cumprod[", s, "] = 0: no signal is left to step from (sample ",
-                                        n, ")");
-      }
-    }
-  }
-
-  /// Throws std::domain_error where the table is 0, for operations that divide by it.
-  void check_positive(const char* where, const char* name, const Eigen::ArrayXd& table, TimestepsView t) const {
-    for (Index n = 0; n < (t.uniform() ? 1 : t.size()); ++n) {
-      if (t[n] >= 0 && t[n] < num_timesteps() && table[t[n]] == 0.0) {
-        detail::fail<std::domain_error>(where, name, "[", t[n], "] = 0: x_0 cannot be told from x_t (sample ", n, ")");
-      }
-    }
-  }
-
-  /// All checks of an operation on x and `more`; after them no operation throws.
-  template <class Out, class Steps, class X, class... More>
-  void check(const char* where, const Out& out, const Steps& steps, const Argument<X>& x,
-             const Argument<More>&... more) const {
-    const Index batch = detail::batch_size(where, x);
-    (detail::check_same_shape(where, x, more), ...);
-    detail::check_same_shape(where, x, detail::argument("out", out));
-    check_steps(where, steps, batch);
-  }
-
-  /// out[n] = sum_k coefficients(steps[n])[k] x_k[n]
-  template <class Device, class Out, class Steps, class Coefficients, class... X>
-  void combine(const char* where, const Device& device, Out& out, const Steps& steps, const Coefficients& coefficients,
-               const Argument<X>&... x) const {
-    if constexpr (detail::tensors_agree<Scalar, Out, X...>()) {
-      check(where, out, steps, x...);
-      detail::affine(
-          device, out, steps.uniform(), [&](Index n) { return coefficients(steps[n]); }, x.tensor...);
-    }
-  }
-
-  /// combine(x, noise), where the noise may yet have to be drawn: run by run as it is used; or else in `out`, unless x is there.
-  template <class Device, class Out, class Steps, class Coefficients, class X, class Noise>
-  void diffuse(const char* where, const Device& device, Out& out, const Steps& steps, const Coefficients& coefficients,
-               const Argument<X>& x, Noise& noise) const {
-    if constexpr (detail::is_tensor_v<Noise>) {
-      combine(where, device, out, steps, coefficients, x, detail::argument("noise", noise));
-    } else if constexpr (detail::tensors_agree<Scalar, Out, X>()) {
-      check(where, out, steps, x);
-      if constexpr (detail::makes_runs_v<Noise, std::decay_t<X>, Device>) {
-        detail::affine_with_noise(
-            device, out, steps.uniform(), [&](Index n) { return coefficients(steps[n]); }, x.tensor, noise);
-      } else if (out.data() == x.tensor.data()) {
-        auto drawn = detail::like(x.tensor);
-        detail::draw(noise, drawn, device);
-        combine(where, device, out, steps, coefficients, x, detail::argument("noise", drawn));
-      } else {
-        detail::draw(noise, out, device);
-        combine(where, device, out, steps, coefficients, x, detail::argument("noise", out));
-      }
-    }
-  }
-
-  /// A Gaussian whose mean is an affine combination of x and `more` and whose variance depends on t alone.
-  template <class Device, class Moments, class Mean, class X, class... More>
-  void moments(const char* where, const Device& device, Moments& out, TimestepsView t, const Mean& mean,
-               const Eigen::ArrayXd& variance, const Eigen::ArrayXd& log_variance, const Argument<X>& x,
-               const Argument<More>&... more) const {
-    if constexpr (detail::tensors_agree<Scalar, decltype(out.variance), decltype(out.log_variance), X>()) {
-      detail::check_same_shape(where, x, detail::argument("out.variance", out.variance));
-      detail::check_same_shape(where, x, detail::argument("out.log_variance", out.log_variance));
-      combine(where, device, out.mean, t, mean, x, more...);
-      const auto at = [&](const Eigen::ArrayXd& table) { return [&](Index n) { return std::array{table[t[n]]}; }; };
-      detail::affine(device, out.variance, t.uniform(), at(variance));
-      detail::affine(device, out.log_variance, t.uniform(), at(log_variance));
-    }
-  }
+  detail::ForwardOperation<Scalar> operation(const char* where) const { return {where, tables_}; }
 
   template <class S>
   friend GaussianDiffusion<S> respace(const GaussianDiffusion<S>& process, std::vector<Index> steps);
