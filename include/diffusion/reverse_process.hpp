@@ -5,7 +5,7 @@
 
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
-#include <utility>  // std::move, std::as_const
+#include <utility>  // std::move
 
 #include "detail/ddim.hpp"
 #include "detail/model_call.hpp"
@@ -87,7 +87,7 @@ class ReverseProcess {
   PMeanVariance<PlainTensor<X>> moments_from_output(const Y& output, const X& x, TimestepsView t,
                                                     bool clip_denoised) const {
     const auto& in = detail::stored(x);
-    auto out = moments_like(in);
+    auto out = detail::moments_like(in);
     moments_from_output_into(out, output, in, t, clip_denoised);
     return out;
   }
@@ -112,7 +112,7 @@ class ReverseProcess {
   PMeanVariance<PlainTensor<X>> p_mean_variance(const X& x, TimestepsView t) const {
     const auto& in = detail::stored(x);
     ReverseWorkspace<PlainTensor<X>> workspace;
-    auto out = moments_like(in);
+    auto out = detail::moments_like(in);
     p_mean_variance_into(out, in, t, workspace);
     return out;
   }
@@ -153,7 +153,7 @@ class ReverseProcess {
   PMeanVariance<PlainTensor<X>> condition_score(const Moments& moments, const X& x, TimestepsView t) const {
     const auto& in = detail::stored(x);
     ReverseWorkspace<PlainTensor<X>> workspace;
-    auto out = moments_like(in);
+    auto out = detail::moments_like(in);
     condition_score_into(out, moments, in, t, workspace);
     return out;
   }
@@ -179,7 +179,7 @@ class ReverseProcess {
   ReverseStep<PlainTensor<X>> p_sample(const X& x, TimestepsView t, Noise&& noise) const {
     const auto& in = detail::stored(x);
     ReverseWorkspace<PlainTensor<X>> workspace;
-    auto out = step_like(in);
+    auto out = detail::step_like(in);
     p_sample_into(out, in, t, noise, workspace);
     return out;
   }
@@ -220,7 +220,7 @@ class ReverseProcess {
   ReverseStep<PlainTensor<X>> ddim_sample(const X& x, TimestepsView t, Noise&& noise = Noise(), double eta = 0) const {
     const auto& in = detail::stored(x);
     ReverseWorkspace<PlainTensor<X>> workspace;
-    auto out = step_like(in);
+    auto out = detail::step_like(in);
     ddim_sample_into(out, in, t, noise, eta, workspace);
     return out;
   }
@@ -234,7 +234,7 @@ class ReverseProcess {
     detail::check_eta(where, process(), t, eta, !std::is_same_v<std::decay_t<Noise>, NoNoise>);
     parts_.predict_xstart(where, device, out.pred_xstart, in, t, workspace);
     const auto step = [&](const auto&... noise_if_any) {
-      guide_xstart(where, device, out.pred_xstart, in, t, workspace);
+      parts_.guide_xstart(where, device, out.pred_xstart, in, t, workspace);
       parts_.equations().ddim(device, out.sample, out.pred_xstart, in, t, eta, noise_if_any...);
     };
     if constexpr (std::is_same_v<std::decay_t<Noise>, NoNoise>) {
@@ -251,7 +251,7 @@ class ReverseProcess {
   ReverseStep<PlainTensor<X>> ddim_reverse_sample(const X& x, TimestepsView t) const {
     const auto& in = detail::stored(x);
     ReverseWorkspace<PlainTensor<X>> workspace;
-    auto out = step_like(in);
+    auto out = detail::step_like(in);
     ddim_reverse_sample_into(out, in, t, workspace);
     return out;
   }
@@ -262,7 +262,7 @@ class ReverseProcess {
     const auto& in = detail::stored(x);
     parts_.check(where, "out", in, t, out.sample, out.pred_xstart);
     parts_.predict_xstart(where, device, out.pred_xstart, in, t, workspace);
-    guide_xstart(where, device, out.pred_xstart, in, t, workspace);
+    parts_.guide_xstart(where, device, out.pred_xstart, in, t, workspace);
     parts_.equations().ddim_reverse(device, out.sample, out.pred_xstart, in, t);
   }
 
@@ -275,15 +275,15 @@ class ReverseProcess {
   PlainTensor<X> p_sample_loop(const X& x_T, Noise&& noise, Observer&& observer = Observer()) const {
     const auto& in = detail::stored(x_T);
     ReverseWorkspace<PlainTensor<X>> workspace;
-    auto out = step_like(in);
+    auto out = detail::step_like(in);
     p_sample_loop_into(out, in, noise, observer, workspace);
     return std::move(out.sample);
   }
   template <class Out, class X, class Noise, class Observer, class Device = Eigen::DefaultDevice>
   void p_sample_loop_into(Out&& out, const X& x_T, Noise&& noise, Observer&& observer,
                           ReverseWorkspace<PlainTensor<X>>& workspace, const Device& device = Device()) const {
-    loop<Noise>("ReverseProcess::p_sample_loop", out, x_T, observer,
-                [&](Index t) { p_sample_into(out, out.sample, t, noise, workspace, device); });
+    parts_.template loop<Noise>("ReverseProcess::p_sample_loop", out, x_T, observer,
+                                [&](Index t) { p_sample_into(out, out.sample, t, noise, workspace, device); });
   }
 
   /// The same by ddim_sample. With eta = 0 it needs no noise: ddim_sample_loop(x_T).
@@ -292,7 +292,7 @@ class ReverseProcess {
                                   Observer&& observer = Observer()) const {
     const auto& in = detail::stored(x_T);
     ReverseWorkspace<PlainTensor<X>> workspace;
-    auto out = step_like(in);
+    auto out = detail::step_like(in);
     ddim_sample_loop_into(out, in, noise, eta, observer, workspace);
     return std::move(out.sample);
   }
@@ -303,8 +303,8 @@ class ReverseProcess {
     for (Index t = 0; t < process().num_timesteps(); ++t) {
       detail::check_eta(where, process(), t, eta, !std::is_same_v<std::decay_t<Noise>, NoNoise>);
     }
-    loop<Noise>(where, out, x_T, observer,
-                [&](Index t) { ddim_sample_into(out, out.sample, t, noise, eta, workspace, device); });
+    parts_.template loop<Noise>(where, out, x_T, observer,
+                                [&](Index t) { ddim_sample_into(out, out.sample, t, noise, eta, workspace, device); });
   }
 
  private:
@@ -313,40 +313,6 @@ class ReverseProcess {
   using Parts = detail::ReverseParts<Scalar, Model, DenoisedFn, CondFn>;
 
   ReverseProcess(Parts parts) : parts_(std::move(parts)) {}
-
-  template <class X>
-  static PMeanVariance<PlainTensor<X>> moments_like(const X& x) {
-    return {detail::like(x), detail::like(x), detail::like(x), detail::like(x)};
-  }
-  template <class X>
-  static ReverseStep<PlainTensor<X>> step_like(const X& x) {
-    return {detail::like(x), detail::like(x)};
-  }
-
-  /// pred_xstart after condition_score, if there is a cond_fn.
-  template <class Device, class P, class X>
-  void guide_xstart(const char* where, const Device& device, P& pred_xstart, const X& x, TimestepsView t,
-                    ReverseWorkspace<PlainTensor<X>>& workspace) const {
-    if constexpr (Parts::guided) {
-      parts_.run_cond_fn(where, x, t, workspace);
-      parts_.equations().guide_xstart(where, device, pred_xstart, pred_xstart, t, workspace.gradient);
-    }
-  }
-
-  template <class Noise, class Out, class X, class Observer, class Step>
-  void loop(const char* where, Out& out, const X& x_T, Observer& observer, const Step& step) const {
-    static_assert(
-        !detail::is_tensor_v<Noise>,
-        "diffusion: a loop takes noise at every step: give it a noise source (RecordedNoise replays tensors)");
-    const auto& in = detail::stored(x_T);
-    parts_.check(where, "out", in, 0, out.sample, out.pred_xstart);
-    detail::copy(in, out.sample);
-    const Index T = process().num_timesteps();
-    for (Index k = 0; k < T; ++k) {
-      step(T - 1 - k);
-      observer(k, T - 1 - k, std::as_const(out));
-    }
-  }
 
   Parts parts_;
 };

@@ -6,6 +6,7 @@
 #include <stdexcept>  // std::invalid_argument
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
+#include <utility>  // std::as_const
 
 #include "../gaussian_diffusion.hpp"
 #include "../reverse_types.hpp"
@@ -16,6 +17,15 @@
 
 namespace diffusion {
 namespace detail {
+
+template <class X>
+PMeanVariance<PlainTensor<X>> moments_like(const X& x) {
+  return {like(x), like(x), like(x), like(x)};
+}
+template <class X>
+ReverseStep<PlainTensor<X>> step_like(const X& x) {
+  return {like(x), like(x)};
+}
 
 /// Tensors are in memory from here on: expressions have been evaluated. `where` is the public function, for messages.
 template <class Scalar, class Model, class DenoisedFn, class CondFn>
@@ -116,6 +126,32 @@ struct ReverseParts {
       resize(workspace.noise, shape(x));
       draw(noise, workspace.noise, device);
       return (workspace.noise);
+    }
+  }
+
+  /// pred_xstart after condition_score, if there is a cond_fn.
+  template <class Device, class P, class X>
+  void guide_xstart(const char* where, const Device& device, P& pred_xstart, const X& x, TimestepsView t,
+                    Workspace<X>& workspace) const {
+    if constexpr (guided) {
+      run_cond_fn(where, x, t, workspace);
+      equations().guide_xstart(where, device, pred_xstart, pred_xstart, t, workspace.gradient);
+    }
+  }
+
+  /// out.sample moves from x_T to x_0, by step(t) for t = T - 1, ..., 0; the observer is told of each.
+  template <class Noise, class Out, class X, class Observer, class Step>
+  void loop(const char* where, Out& out, const X& x_T, Observer& observer, const Step& step) const {
+    static_assert(
+        !is_tensor_v<Noise>,
+        "diffusion: a loop takes noise at every step: give it a noise source (RecordedNoise replays tensors)");
+    const auto& in = stored(x_T);
+    check(where, "out", in, 0, out.sample, out.pred_xstart);
+    copy(in, out.sample);
+    const Index T = process.num_timesteps();
+    for (Index k = 0; k < T; ++k) {
+      step(T - 1 - k);
+      observer(k, T - 1 - k, std::as_const(out));
     }
   }
 
