@@ -23,7 +23,8 @@ constexpr ModelMeanType all_types[] = {ModelMeanType::epsilon, ModelMeanType::st
 /// A level of each family of paths, with the same sigma / alpha = 4 / 3.
 const NoiseLevel preserving{300, 0.6, 0.8}, exploding{300, 1.0, 4.0 / 3.0}, straight{300, 3.0 / 7.0, 4.0 / 7.0};
 
-/// What an exact model of this kind puts out, given x as it knows it, for data x_0 and noise epsilon; by definition of the kinds.
+/// What an exact model of this kind puts out, given x as it knows it, for data x_0 and noise epsilon; by definition of
+/// the kinds.
 template <class Tensor>
 Tensor exact_output(ModelMeanType type, const Tensor& x_start, const Tensor& epsilon, double s) {
   using Scalar = typename Tensor::Scalar;

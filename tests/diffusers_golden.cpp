@@ -124,7 +124,8 @@ void append(ArrayXd& x, double value) {
   x[x.size() - 1] = value;
 }
 
-/// Levels of the variance-preserving path by sigma and time; the last sigma, which may be 0, ends the run. Equal last ones make no step.
+/// Levels of the variance-preserving path by sigma and time; the last sigma, which may be 0, ends the run. Equal last
+/// ones make no step.
 TimeGrid grid_of(const GaussianDiffusion<double>& process, const ArrayXd& sigmas, const std::vector<double>& times) {
   std::vector<NoiseLevel> levels;
   for (Index i = 0; i < sigmas.size(); ++i) {
@@ -348,7 +349,8 @@ Tensor run(const Recording& c, const Sampler& sampler, const TimeGrid& grid, con
   return diffusion::sample(sampler, grid, denoiser, x, noise_of(c), hooks);
 }
 
-/// Churn as diffusers has it: the model is asked before the noise is added, and its output is taken for what it says of the noisier x.
+/// Churn as diffusers has it: the model is asked before the noise is added, and its output is taken for what it says of
+/// the noisier x.
 Tensor run_churned(const Recording& c, const TimeGrid& grid, const Tensor& x) {
   diffusion::Euler sampler;
   sampler.churn = {c.number("s_churn", 0), c.number("s_tmin", 0), c.number("s_tmax", HUGE_VAL), c.number("s_noise", 1)};

@@ -24,7 +24,8 @@ using Denoiser = std::function<void(const Tensor&, const NoiseLevel&, Prediction
 
 const Golden& records() { return golden("k_diffusion.txt"); }
 
-/// D(x, s) = x / (1 + s^2) + 0.2 s^2 / (1 + s^2) sin(x / sqrt(1 + s^2)) + 0.05 cos(s / (1 + s)); `sigmas` gets every s it is asked at.
+/// D(x, s) = x / (1 + s^2) + 0.2 s^2 / (1 + s^2) sin(x / sqrt(1 + s^2)) + 0.05 cos(s / (1 + s)); `sigmas` gets every s it
+/// is asked at.
 Denoiser denoiser(std::vector<double>& sigmas) {
   return [&sigmas](const Tensor& x, const NoiseLevel& level, Prediction& out) {
     const double s = level.sigma, n = 1 + s * s;

@@ -158,8 +158,9 @@ TEST_CASE("the error of a run falls with the order of the sampler", "[samplers]"
 }
 
 TEST_CASE("a stochastic sampler reaches the mean and the variance of the data as steps grow short", "[samplers]") {
-  // Of Gaussian data a run is linear in where it starts and in its draws: x = offset + a x_T + b_1 z_1 + b_2 z_2 + ..., and so
-  // x has mean offset + a E[x_T] and variance a^2 Var[x_T] + b_1^2 + b_2^2 + ..., exactly. Each sample of a batch has one input.
+  // Of Gaussian data a run is linear in where it starts and in its draws: x = offset + a x_T + b_1 z_1 + b_2 z_2 + ...,
+  // and so x has mean offset + a E[x_T] and variance a^2 Var[x_T] + b_1^2 + b_2^2 + ..., exactly. Each sample of a batch
+  // has one input.
   const double mean = 0.3, deviation = 0.5;
   const auto moments = [&](const ListedSampler<Tensor>& sampler, Index n, const ErasedDenoiser<Tensor>& denoiser) {
     const TimeGrid levels = diffusion::edm_grid(diffusion::karras_sigmas(n, 0.01, 80.0));

@@ -25,21 +25,23 @@ struct DenoiserOptions {
   double clip_min = -std::numeric_limits<double>::infinity();
   double clip_max = std::numeric_limits<double>::infinity();
 
-  /// Dynamic thresholding; Saharia et al. 2022 (Imagen), Section 2.3. With s the threshold_quantile of |x_0| over a sample (0.995
-  /// there), but between threshold_min and threshold_max, x_0 becomes x_0 limited to [-s, s] and divided by s. 0 is none.
+  /// Dynamic thresholding; Saharia et al. 2022 (Imagen), Section 2.3. With s the threshold_quantile of |x_0| over a
+  /// sample (0.995 there), but between threshold_min and threshold_max, x_0 becomes x_0 limited to [-s, s] and divided by
+  /// s. 0 is none.
   double threshold_quantile = 0.0;
   double threshold_min = 1.0;
   double threshold_max = std::numeric_limits<double>::infinity();
 
-  /// After x_0 was clipped or thresholded, epsilon becomes (x - alpha x_0) / sigma, as in guided-diffusion. If not, it stays what
-  /// the model said, as in diffusers' DDIM; samplers that go by epsilon then do not feel the clipping.
+  /// After x_0 was clipped or thresholded, epsilon becomes (x - alpha x_0) / sigma, as in guided-diffusion. If not, it
+  /// stays what the model said, as in diffusers' DDIM; samplers that go by epsilon then do not feel the clipping.
   bool rederive_epsilon = true;
 
   /// The model's output has twice the channels (axis 1), the second half for variances; only the first is read.
   bool learned_variance = false;
 
-  /// The model is given x scaled to the path it was trained on: alpha^2 + sigma^2 = 1; for flow_velocity alpha + sigma = 1. If not, it
-  /// is given x as it is, like the denoisers D(x, sigma) of k-diffusion. edm always scales, by c_in.
+  /// The model is given x scaled to the path it was trained on: alpha^2 + sigma^2 = 1, or of flow_velocity
+  /// alpha + sigma = 1. If not, it is given x as it is, like the denoisers D(x, sigma) of k-diffusion. edm always scales,
+  /// by c_in.
   bool scale_input = true;
 
   /// Of edm: the standard deviation of the data; Karras et al. 2022, Table 1.
@@ -68,7 +70,8 @@ inline DenoiserCoefficients denoiser_coefficients(const NoiseLevel& level, Model
       return {1.0 / scale, -sigma / scale, 1.0 / scale, alpha / scale, 1.0 / scale};
     }
     case ModelMeanType::edm: {
-      // With s = sigma / alpha and z = x / alpha: x_0 = sd^2 / (s^2 + sd^2) z + s sd / sqrt(s^2 + sd^2) F, epsilon = (z - x_0) / s.
+      // With s = sigma / alpha and z = x / alpha:
+      //     x_0 = sd^2 / (s^2 + sd^2) z + s sd / sqrt(s^2 + sd^2) F,   epsilon = (z - x_0) / s
       const double n = std::hypot(sigma, alpha * sigma_data);
       return {alpha * sigma_data * sigma_data / (n * n), sigma * sigma_data / n, sigma / (n * n),
               -alpha * sigma_data / n, 1.0 / n};
@@ -80,10 +83,10 @@ inline DenoiserCoefficients denoiser_coefficients(const NoiseLevel& level, Model
 
 }  // namespace detail
 
-/// denoiser(x, level): x_0 and epsilon of x = alpha x_0 + sigma epsilon, as the model has them. The model, held by value, is called
-/// as const: model(x, t) returns a tensor or expression of x's shape, or model(x, t, out) writes it. t is an Eigen::Tensor<Scalar, 1>
-/// of shape [N], level.t for every sample (log(sigma / alpha) / 4 for edm). Coefficients are in double; a sample's result does not
-/// depend on the rest of its batch, if the model's does not.
+/// denoiser(x, level): x_0 and epsilon of x = alpha x_0 + sigma epsilon, as the model has them. The model, held by value,
+/// is called as const: model(x, t) returns a tensor or expression of x's shape, or model(x, t, out) writes it. t is an
+/// Eigen::Tensor<Scalar, 1> of shape [N], level.t for every sample (log(sigma / alpha) / 4 for edm). Coefficients are in
+/// double; a sample's result does not depend on the rest of its batch, if the model's does not.
 ///
 ///     epsilon        x_0 = (x - sigma output) / alpha                     Ho et al. 2020, Eq. (15)
 ///     start_x        epsilon = (x - alpha output) / sigma

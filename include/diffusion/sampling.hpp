@@ -17,8 +17,8 @@
 ///       void check() const;                // optional: throws std::invalid_argument for parameters out of range
 ///     };
 ///
-/// It knows levels only, never tables, timesteps or the loop, and so serves variance-preserving, variance-exploding and straight
-/// paths alike. A run begins with step.index == 0, where a State that has served another run must forget it.
+/// It knows levels only, never tables, timesteps or the loop, and so serves variance-preserving, variance-exploding and
+/// straight paths alike. A run begins with step.index == 0, where a State that has served another run must forget it.
 #pragma once
 
 #include <functional>
@@ -131,10 +131,10 @@ void check_sampler(const Sampler&, long) {}
 }  // namespace detail
 
 /// x moved along the levels of the grid by the sampler. x is at the first level: for a run from pure noise, N(0, 1) times
-/// hypot(alpha, sigma) of that level, which is 1 on a variance-preserving path; for one that starts part-way, add_noise's.
-/// `denoiser`: a Denoiser, or any callable of its forms. `noise`: a noise source, which a deterministic sampler does not ask for.
-/// After the first step nothing is allocated, unless the model, the noise or a hook does. Throws std::invalid_argument for a
-/// sampler's parameters out of range, and where it needs noise and has none.
+/// hypot(alpha, sigma) of that level, which is 1 on a variance-preserving path; for one that starts part-way,
+/// add_noise's. `denoiser`: a Denoiser, or any callable of its forms. `noise`: a noise source, which a deterministic
+/// sampler does not ask for. After the first step nothing is allocated, unless the model, the noise or a hook does.
+/// Throws std::invalid_argument for a sampler's parameters out of range, and where it needs noise and has none.
 template <class Sampler, class Denoiser, class X, class Noise = NoNoise>
 PlainTensor<X> sample(const Sampler& sampler, const TimeGrid& grid, Denoiser&& denoiser, const X& x,
                       Noise&& noise = Noise(), const Hooks<PlainTensor<X>>& hooks = {}) {

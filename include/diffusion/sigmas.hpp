@@ -1,6 +1,6 @@
 /// @file sigmas.hpp
-/// Lists of noise levels sigma / alpha for a run of n steps, falling from sigma_max to sigma_min and then to 0: n + 1 entries.
-/// time_grid.hpp makes a TimeGrid of such a list.
+/// Lists of noise levels sigma / alpha for a run of n steps, falling from sigma_max to sigma_min and then to 0: n + 1
+/// entries. time_grid.hpp makes a TimeGrid of such a list.
 ///
 /// With ramp(i) = i / (n - 1) for i = 0..n-1 (0 when n = 1). Every function throws std::invalid_argument unless n >= 1,
 /// 0 < sigma_min < sigma_max < infinity, and the parameters are in their ranges.
@@ -134,8 +134,8 @@ inline std::vector<double> ays_timesteps(AysModel model) {
 
 // ---- flow matching: sigmas in [0, 1] ----
 
-/// sigma' = shift sigma / (1 + (shift - 1) sigma): more steps where there is much noise, for large pictures; Esser et al. 2024
-/// (Stable Diffusion 3), Eq. (23). 0 and 1 stay. Throws std::invalid_argument unless shift is positive.
+/// sigma' = shift sigma / (1 + (shift - 1) sigma): more steps where there is much noise, for large pictures; Esser et al.
+/// 2024 (Stable Diffusion 3), Eq. (23). 0 and 1 stay. Throws std::invalid_argument unless shift is positive.
 inline double shifted_sigma(double sigma, double shift) {
   detail::check_positive_number("shifted_sigma", "shift", shift);
   return shift * sigma / (1.0 + (shift - 1.0) * sigma);
@@ -151,8 +151,8 @@ inline Eigen::ArrayXd flow_matching_sigmas(Eigen::Index n, double sigma_min = 1e
   return detail::sigmas_along(n, 1.0, sigma_min, [](double u) { return u; });
 }
 
-/// The list stretched so that its last sigma above 0 is `terminal`: 1 - sigma' = (1 - sigma) (1 - terminal) / (1 - last). A list
-/// that has but sigma = 1 stays. Throws std::invalid_argument unless terminal is in (0, 1).
+/// The list stretched so that its last sigma above 0 is `terminal`: 1 - sigma' = (1 - sigma) (1 - terminal) / (1 - last).
+/// A list that has but sigma = 1 stays. Throws std::invalid_argument unless terminal is in (0, 1).
 inline Eigen::ArrayXd stretched_to_terminal(Eigen::ArrayXd sigmas, double terminal) {
   if (!(terminal > 0.0 && terminal < 1.0)) {
     detail::fail<std::invalid_argument>("stretched_to_terminal", "terminal = ", terminal, " is outside (0, 1)");

@@ -67,8 +67,8 @@ class TimeGrid {
     return out;
   }
 
-  /// Image to image: the last floor(strength n) of the n steps. strength = 1 is the whole run, which keeps nothing of the picture.
-  /// Throws std::invalid_argument unless strength is in (0, 1] and leaves a step.
+  /// Image to image: the last floor(strength n) of the n steps. strength = 1 is the whole run, which keeps nothing of the
+  /// picture. Throws std::invalid_argument unless strength is in (0, 1] and leaves a step.
   TimeGrid with_strength(double strength) const {
     if (!(strength > 0.0 && strength <= 1.0)) {
       detail::fail<std::invalid_argument>("TimeGrid::with_strength", "strength = ", strength, " is outside (0, 1]");
@@ -140,8 +140,9 @@ inline constexpr NoiseLevel clean_level{0.0, 1.0, 0.0};
 
 }  // namespace detail
 
-/// The levels of these timesteps of `process`, which fall and may lie between whole ones (there log sigma / alpha is interpolated);
-/// then what `ending` says. Throws std::out_of_range for a timestep outside [0, T), std::invalid_argument where they do not fall.
+/// The levels of these timesteps of `process`, which fall and may lie between whole ones (there log sigma / alpha is
+/// interpolated); then what `ending` says. Throws std::out_of_range for a timestep outside [0, T), std::invalid_argument
+/// where they do not fall.
 template <class Scalar>
 TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, const std::vector<double>& timesteps,
                        Ending ending = Ending::clean) {
@@ -192,8 +193,9 @@ TimeGrid diffusers_ddim_grid(const GaussianDiffusion<Scalar>& process, TimestepS
   return {grid.levels(), path, std::move(targets)};
 }
 
-/// Levels of a process by their sigma / alpha, a list that falls and may end with 0 (sigmas.hpp makes some). The model is told the
-/// timestep at which the process has that much noise, by interpolation in log sigma; a level beyond the ends is told as the end.
+/// Levels of a process by their sigma / alpha, a list that falls and may end with 0 (sigmas.hpp makes some). The model is
+/// told the timestep at which the process has that much noise, by interpolation in log sigma; a level beyond the ends is
+/// told as the end.
 template <class Scalar>
 TimeGrid sigma_grid(const GaussianDiffusion<Scalar>& process, const Eigen::ArrayXd& sigmas) {
   const detail::ProcessPath path(process);
@@ -221,8 +223,8 @@ inline TimeGrid edm_grid(const Eigen::ArrayXd& sigmas) {
 
 // ---- flow matching ----
 
-/// The straight path x = (1 - sigma) x_0 + sigma epsilon at these sigmas in [0, 1]; Lipman et al. 2023; Liu et al. 2023. The model is
-/// told t = time_scale sigma.
+/// The straight path x = (1 - sigma) x_0 + sigma epsilon at these sigmas in [0, 1]; Lipman et al. 2023; Liu et al. 2023.
+/// The model is told t = time_scale sigma.
 inline TimeGrid flow_matching_grid(const Eigen::ArrayXd& sigmas, double time_scale = 1000.0) {
   const auto level = [time_scale](double sigma) { return NoiseLevel{time_scale * sigma, 1.0 - sigma, sigma}; };
   std::vector<NoiseLevel> levels;

@@ -55,8 +55,8 @@ inline std::vector<double> spaced_timesteps(Eigen::Index num_timesteps, Timestep
   return out;
 }
 
-/// The n timesteps that diffusers' DPM-Solver, UniPC and DEIS take: the first n of n + 1 that are spread with leading or linspace;
-/// trailing as above.
+/// The n timesteps that diffusers' DPM-Solver, UniPC and DEIS take: the first n of n + 1 that are spread with leading or
+/// linspace; trailing as above.
 inline std::vector<double> dpm_solver_timesteps(Eigen::Index num_timesteps, TimestepSpacing spacing, Eigen::Index n,
                                                 Eigen::Index offset = 0) {
   detail::check_num_timesteps_kept("dpm_solver_timesteps", n, num_timesteps);
@@ -71,8 +71,8 @@ inline std::vector<double> dpm_solver_timesteps(Eigen::Index num_timesteps, Time
   return out;
 }
 
-/// The n timesteps of latent consistency models: of the original_steps that a model was distilled on, counted from T - 1 or so
-/// down, n evenly; Luo et al. 2023, Section 4.3. Throws std::invalid_argument unless 1 <= n <= original_steps <= T.
+/// The n timesteps of latent consistency models: of the original_steps that a model was distilled on, counted from T - 1
+/// or so down, n evenly; Luo et al. 2023, Section 4.3. Throws std::invalid_argument unless 1 <= n <= original_steps <= T.
 inline std::vector<double> lcm_timesteps(Eigen::Index num_timesteps, Eigen::Index original_steps, Eigen::Index n) {
   detail::check_num_timesteps_kept("lcm_timesteps", original_steps, num_timesteps);
   detail::check_num_timesteps_kept("lcm_timesteps", n, original_steps);

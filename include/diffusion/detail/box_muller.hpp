@@ -8,10 +8,10 @@
 /// so u is neither 0 nor 1, and x is in (-1/2, 1/2).
 ///
 /// Every sum of a product is a multiply_add and every loop runs over whole blocks, so that a value does not depend on the
-/// compiler, nor on its place in a vector. Nor does the angle's part depend on whether the target fuses them (Unfused); the
-/// radius, which is a square root, does by one unit in the last place, and so their product by two. Selections are made on bits, not on comparisons of floating-point numbers,
-/// which a compiler that respects floating-point traps does not vectorise. (-ffast-math keeps the distribution but not
-/// the bits, nor the precision of the smallest r.)
+/// compiler, nor on its place in a vector. Nor does the angle's part depend on whether the target fuses them (Unfused);
+/// the radius, which is a square root, does by one unit in the last place, and so their product by two. Selections are
+/// made on bits, not on comparisons of floating-point numbers, which a compiler that respects floating-point traps does
+/// not vectorise. (-ffast-math keeps the distribution but not the bits, nor the precision of the smallest r.)
 #pragma once
 
 #include <array>
@@ -104,8 +104,8 @@ struct Fused {
   }
 };
 
-/// a b + c, rounded twice on every target. Compilers fuse a product with the sum that follows it, in a vectorised loop too, unless
-/// something stands between: here the exclusive or with a zero that they cannot know is one.
+/// a b + c, rounded twice on every target. Compilers fuse a product with the sum that follows it, in a vectorised loop
+/// too, unless something stands between: here the exclusive or with a zero that they cannot know is one.
 class Unfused {
  public:
   template <class T>

@@ -75,7 +75,8 @@ struct ForwardOperation {
     }
   }
 
-  /// combine(x, noise), where the noise may yet have to be drawn: run by run as it is used; or else in `out`, unless x is there.
+  /// combine(x, noise), where the noise may yet have to be drawn: run by run as it is used; or else in `out`, unless x is
+  /// there.
   template <class Device, class Out, class Steps, class Coefficients, class X, class Noise>
   void diffuse(const Device& device, Out& out, const Steps& steps, const Coefficients& coefficients,
                const Argument<X>& x, Noise& noise) const {

@@ -12,7 +12,8 @@
 namespace diffusion {
 namespace detail {
 
-/// Up to `capacity` tensors, each at its place on the axis that the sampler interpolates over. Memory is passed on, not copied.
+/// Up to `capacity` tensors, each at its place on the axis that the sampler interpolates over. Memory is passed on, not
+/// copied.
 template <class Tensor, std::size_t capacity>
 class History {
  public:

@@ -1,5 +1,6 @@
 /// @file level_steps.hpp
-/// What samplers share: ways from one level of noise to another. With s = sigma / alpha and z = x / alpha, z = x_0 + s epsilon.
+/// What samplers share: ways from one level of noise to another. With s = sigma / alpha and z = x / alpha, z = x_0 + s
+/// epsilon.
 #pragma once
 
 #include <algorithm>  // std::max, std::min
@@ -13,8 +14,8 @@
 namespace diffusion {
 namespace detail {
 
-/// Whether a step ends without noise, or starts without signal. There lambda is infinite, and every sampler takes the step that
-/// is exact if the prediction of x_0 is: move_by_x_start.
+/// Whether a step ends without noise, or starts without signal. There lambda is infinite, and every sampler takes the
+/// step that is exact if the prediction of x_0 is: move_by_x_start.
 inline bool at_an_end(const Step& step) { return step.to.sigma == 0.0 || step.from.alpha == 0.0; }
 
 /// lambda_to - lambda_from, lambda = log(alpha / sigma)
@@ -74,8 +75,8 @@ inline void check_order(const char* where, int order, int most) {
   }
 }
 
-/// Stochastic steps may begin by adding noise: where s_tmin <= s <= s_tmax, s rises to (1 + gamma) s; Karras et al. 2022 (EDM),
-/// Algorithm 2, with gamma = min(s_churn / n, sqrt(2) - 1).
+/// Stochastic steps may begin by adding noise: where s_tmin <= s <= s_tmax, s rises to (1 + gamma) s; Karras et al. 2022
+/// (EDM), Algorithm 2, with gamma = min(s_churn / n, sqrt(2) - 1).
 struct Churn {
   double s_churn = 0.0;
   double s_tmin = 0.0;

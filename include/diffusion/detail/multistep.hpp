@@ -35,7 +35,8 @@ struct MultistepOptions {
   }
 };
 
-/// The order of a step: what there are predictions for, but less towards the end, where the last steps of a short run are long.
+/// The order of a step: what there are predictions for, but less towards the end, where the last steps of a short run are
+/// long.
 inline int multistep_order(const Step& step, const MultistepOptions& options, std::size_t predictions) {
   const Eigen::Index left = step.count - step.index;
   int order = (std::min)(options.order, static_cast<int>(predictions));
@@ -43,13 +44,13 @@ inline int multistep_order(const Step& step, const MultistepOptions& options, st
   return options.euler_at_final && left == 1 ? 1 : order;
 }
 
-/// With m_0 the prediction at lambda, m_1 and m_2 those of the steps before, h = lambda_to - lambda, and quotients of differences
-/// r_k = (lambda_k - lambda_{k+1}) / h, D_01 = (m_0 - m_1) / r_0, D_12 = (m_1 - m_2) / r_1:
+/// With m_0 the prediction at lambda, m_1 and m_2 those of the steps before, h = lambda_to - lambda, and quotients of
+/// differences r_k = (lambda_k - lambda_{k+1}) / h, D_01 = (m_0 - m_1) / r_0, D_12 = (m_1 - m_2) / r_1:
 ///     order 1    D0 = m_0
 ///     order 2    D1 = D_01
 ///     order 3    D2 = c (D_01 - D_12) / (r_0 + r_1),   D1 = D_01 + r_0 (D_01 - D_12) / (r_0 + r_1)
-/// c = 2 makes them the derivatives of the quadratic through the m_k; the published DPM-Solvers have c = 1. The result is the weights
-/// of m_0, m_1, m_2 in d0 D0 + d1 D1 + d2 D2.
+/// c = 2 makes them the derivatives of the quadratic through the m_k; the published DPM-Solvers have c = 1. The result is
+/// the weights of m_0, m_1, m_2 in d0 D0 + d1 D1 + d2 D2.
 template <class History>
 std::array<double, 3> multistep_weights(const ExponentialStep& d, double h, int order, double c, const History& m) {
   if (order == 1) return {d.d0, 0.0, 0.0};

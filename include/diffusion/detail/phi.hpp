@@ -7,8 +7,8 @@
 namespace diffusion {
 namespace detail {
 
-/// phi_1(z) = (exp(z) - 1) / z,  phi_{k+1}(z) = (phi_k(z) - 1 / k!) / z,  which is the sum of z^j / (j + k)! over j = 0, 1, ...
-/// Near 0 the recurrence cancels, and the sum is taken.
+/// phi_1(z) = (exp(z) - 1) / z,  phi_{k+1}(z) = (phi_k(z) - 1 / k!) / z,  which is the sum of z^j / (j + k)! over j = 0,
+/// 1, ... Near 0 the recurrence cancels, and the sum is taken.
 inline double phi(int k, double z) {
   double factorial = 1.0;  // k!
   for (int i = 2; i <= k; ++i) factorial *= i;

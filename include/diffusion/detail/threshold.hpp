@@ -23,7 +23,8 @@ inline double quantile(double* x, Index size, double q) {
   return low + (place - static_cast<double>(below)) * (high - low);
 }
 
-/// For each sample: s = the q-quantile of |x|, but at least `low` and at most `high`; x becomes x limited to [-s, s], divided by s.
+/// For each sample: s = the q-quantile of |x|, but at least `low` and at most `high`; x becomes x limited to [-s, s],
+/// divided by s.
 template <class Tensor, class Memory>
 void threshold(Tensor& x, double q, double low, double high, Memory& magnitudes, Memory& thresholds) {
   if (x.size() == 0) return;

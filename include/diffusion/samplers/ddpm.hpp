@@ -9,8 +9,8 @@ namespace diffusion {
 
 /// Ancestral sampling; Ho et al. 2020 (DDPM), Algorithm 2, between any two levels. With s = sigma / alpha and r = s_to / s,
 ///     x_to = (sigma_to / sigma) r x + alpha_to (1 - r^2) x_0 + deviation noise
-/// where deviation^2 is the variance of the posterior q(x_to | x, x_0), sigma_to^2 (1 - r^2), if fixed_small; or beta, the variance of
-/// the forward step, if fixed_large. Without noise where the step ends clean.
+/// where deviation^2 is the variance of the posterior q(x_to | x, x_0), sigma_to^2 (1 - r^2), if fixed_small; or beta,
+/// the variance of the forward step, if fixed_large. Without noise where the step ends clean.
 struct Ddpm {
   enum class Variance { fixed_small, fixed_large };
   Variance variance = Variance::fixed_small;

@@ -5,7 +5,8 @@
 
 namespace diffusion {
 
-/// The midpoint step of Dpm2 to a lower level, then up to the next by noise, as EulerAncestral; k-diffusion's sample_dpm_2_ancestral.
+/// The midpoint step of Dpm2 to a lower level, then up to the next by noise, as EulerAncestral; k-diffusion's
+/// sample_dpm_2_ancestral.
 struct Dpm2Ancestral {
   double eta = 1.0;
   double s_noise = 1.0;

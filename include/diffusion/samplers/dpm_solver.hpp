@@ -5,11 +5,11 @@
 
 namespace diffusion {
 
-/// DPM-Solver multistep, of predictions of epsilon; Lu et al. 2022 (DPM-Solver), Eq. (3.4), in the multistep form of DPM-Solver++. With
-/// lambda = log(alpha / sigma), h = lambda_to - lambda, m_0, m_1, m_2 the last predictions:
+/// DPM-Solver multistep, of predictions of epsilon; Lu et al. 2022 (DPM-Solver), Eq. (3.4), in the multistep form of
+/// DPM-Solver++. With lambda = log(alpha / sigma), h = lambda_to - lambda, m_0, m_1, m_2 the last predictions:
 ///     x_to = (alpha_to / alpha) x - (1 + eta) sigma_to h (phi_1(h) m_0 + phi_2(h) D1 + phi_3(h) D2) + noise
-/// D1 and D2 are differences of the m_k (see detail/multistep.hpp). A step that ends clean is x_to = alpha_to x_0. The parameters are
-/// those of DpmSolverPP, which is the more stable under guidance.
+/// D1 and D2 are differences of the m_k (see detail/multistep.hpp). A step that ends clean is x_to = alpha_to x_0. The
+/// parameters are those of DpmSolverPP, which is the more stable under guidance.
 struct DpmSolver {
   int order = 2;
   DpmSolverType type = DpmSolverType::midpoint;

@@ -9,14 +9,14 @@
 
 namespace diffusion {
 
-/// DPM-Solver with its own step size; Lu et al. 2022 (DPM-Solver), Algorithm 4 and Appendix C, with the controller of k-diffusion's
-/// sample_dpm_adaptive. Between two levels of the grid it makes as many steps h in lambda as the error asks for: x_low and x_high are
-/// answers of orders p - 1 and p, and with z = x / alpha
+/// DPM-Solver with its own step size; Lu et al. 2022 (DPM-Solver), Algorithm 4 and Appendix C, with the controller of
+/// k-diffusion's sample_dpm_adaptive. Between two levels of the grid it makes as many steps h in lambda as the error asks
+/// for: x_low and x_high are answers of orders p - 1 and p, and with z = x / alpha
 ///     error  = root mean square of (z_low - z_high) / max(atol, rtol max(|z_low|, |z_previous|))
 ///     factor = 1 + atan(e_0^b1 e_1^b2 e_2^b3 - 1),  e = 1 / error, now and at the last two accepted steps
 ///     b1 = (pcoeff + icoeff + dcoeff) / p,  b2 = -(pcoeff + 2 dcoeff) / p,  b3 = dcoeff / p
-/// A step is accepted where factor >= accept_safety, and h is multiplied by factor in any case. A grid of one step is enough. The whole
-/// batch shares its steps, and so a sample depends on the others.
+/// A step is accepted where factor >= accept_safety, and h is multiplied by factor in any case. A grid of one step is
+/// enough. The whole batch shares its steps, and so a sample depends on the others.
 struct DpmSolverAdaptive {
   int order = 3;  // p: 2 or 3
   double rtol = 0.05, atol = 0.0078;

@@ -5,11 +5,12 @@
 
 namespace diffusion {
 
-/// DPM-Solver++ multistep, of predictions of x_0; Lu et al. 2022 (DPM-Solver++), Algorithm 2, Eq. (9) and Appendix B; "2M", "2M SDE"
-/// and "3M SDE" in k-diffusion. With lambda = log(alpha / sigma), h = lambda_to - lambda, m_0, m_1, m_2 the last predictions:
+/// DPM-Solver++ multistep, of predictions of x_0; Lu et al. 2022 (DPM-Solver++), Algorithm 2, Eq. (9) and Appendix B;
+/// "2M", "2M SDE" and "3M SDE" in k-diffusion. With lambda = log(alpha / sigma), h = lambda_to - lambda, m_0, m_1, m_2
+/// the last predictions:
 ///     x_to = (sigma_to / sigma) exp(-eta h) x + alpha_to g (phi_1(-g) m_0 + phi_2(-g) D1 + phi_3(-g) D2) + noise
-/// g = (1 + eta) h; D1 and D2 are differences of the m_k (see detail/multistep.hpp). A step that ends clean is x_to = alpha_to m_0.
-/// Order 3 weighs D2 as published, which leaves it a method of second order with a small constant.
+/// g = (1 + eta) h; D1 and D2 are differences of the m_k (see detail/multistep.hpp). A step that ends clean is
+/// x_to = alpha_to m_0. Order 3 weighs D2 as published, which leaves it a method of second order with a small constant.
 struct DpmSolverPP {
   int order = 2;                                 // 1 to 3
   DpmSolverType type = DpmSolverType::midpoint;  // of steps of order 2

@@ -5,8 +5,8 @@
 
 namespace diffusion {
 
-/// DPM-Solver++(2S) with ancestral noise: Lu et al. 2022 (DPM-Solver++), Algorithm 1 with r = 1/2, down to the level of EulerAncestral,
-/// then noise; k-diffusion's sample_dpmpp_2s_ancestral. With lambda_mid in the middle,
+/// DPM-Solver++(2S) with ancestral noise: Lu et al. 2022 (DPM-Solver++), Algorithm 1 with r = 1/2, down to the level of
+/// EulerAncestral, then noise; k-diffusion's sample_dpmpp_2s_ancestral. With lambda_mid in the middle,
 ///     x_mid = (sigma_mid / sigma) x + alpha_mid (1 - exp(lambda - lambda_mid)) x_0(x)
 ///     x_down = (sigma_down / sigma) x + alpha_down (1 - exp(lambda - lambda_down)) x_0(x_mid)
 /// Two calls of the model a step, one where it ends clean. eta = 0 is DPM-Solver++(2S).

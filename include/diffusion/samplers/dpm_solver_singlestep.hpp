@@ -8,10 +8,10 @@
 
 namespace diffusion {
 
-/// DPM-Solver and DPM-Solver++ singlestep; Lu et al. 2022 (DPM-Solver), Algorithms 1 and 2, (DPM-Solver++), Algorithm 1. The levels of the
-/// grid go in blocks of `order`: the steps of a block all start from the x at its beginning, where the prediction was m_0, with one
-/// prediction more each, so that the last one is of full order. In a block, with h from its beginning to `to`, and r_1 and r_2 the places of
-/// the other predictions m_1, m_2 in units of h,
+/// DPM-Solver and DPM-Solver++ singlestep; Lu et al. 2022 (DPM-Solver), Algorithms 1 and 2, (DPM-Solver++), Algorithm 1.
+/// The levels of the grid go in blocks of `order`: the steps of a block all start from the x at its beginning, where the
+/// prediction was m_0, with one prediction more each, so that the last one is of full order. In a block, with h from its
+/// beginning to `to`, and r_1 and r_2 the places of the other predictions m_1, m_2 in units of h,
 ///     second step   D0 = m_0,  D1 = (m_1 - m_0) / r_1
 ///     third step    D0 = m_0,  D1 = (m_2 - m_0) / r_2   (midpoint), or the derivatives of the quadratic (heun):
 ///                   D1 = (r_2 D_1 - r_1 D_2) / (r_2 - r_1),  D2 = 2 (D_2 - D_1) / (r_2 - r_1),  D_k = (m_k - m_0) / r_k
@@ -89,8 +89,8 @@ struct DpmSolverSinglestep {
   }
 
  private:
-  /// The order of step `index`: 1, 2, 3, 1, 2, 3, ... for order 3. With lower_order_final the last step is the first of its block, and
-  /// a block that is too short is cut.
+  /// The order of step `index`: 1, 2, 3, 1, 2, 3, ... for order 3. With lower_order_final the last step is the first of
+  /// its block, and a block that is too short is cut.
   int order_of(Eigen::Index index, Eigen::Index count) const {
     const Eigen::Index in_block = index % order;
     if (!lower_order_final) return static_cast<int>(in_block) + 1;

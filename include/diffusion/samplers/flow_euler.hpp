@@ -7,7 +7,8 @@ namespace diffusion {
 
 /// Euler's method for dx / dsigma = epsilon - x_0 on the straight path x = (1 - sigma) x_0 + sigma epsilon:
 ///     x_to = x + (sigma_to - sigma) (epsilon - x_0) = (1 - sigma_to) x_0 + sigma_to epsilon
-/// Stochastic, epsilon is drawn anew at every step. The step is exact for constant predictions on any path, where it is Euler's.
+/// Stochastic, epsilon is drawn anew at every step. The step is exact for constant predictions on any path, where it is
+/// Euler's.
 struct FlowEuler {
   bool stochastic = false;
 

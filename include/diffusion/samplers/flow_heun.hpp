@@ -5,8 +5,9 @@
 
 namespace diffusion {
 
-/// Heun's second-order method for dx / dsigma = epsilon - x_0 on the straight path x = (1 - sigma) x_0 + sigma epsilon. On any other path it is that of y = x / (alpha + sigma) and
-/// u = sigma / (alpha + sigma), which is straight: y = (1 - u) x_0 + u epsilon. Two calls of the model a step, one where it ends clean.
+/// Heun's second-order method for dx / dsigma = epsilon - x_0 on the straight path x = (1 - sigma) x_0 + sigma epsilon.
+/// On any other path it is that of y = x / (alpha + sigma) and u = sigma / (alpha + sigma), which is straight:
+/// y = (1 - u) x_0 + u epsilon. Two calls of the model a step, one where it ends clean.
 struct FlowHeun {
   template <class Tensor>
   struct State {

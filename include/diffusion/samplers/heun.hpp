@@ -5,8 +5,8 @@
 
 namespace diffusion {
 
-/// Heun's second-order method for dz / ds = epsilon, z = x / alpha and s = sigma / alpha, with churn; Karras et al. 2022 (EDM),
-/// Algorithm 2:
+/// Heun's second-order method for dz / ds = epsilon, z = x / alpha and s = sigma / alpha, with churn; Karras et al. 2022
+/// (EDM), Algorithm 2:
 ///     z' = z + (s_to - s) epsilon(z, s),   z_to = z + (s_to - s) (epsilon(z, s) + epsilon(z', s_to)) / 2
 /// Two calls of the model a step, one where it ends clean.
 struct Heun {

@@ -9,7 +9,8 @@
 
 namespace diffusion {
 
-/// The linear multistep method for dz / ds = epsilon, z = x / alpha and s = sigma / alpha, on unequal steps (Adams-Bashforth):
+/// The linear multistep method for dz / ds = epsilon, z = x / alpha and s = sigma / alpha, on unequal steps
+/// (Adams-Bashforth):
 ///     z_to = z + sum_j epsilon_j integral from s to s_to of l_j(u) du
 /// l_j being the Lagrange polynomials of the last `order` levels; k-diffusion's sample_lms. order is 1 to 4.
 struct Lms {

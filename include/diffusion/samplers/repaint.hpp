@@ -21,10 +21,11 @@ struct KnownPart {
 
 }  // namespace detail
 
-/// RePaint, inpainting with resampling; Lugmayr et al. 2022, Algorithm 1 and Section 4.2. After each step of Ddpm, where mask is 1, x is
-/// replaced by the known picture at that level, alpha_to known + sigma_to noise. Every jump_length levels the run goes back up by as many,
-/// by the forward process, and comes down again, resamplings - 1 times, so that the unknown part agrees with the known one.
-/// `known` and `mask` have the shape of x, mask in [0, 1]. (Without resampling, Hooks::correct_x_t does it for any sampler.)
+/// RePaint, inpainting with resampling; Lugmayr et al. 2022, Algorithm 1 and Section 4.2. After each step of Ddpm, where
+/// mask is 1, x is replaced by the known picture at that level, alpha_to known + sigma_to noise. Every jump_length levels
+/// the run goes back up by as many, by the forward process, and comes down again, resamplings - 1 times, so that the
+/// unknown part agrees with the known one. `known` and `mask` have the shape of x, mask in [0, 1]. (Without resampling,
+/// Hooks::correct_x_t does it for any sampler.)
 template <class Tensor>
 struct RePaint {
   Tensor known, mask;
