@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -208,6 +209,31 @@ TEST_CASE("RePaint keeps what is known, fills the rest, and steps as often as it
                  sample(RePaint<Tensor>{known, mask}, grid(7), counted, Tensor(2, 4), PhiloxNoise(3));
                }),
                StartsWith("diffusion::RePaint: known has shape [2, 3], but x has [2, 4]"));
+}
+
+TEST_CASE("guided models and denoisers are sampled", "[sampling]") {
+  const auto cond = [](const Tensor& x, const Eigen::Tensor<double, 1>&, Tensor& out) { out = x * 0.5; };
+  const auto uncond = [](const Tensor& x, const Eigen::Tensor<double, 1>&, Tensor& out) { out = x * 0.4 + 0.1; };
+  const auto by_hand = [&](const Tensor& x, const Eigen::Tensor<double, 1>&) {
+    return x * 0.7 - 0.2;
+  };  // u + 3 (c - u)
+  auto guided = guided_model(cond, uncond, ClassifierFreeGuidance{3.0});
+  CHECK_THAT(sample(UniPc{}, grid(8), Denoiser(std::ref(guided), ModelMeanType::epsilon), start()),
+             AllClose(sample(UniPc{}, grid(8), Denoiser(by_hand, ModelMeanType::epsilon), start()), tolerance::sampler,
+                      tolerance::sampler));
+
+  // CFG++ goes to alpha_to x_0 of the guided prediction + sigma_to epsilon of the unconditional one.
+  Tensor x = start();
+  const TimeGrid levels = grid(4);
+  const Denoiser of_cond(cond, ModelMeanType::epsilon);
+  const Denoiser of_uncond(uncond, ModelMeanType::epsilon);
+  for (Index i = 0; i < 4; ++i) {
+    const NoiseLevel& from = levels.levels()[static_cast<std::size_t>(i)];
+    const auto c = of_cond(x, from), u = of_uncond(x, from);
+    x = (u.x_start + (c.x_start - u.x_start) * 0.6) * levels.target(i).alpha + u.epsilon * levels.target(i).sigma;
+  }
+  CHECK_THAT(sample(Ddim{}, levels, cfg_plus_plus(of_cond, of_uncond, 0.6), start()),
+             AllClose(x, tolerance::sampler, tolerance::sampler));
 }
 
 TEST_CASE("an empty batch is sampled", "[sampling]") {
