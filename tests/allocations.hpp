@@ -5,6 +5,7 @@
 /// Heap allocations of the program so far, in any thread: operator new, and malloc with its kin, which Eigen calls for
 /// the storage of tensors. Counted with glibc or a sanitizer; elsewhere it stays 0.
 long allocations();
+bool allocations_are_counted();
 
 /// Heap allocations made while f() runs.
 template <class F>

@@ -1,5 +1,5 @@
 # The examples on real input, and on input that they must refuse.
-foreach(example IN ITEMS forward_process posterior_walk sample_digits train_digits)
+foreach(example IN ITEMS compare_samplers forward_process plan_trajectory posterior_walk sample_digits train_digits)
   if(TARGET ${example})
     add_test(NAME example_${example} COMMAND ${CMAKE_COMMAND} -D EXAMPLE=$<TARGET_FILE:${example}>
       -D WORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/examples/${example} -D SOURCE_DIR=${PROJECT_SOURCE_DIR}

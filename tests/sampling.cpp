@@ -184,6 +184,28 @@ TEST_CASE("a run part-way starts from noised data", "[sampling]") {
                StartsWith("diffusion::add_noise: noise has shape [2, 4]"));
 }
 
+TEST_CASE("add_noise_into writes what add_noise returns", "[sampling]") {
+  const NoiseLevel level = grid(4).levels()[2];
+  const Tensor data = start();
+  Tensor epsilon(2, 3);
+  PhiloxNoise{2}(epsilon);
+  const Tensor expected = add_noise(data, level, epsilon);
+  Tensor out(2, 3), on_data = data, on_noise = epsilon, drawn_on_data = data;
+  CHECK(count_allocations([&] { add_noise_into(out, data, level, epsilon); }) == 0);
+  CHECK_THAT(out, AllEqual(expected));
+  CHECK(count_allocations([&] { add_noise_into(out, data, level, PhiloxNoise(2)); }) == 0);
+  CHECK_THAT(out, AllEqual(expected));
+  add_noise_into(on_data, on_data, level, epsilon);
+  CHECK_THAT(on_data, AllEqual(expected));
+  add_noise_into(on_noise, data, level, on_noise);
+  CHECK_THAT(on_noise, AllEqual(expected));
+  add_noise_into(drawn_on_data, drawn_on_data, level, PhiloxNoise(2));
+  CHECK_THAT(drawn_on_data, AllEqual(expected));
+  Tensor small(2, 4);
+  REQUIRE_THAT(refusal([&] { add_noise_into(small, data, level, epsilon); }),
+               StartsWith("diffusion::add_noise: out has shape [2, 4]"));
+}
+
 TEST_CASE("RePaint keeps what is known, fills the rest, and steps as often as its jumps ask", "[sampling]") {
   Tensor known = start().constant(0.5), mask = start().constant(0.0);
   mask(0, 0) = mask(1, 2) = 1;

@@ -168,29 +168,40 @@ void sample_into(Tensor& x, const Sampler& sampler, const TimeGrid& grid, Denois
   if (hooks.correct_x_t) hooks.correct_x_t(x, grid.levels().back());
 }
 
-/// alpha x_0 + sigma noise: where a run that starts at this level begins. `noise`: a tensor, or a noise source.
+/// alpha x_0 + sigma noise: where a run that starts at this level begins. `noise`: a tensor, or a noise source. Throws
+/// std::invalid_argument unless all share one shape.
 template <class X, class Noise>
 PlainTensor<X> add_noise(const X& x_start, const NoiseLevel& level, Noise&& noise) {
-  const auto& x = detail::stored(x_start);
-  PlainTensor<X> out = detail::like(x);
-  const auto mix = [&](const auto& z) {
-    if constexpr (detail::tensors_agree<typename PlainTensor<X>::Scalar, decltype(x), decltype(z)>()) {
-      detail::check_same_shape("add_noise", detail::argument("x_start", x), detail::argument("noise", z));
-      detail::affine(
-          Eigen::DefaultDevice(), out, true,
-          [&](Eigen::Index) {
-            return std::array{level.alpha, level.sigma};
-          },
-          x, z);
+  return detail::returned(x_start, [&](auto& out, const auto& x) { add_noise_into(out, x, level, noise); });
+}
+/// The same into `out`, which may be x_start or the noise. (Only where it is x_start and the noise must be drawn, memory is taken.)
+template <class Out, class X, class Noise>
+void add_noise_into(Out&& out, const X& x_start, const NoiseLevel& level, Noise&& noise) {
+  if constexpr (detail::tensors_agree<typename detail::Traits<Out>::Scalar, Out, X>()) {
+    const auto x = detail::argument("x_start", x_start);
+    detail::check_same_shape("add_noise", x, detail::argument("out", out));
+    const auto mix = [&](const auto& z) {
+      if constexpr (detail::tensors_agree<typename detail::Traits<Out>::Scalar, Out, decltype(z.tensor)>()) {
+        detail::check_same_shape("add_noise", x, z);
+        detail::affine(
+            Eigen::DefaultDevice(), out, true,
+            [&](Eigen::Index) {
+              return std::array{level.alpha, level.sigma};
+            },
+            x.tensor, z.tensor);
+      }
+    };
+    if constexpr (detail::is_tensor_v<Noise>) {
+      mix(detail::argument("noise", noise));
+    } else if (out.data() == x.tensor.data()) {
+      auto drawn = detail::like(x.tensor);
+      detail::draw(noise, drawn, Eigen::DefaultDevice());
+      mix(detail::argument("noise", drawn));
+    } else {
+      detail::draw(noise, out, Eigen::DefaultDevice());
+      mix(detail::argument("noise", out));
     }
-  };
-  if constexpr (detail::is_tensor_v<Noise>) {
-    mix(detail::stored(noise));
-  } else {
-    detail::draw(noise, out, Eigen::DefaultDevice());
-    mix(out);
   }
-  return out;
 }
 
 }  // namespace diffusion

@@ -1,0 +1,147 @@
+/// @file plot.hpp
+/// Charts for the examples, drawn by gnuplot: curves on logarithmic axes and clouds of points, as PNG files. GNUPLOT is the program,
+/// which CMake finds. Errors are std::runtime_error.
+#pragma once
+
+#include <algorithm>  // std::equal, std::find_if, std::max, std::min, std::none_of, std::stable_sort
+#include <cerrno>
+#include <cmath>    // std::abs, std::isfinite, std::isnan, std::lround
+#include <cstddef>  // std::size_t
+#include <cstdio>   // popen
+#include <cstring>  // std::strerror
+#include <fstream>
+#include <limits>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <unsupported/Eigen/CXX11/Tensor>
+#include <vector>
+
+namespace example {
+
+/// Points of a chart that a line joins; those whose y is not finite are left out.
+struct Curve {
+  std::string name;
+  std::vector<double> x, y;
+  std::vector<std::string> twins = {};  // of distinct: curves that this one hides
+};
+
+/// Curves in one pair of axes. Where `chance` is not {0, 0}, a band is shaded from one of its ends to the other and named.
+struct CurvePanel {
+  std::string title, x_label, y_label;
+  std::vector<Curve> curves;
+  double chance[2] = {0.0, 0.0};
+  std::string chance_name = {};
+};
+
+/// Points [N, 2] under a title.
+struct PointPanel {
+  std::string title;
+  Eigen::Tensor<double, 2, Eigen::RowMajor> points;
+};
+
+/// `text` as gnuplot quotes it.
+inline std::string in_quotes(const std::string& text) {
+  std::string out = "'";
+  for (const char c : text) out += c == '\'' ? std::string("''") : std::string(1, c);
+  return out + "'";
+}
+
+/// Runs gnuplot on the script, which draws into the PNG file `path`.
+inline void draw_png(const std::string& path, int width, int height, const std::string& script) {
+  if (!std::ofstream(path)) throw std::runtime_error("cannot open " + path + " for writing: " + std::strerror(errno));
+  std::FILE* gnuplot = popen("'" GNUPLOT "' -", "w");
+  if (!gnuplot) throw std::runtime_error(std::string("cannot run " GNUPLOT ": ") + std::strerror(errno));
+  const std::string head = "set terminal pngcairo noenhanced size " + std::to_string(width) + "," +
+                           std::to_string(height) + " font ',11'\nset output " + in_quotes(path) + "\n";
+  std::fputs((head + script).c_str(), gnuplot);
+  if (pclose(gnuplot) != 0) throw std::runtime_error(GNUPLOT " could not draw " + path);
+}
+
+/// The curves without those that have no points, and those that run on one of the others, whose twins they become.
+inline std::vector<Curve> distinct(const std::vector<Curve>& curves) {
+  const auto same = [](double a, double b) { return std::abs(a - b) <= 0.01 * b || (std::isnan(a) && std::isnan(b)); };
+  std::vector<Curve> out;
+  for (const Curve& curve : curves) {
+    if (std::none_of(curve.y.begin(), curve.y.end(), [](double y) { return std::isfinite(y); })) continue;
+    const auto twin = std::find_if(out.begin(), out.end(), [&](const Curve& other) {
+      return std::equal(curve.y.begin(), curve.y.end(), other.y.begin(), other.y.end(), same);
+    });
+    if (twin == out.end()) {
+      out.push_back(curve);
+    } else {
+      twin->twins.push_back(curve.name);
+    }
+  }
+  return out;
+}
+
+/// The panels one above the other, with both axes logarithmic. The legend beside each is in the order in which the curves end.
+inline void plot_curves(const std::string& path, std::vector<CurvePanel> panels) {
+  const char* colours[] = {"#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e",
+                           "#17becf", "#8c564b", "#e377c2", "#222222", "#a8a400"};
+  const int markers[] = {7, 5, 9, 13, 11, 6, 4, 8, 12, 10};
+  std::ostringstream script;
+  script << "set multiplot layout " << panels.size() << ",1\nset termoption enhanced\n"
+         << "set logscale xy\nset format y '10^{%T}'\nset mytics 10\nset tics nomirror\nset border 3\n"
+         << "set grid xtics ytics mytics lt 1 lc rgb '#c4c4c4' lw 1, lt 1 lc rgb '#e6e6e6' lw 1\n"
+         << "set key at graph 1.02, graph 1 left top Left reverse samplen 3 noenhanced\nset rmargin 42\n";
+  for (CurvePanel& panel : panels) {
+    panel.curves = distinct(panel.curves);
+    const auto end = [](const Curve& curve) { return std::isfinite(curve.y.back()) ? curve.y.back() : 0.0; };
+    std::stable_sort(panel.curves.begin(), panel.curves.end(),
+                     [&](const Curve& a, const Curve& b) { return end(a) > end(b); });
+    std::string plots, ticks;
+    double lowest = std::numeric_limits<double>::infinity(), highest = 0.0;
+    if (panel.chance[1] > 0.0) {
+      script << "low = " << panel.chance[0] << "\nhigh = " << panel.chance[1] << "\n";
+      plots =
+          "'+' using 1:(low):(high) with filledcurves fc rgb '#dddddd' title " + in_quotes(panel.chance_name) + ", ";
+      lowest = panel.chance[0];
+    }
+    for (std::size_t c = 0; c < panel.curves.size(); ++c) {
+      const Curve& curve = panel.curves[c];
+      const std::string block = "$curve_" + std::to_string(c);
+      script << block << " << EOD\n";
+      for (std::size_t i = 0; i < curve.x.size(); ++i) {
+        if (!std::isfinite(curve.y[i])) continue;
+        script << curve.x[i] << ' ' << curve.y[i] << '\n';
+        lowest = (std::min)(lowest, curve.y[i]), highest = (std::max)(highest, curve.y[i]);
+      }
+      script << "EOD\n";
+      plots += block + " with linespoints lw 1.6 ps 1.2 lc rgb '" + colours[c % 10] + "' pt " +
+               std::to_string(markers[(c + 3 * (c / 10)) % 10]) + " dt " + std::to_string(c < 10 ? 1 : 2) + " title " +
+               in_quotes(curve.name) + ", ";
+      for (const auto& twin : curve.twins) plots += "NaN lc rgb 'white' title " + in_quotes("    = " + twin) + ", ";
+    }
+    const std::vector<double>& x = panel.curves.at(0).x;
+    for (const double tick : x) ticks += (ticks.empty() ? "" : ", ") + std::to_string(std::lround(tick));
+    script << "set title " << in_quotes(panel.title) << " noenhanced\nset xlabel " << in_quotes(panel.x_label)
+           << "\nset ylabel " << in_quotes(panel.y_label) << " noenhanced\nset xtics (" << ticks << ")\nset xrange ["
+           << 0.9 * x.front() << ":" << 1.1 * x.back() << "]\nset yrange [" << lowest / 1.3 << ":" << highest * 1.3
+           << "]\nplot " << plots.substr(0, plots.size() - 2) << "\n";
+  }
+  script << "unset multiplot\n";
+  draw_png(path, 1200, 580 * static_cast<int>(panels.size()), script.str());
+}
+
+/// The panels in rows of `columns`, all with both axes from -limit to limit.
+inline void plot_points(const std::string& path, const std::vector<PointPanel>& panels, int columns, double limit) {
+  const int rows = (static_cast<int>(panels.size()) + columns - 1) / columns;
+  std::ostringstream script;
+  script << "set multiplot layout " << rows << "," << columns << "\nset size ratio -1\nunset key\n"
+         << "set xrange [" << -limit << ":" << limit << "]\nset yrange [" << -limit << ":" << limit << "]\n"
+         << "set xtics 1\nset ytics 1\nset grid lt 1 lc rgb '#dddddd'\n";
+  for (const PointPanel& panel : panels) {
+    script << "$points << EOD\n";
+    for (Eigen::Index n = 0; n < panel.points.dimension(0); ++n) {
+      script << panel.points(n, 0) << ' ' << panel.points(n, 1) << '\n';
+    }
+    script << "EOD\nset title " << in_quotes(panel.title)
+           << "\nplot $points with points pt 7 ps 0.25 lc rgb '#1f4e9c'\n";
+  }
+  script << "unset multiplot\n";
+  draw_png(path, 400 * columns, 420 * rows, script.str());
+}
+
+}  // namespace example
