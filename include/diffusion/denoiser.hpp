@@ -50,20 +50,21 @@ struct DenoiserOptions {
 
 namespace detail {
 
-/// x_0 = x_start_x x + x_start_output output, epsilon = epsilon_x x + epsilon_output output; the model is given input x.
+/// x_0 = (x_start_x x + x_start_output output) / divisor, epsilon = epsilon_x x + epsilon_output output; the model is given
+/// input x. The divisor is 1 but where alone it takes x back to x_0.
 struct DenoiserCoefficients {
-  double x_start_x, x_start_output, epsilon_x, epsilon_output, input;
+  double x_start_x, x_start_output, epsilon_x, epsilon_output, input, divisor = 1.0;
 };
 
 inline DenoiserCoefficients denoiser_coefficients(const NoiseLevel& level, ModelMeanType mean_type, double sigma_data) {
   const double alpha = level.alpha, sigma = level.sigma, r = std::hypot(alpha, sigma);
   switch (mean_type) {
     case ModelMeanType::epsilon:
-      return {1.0 / alpha, -sigma / alpha, 0.0, 1.0, 1.0 / r};
+      return {1.0, -sigma, 0.0, 1.0, 1.0 / r, alpha};
     case ModelMeanType::start_x:
       return {0.0, 1.0, 1.0 / sigma, -alpha / sigma, 1.0 / r};
     case ModelMeanType::score:
-      return {1.0 / alpha, sigma * sigma / (alpha * r), 0.0, -sigma / r, 1.0 / r};
+      return {1.0, sigma * sigma / r, 0.0, -sigma / r, 1.0 / r, alpha};
     case ModelMeanType::flow_velocity: {
       // x / (alpha + sigma) = (1 - u) x_0 + u epsilon, from which x_0 = x / (alpha + sigma) - u v.
       const double scale = alpha + sigma;
@@ -162,8 +163,16 @@ class Denoiser {
       run_model(x, out, output);
     }
 
-    if (mean_type_ != ModelMeanType::start_x)
+    if (c.divisor != 1.0) {
+      detail::quotient(
+          Eigen::DefaultDevice(), out.x_start, true,
+          [&](Eigen::Index) {
+            return std::array{c.x_start_output, c.divisor};
+          },
+          x, output);
+    } else if (mean_type_ != ModelMeanType::start_x) {
       uniform(out.x_start, std::array{c.x_start_x, c.x_start_output}, x, output);
+    }
     const bool corrected = correct(out);
     if (corrected && options_.rederive_epsilon && level.sigma > 0.0) {
       uniform(out.epsilon, std::array{1.0 / level.sigma, -level.alpha / level.sigma}, x, out.x_start);

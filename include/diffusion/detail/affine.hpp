@@ -208,6 +208,13 @@ void affine(const Device& device, Out& out, bool uniform, const Coefficients& co
   elementwise(device, out, uniform, AffineElement{}, coefficients, x...);
 }
 
+/// out[n] = (x[n] + a_n y[n]) / b_n, (a_n, b_n) = coefficients(n). Where x was made with b_n, rounded as it is here, that
+/// undoes it; a product with 1 / b_n, which is rounded otherwise, would leave an error that is the same for all elements.
+template <class Device, class Out, class Coefficients, class X, class Y>
+void quotient(const Device& device, Out& out, bool uniform, const Coefficients& coefficients, const X& x, const Y& y) {
+  elementwise(device, out, uniform, QuotientElement{}, coefficients, x, y);
+}
+
 /// out[n] = x[n] limited to [bounds(n)[0], bounds(n)[1]]. A NaN stays one.
 template <class Device, class Out, class Bounds, class X>
 void clamp(const Device& device, Out& out, bool uniform, const Bounds& bounds, const X& x) {

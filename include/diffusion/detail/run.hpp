@@ -93,6 +93,15 @@ struct AffineElement {
   }
 };
 
+/// (x_0 + a_0 x_1) / a_1
+struct QuotientElement {
+  static constexpr bool in_packets = true;
+  template <class Real, class Value, class Scalar>
+  Value at(const std::array<Value, 2>& a, const std::array<const Scalar*, 2>& x, Index i) const {
+    return Eigen::internal::pdiv(fused<Real>(a[0], load<Value>(x[1] + i), load<Value>(x[0] + i)), a[1]);
+  }
+};
+
 /// x limited to [a_0, a_1]. A NaN stays one.
 struct ClampElement {
   static constexpr bool in_packets = true;
