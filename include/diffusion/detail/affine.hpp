@@ -195,6 +195,14 @@ void elementwise(const Device& device, Out& out, bool uniform, const Element& el
   const Index size = static_cast<Index>(out.size());
   if (size == 0) return;
   const Index batch = uniform ? 1 : static_cast<Index>(out.dimensions()[0]);
+  if constexpr (std::is_same_v<Device, Eigen::DefaultDevice>) {
+    if (batch == 1) {  // a small sample is done before a Kernel is made
+      const auto c = coefficients(Index(0));
+      Constant<Arithmetic<Scalar>, K> constant;
+      for (std::size_t k = 0; k < K; ++k) constant.value[k] = static_cast<Arithmetic<Scalar>>(c[k]);
+      return run<1, K>(element, out.data(), std::array<const Scalar*, sizeof...(X)>{x.data()...}, size, 0, constant);
+    }
+  }
   const SampleCoefficients<Arithmetic<Scalar>, K> of_sample(coefficients);
   const std::array<const Scalar*, sizeof...(X)> inputs{x.data()...};
   const Kernel<Element, Scalar, sizeof...(X), K> kernel(element, out.data(), inputs, batch,

@@ -25,9 +25,10 @@ inline std::string text(double x) {
   return buffer;
 }
 
-/// Throws Error("diffusion::" + where + ": " + the parts one after another).
+/// Throws Error("diffusion::" + where + ": " + the parts one after another). Out of line: what a message takes is then no
+/// burden to the code that checks.
 template <class Error, class... Parts>
-[[noreturn]] void fail(const char* where, const Parts&... parts) {
+[[noreturn, gnu::cold, gnu::noinline]] void fail(const char* where, const Parts&... parts) {
   std::string message = std::string("diffusion::") + where + ": ";
   (message.append(text(parts)), ...);
   throw Error(message);
