@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>  // std::min
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>  // std::invalid_argument, std::out_of_range
@@ -108,9 +109,9 @@ class PhiloxNoise {
   /// for runs of elements that lie side by side in the memory of a tensor like x, each element once. z[i], i < count <= 256, is
   /// the value of element `offset + i` of that memory, which belongs to sample n in RowMajor, to sample n + i in ColMajor.
   /// z: const float* for half and bfloat16, else const Scalar*. The threads of `device` call the sink at the same time. Nothing
-  /// is read of x, but its memory is brought into the cache.
-  template <class X, class Device, class Sink>
-  void for_each_run(const X& x, const Device& device, const Sink& sink) {
+  /// is read of x, nor of `also`, tensors of its shape and layout, but their memory is brought into the cache.
+  template <class X, class Device, class Sink, class... Also>
+  void for_each_run(const X& x, const Device& device, const Sink& sink, const Also&... also) {
     const Eigen::Index batch = detail::batch_size("PhiloxNoise", detail::argument("x", x));
     if constexpr (detail::Traits<X>::rank > 0) {
       using Call = detail::PhiloxCall<detail::NormalType<typename detail::Traits<X>::Scalar>>;
@@ -127,7 +128,9 @@ class PhiloxNoise {
         if constexpr (detail::Traits<X>::layout == Eigen::RowMajor) {
           call.row_major(begin, end, sink);
         } else {
-          call.col_major(detail::row_major_walk<1>(x), x.data(), begin, end, sink);
+          const std::array<const typename detail::Traits<X>::Scalar*, 1 + sizeof...(Also)> memories{x.data(),
+                                                                                                    also.data()...};
+          call.col_major(detail::row_major_walk<1>(x), memories, begin, end, sink);
         }
       };
       if constexpr (detail::has_threads_v<Device>) {

@@ -19,10 +19,11 @@ namespace detail {
 template <class Noise, class X, class Device, class = void>
 inline constexpr bool makes_runs_v = false;
 template <class Noise, class X, class Device>
-inline constexpr bool makes_runs_v<Noise, X, Device,
-                                   std::void_t<decltype(std::declval<Noise&>().for_each_run(
-                                       std::declval<const X&>(), std::declval<const Device&>(),
-                                       std::declval<void (*)(Index, Index, const void*, Index)>()))>> = true;
+inline constexpr bool
+    makes_runs_v<Noise, X, Device,
+                 std::void_t<decltype(std::declval<Noise&>().for_each_run(
+                     std::declval<const X&>(), std::declval<const Device&>(),
+                     std::declval<void (*)(Index, Index, const void*, Index)>(), std::declval<const X&>()))>> = true;
 
 /// out[n] = a_n x[n] + b_n z[n], where z is what noise(z) would fill and (a_n, b_n) = coefficients(n); when `uniform`,
 /// coefficients(0) hold for all samples. The bits are those of affine on z. out may be x.
@@ -48,23 +49,29 @@ void affine_with_noise(const Device& device, Out& out, bool uniform, const Coeff
     }
   };
   if (uniform || static_cast<int>(Out::Layout) == Eigen::RowMajor) {
-    noise.for_each_run(x, device, [&](Index offset, Index n, const auto* z, Index count) {
-      Constant<Real, K> c;
-      of_sample.fill(uniform ? 0 : n, 1, c.value.data(), 1);
-      use(offset, z, count, c);
-    });
+    noise.for_each_run(
+        x, device,
+        [&](Index offset, Index n, const auto* z, Index count) {
+          Constant<Real, K> c;
+          of_sample.fill(uniform ? 0 : n, 1, c.value.data(), 1);
+          use(offset, z, count, c);
+        },
+        out);
   } else {
     // Made once for all runs, or else for each.
     Many tile;
     const Index batch = static_cast<Index>(out.dimensions()[0]);
     const bool fits = batch <= tile.capacity;
     if (fits) of_sample.fill(0, batch, tile.value[0], tile.stride);
-    noise.for_each_run(x, device, [&](Index offset, Index n, const auto* z, Index count) {
-      if (fits) return use(offset, z, count, TilePart<Many>{tile, n});
-      Few part;
-      of_sample.fill(n, count, part.value[0], part.stride);
-      use(offset, z, count, TilePart<Few>{part, 0});
-    });
+    noise.for_each_run(
+        x, device,
+        [&](Index offset, Index n, const auto* z, Index count) {
+          if (fits) return use(offset, z, count, TilePart<Many>{tile, n});
+          Few part;
+          of_sample.fill(n, count, part.value[0], part.stride);
+          use(offset, z, count, TilePart<Few>{part, 0});
+        },
+        out);
   }
 }
 

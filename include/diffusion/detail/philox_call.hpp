@@ -71,9 +71,10 @@ class PhiloxCall {
   }
 
   /// Blocks [begin, end), counters in the order: the first of every sample, the second of every sample, ... `walk` goes over
-  /// the axes of a sample; `memory` is what the values are for: values of one counter are far apart in it.
-  template <class Walk, class Scalar, class Sink>
-  void col_major(Walk walk, const Scalar* memory, Index begin, Index end, const Sink& sink) const {
+  /// the axes of a sample; `memories` are what the values are for: values of one counter are far apart in them.
+  template <class Walk, class Scalar, std::size_t M, class Sink>
+  void col_major(Walk walk, const std::array<const Scalar*, M>& memories, Index begin, Index end,
+                 const Sink& sink) const {
     Index b = begin * width / batch_, n = begin * width % batch_;
     std::array<Index, normals_per_counter<T>> offset;
     const auto find_values = [&] {
@@ -87,8 +88,10 @@ class PhiloxCall {
       const Index first_b = b, first_n = n;
       // Comes into the cache while the values are made.
       constexpr Index cache_line = 64 / sizeof(Scalar);
-      for (const Index o : offset) {
-        for (Index i = n; i < batch_ && i < n + width; i += cache_line) Eigen::internal::prefetch(memory + o + i);
+      for (const Scalar* memory : memories) {
+        for (const Index o : offset) {
+          for (Index i = n; i < batch_ && i < n + width; i += cache_line) Eigen::internal::prefetch(memory + o + i);
+        }
       }
       for (Index lane = 0, count; lane < width; lane += count) {
         count = (std::min)(width - lane, batch_ - n);
