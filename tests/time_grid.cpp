@@ -1,4 +1,4 @@
-// Test ../include/diffusion/time_grid.hpp, sigmas.hpp, timestep_spacing.hpp, noise_level.hpp
+// Test ../include/diffusion/time_grid.hpp
 #include "diffusion/time_grid.hpp"
 
 #include <cmath>
@@ -26,50 +26,6 @@ bool same(const NoiseLevel& a, const NoiseLevel& b) { return a.t == b.t && a.alp
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
 }  // namespace
-
-// ---- lists of timesteps ----
-
-TEST_CASE("trailing spacing has n timesteps for every n, falls, and begins at the last", "[time_grid]") {
-  for (const Index T : {1, 2, 10, 1000}) {
-    for (Index n = 1; n <= T; ++n) {
-      const std::vector<double> times = spaced_timesteps(T, TimestepSpacing::trailing, n);
-      INFO("T = " << T << ", n = " << n);
-      REQUIRE(static_cast<Index>(times.size()) == n);
-      REQUIRE(times.front() == static_cast<double>(T - 1));
-      REQUIRE(times.back() >= 0);
-      bool falls = true;
-      for (std::size_t i = 1; i < times.size(); ++i) falls = falls && times[i] < times[i - 1];
-      REQUIRE(falls);
-    }
-  }
-}
-
-TEST_CASE("spacings are what their formulas say", "[time_grid]") {
-  using V = std::vector<double>;
-  REQUIRE(spaced_timesteps(1000, TimestepSpacing::leading, 4) == V{750, 500, 250, 0});
-  REQUIRE(spaced_timesteps(1000, TimestepSpacing::leading, 4, 1) == V{751, 501, 251, 1});
-  REQUIRE(spaced_timesteps(1000, TimestepSpacing::trailing, 4) == V{999, 749, 499, 249});
-  REQUIRE(spaced_timesteps(1000, TimestepSpacing::linspace, 4) == V{999, 666, 333, 0});
-  REQUIRE(spaced_timesteps(6, TimestepSpacing::linspace, 3) == V{5, 2, 0});  // 2.5 goes to the even
-  REQUIRE(dpm_solver_timesteps(1000, TimestepSpacing::linspace, 3) == V{999, 666, 333});
-  REQUIRE(dpm_solver_timesteps(1000, TimestepSpacing::leading, 3) == V{750, 500, 250});
-  REQUIRE(dpm_solver_timesteps(1000, TimestepSpacing::trailing, 4) == V{999, 749, 499, 249});
-  REQUIRE(lcm_timesteps(1000, 50, 4) == V{999, 759, 499, 259});
-  REQUIRE(lcm_timesteps(1000, 50, 1) == V{999});
-}
-
-TEST_CASE("numbers of steps out of range are refused", "[time_grid]") {
-  REQUIRE(refusal<std::invalid_argument>([] { spaced_timesteps(10, TimestepSpacing::leading, 0); }) ==
-          "diffusion::spaced_timesteps: n = 0 must be at least 1");
-  REQUIRE(refusal<std::invalid_argument>([] { spaced_timesteps(10, TimestepSpacing::trailing, 11); }) ==
-          "diffusion::spaced_timesteps: n = 11 is more than the 10 timesteps there are");
-  REQUIRE(refusal<std::invalid_argument>([] { dpm_solver_timesteps(10, TimestepSpacing::leading, -1); }) ==
-          "diffusion::dpm_solver_timesteps: n = -1 must be at least 1");
-  REQUIRE(refusal<std::invalid_argument>([] { lcm_timesteps(1000, 50, 51); }) ==
-          "diffusion::lcm_timesteps: n = 51 is more than the 50 timesteps there are");
-}
-
-// ---- levels ----
 
 TEST_CASE("the levels of a process are its tables", "[time_grid]") {
   const TimeGrid grid = timestep_grid(process(), TimestepSpacing::trailing, 4);
@@ -154,20 +110,6 @@ TEST_CASE("the paths of EDM and flow matching", "[time_grid]") {
     REQUIRE(std::abs(level.t - 1000 * level.sigma) < 1000 * tolerance::level);
   }
   REQUIRE(std::abs(half_log_snr(flow.at(0.3)) - 0.3) < tolerance::level);
-  REQUIRE(shifted_sigma(1, 3) == 1);
-  REQUIRE(shifted_sigma(0, 3) == 0);
-  REQUIRE(shifted_sigma(0.5, 3) == 0.75);
-  REQUIRE(dynamic_shift_mu(256) == 0.5);
-  REQUIRE(std::abs(dynamic_shift_mu(4096) - 1.15) < tolerance::level);
-}
-
-TEST_CASE("stretching to a terminal moves the last sigma there and leaves 1 and 0", "[time_grid]") {
-  const ArrayXd sigmas = flow_matching_sigmas(5, 0.01), stretched = stretched_to_terminal(sigmas, 0.2);
-  REQUIRE(stretched[0] == 1);
-  REQUIRE(std::abs(stretched[4] - 0.2) < tolerance::level);
-  REQUIRE(stretched[5] == 0);
-  const ArrayXd one = flow_matching_sigmas(1);  // of one step there is nothing to stretch
-  REQUIRE_THAT(stretched_to_terminal(one, 0.2), AllEqual(one));
 }
 
 TEST_CASE("a zero-terminal-SNR process begins where no signal is left", "[time_grid]") {
@@ -243,70 +185,4 @@ TEST_CASE("levels that are no path down are refused", "[time_grid]") {
   above << 1.5, 0;
   REQUIRE_THAT(refusal<std::invalid_argument>([&] { flow_matching_grid(above); }),
                StartsWith("diffusion::TimeGrid: levels[0] has alpha = -0.5"));
-}
-
-// ---- lists of sigmas ----
-
-TEST_CASE("lists of sigmas begin and end where they should, and fall", "[sigmas]") {
-  for (const Index n : {1, 2, 5, 40}) {
-    for (const ArrayXd& sigmas :
-         {karras_sigmas(n, 0.03, 14.6), exponential_sigmas(n, 0.03, 14.6), lu_sigmas(n, 0.03, 14.6),
-          polyexponential_sigmas(n, 0.03, 14.6, 3), beta_sigmas(n, 0.03, 14.6)}) {
-      REQUIRE(sigmas.size() == n + 1);
-      REQUIRE(std::abs(sigmas[0] - 14.6) < 100 * tolerance::level);
-      if (n > 1) REQUIRE(std::abs(sigmas[n - 1] - 0.03) < tolerance::level);
-      REQUIRE(sigmas[n] == 0);
-      REQUIRE((sigmas.head(n) > sigmas.tail(n)).all());
-    }
-  }
-}
-
-TEST_CASE("quantiles of beta distributions", "[sigmas]") {
-  using detail::beta_quantile;
-  // Beta(1, 1) is uniform, Beta(1/2, 1/2) is that of sin^2, Beta(2, 1) has the distribution function x^2.
-  for (const double p : {0.0, 1e-8, 0.1, 0.25, 0.5, 0.7, 0.999, 1.0}) {
-    INFO(p);
-    const double s = std::sin(p * 1.57079632679489661923);
-    REQUIRE(std::abs(beta_quantile(p, 1, 1) - p) <= tolerance::quantile);
-    REQUIRE(std::abs(beta_quantile(p, 0.5, 0.5) - s * s) <= tolerance::quantile);
-    REQUIRE(std::abs(beta_quantile(p, 2, 1) - std::sqrt(p)) <= tolerance::quantile);
-    REQUIRE(std::abs(beta_quantile(p, 0.6, 0.6) + beta_quantile(1 - p, 0.6, 0.6) - 1) <= tolerance::quantile);
-  }
-}
-
-TEST_CASE("the steps of Align Your Steps, and those between", "[sigmas]") {
-  REQUIRE(ays_timesteps(AysModel::stable_diffusion).size() == 10);
-  REQUIRE(ays_timesteps(AysModel::stable_diffusion_xl)[1] == 845);
-  for (const AysModel model :
-       {AysModel::stable_diffusion, AysModel::stable_diffusion_xl, AysModel::stable_video_diffusion}) {
-    const ArrayXd ten = ays_sigmas(model);
-    for (const Index n : {1, 2, 10, 19, 37}) {
-      const ArrayXd sigmas = ays_sigmas(model, n);
-      REQUIRE(sigmas.size() == n + 1);
-      REQUIRE(std::abs(sigmas[0] / ten[0] - 1) < tolerance::level);
-      REQUIRE((sigmas.head(n) > sigmas.tail(n)).all());
-    }
-    REQUIRE(std::abs(ays_sigmas(model, 19)[4] / ten[2] - 1) < 10 * tolerance::level);  // 19 steps hold the ten
-  }
-  REQUIRE_THAT(refusal<std::invalid_argument>([] { ays_timesteps(AysModel::stable_video_diffusion); }),
-               StartsWith("diffusion::ays_timesteps: "));
-}
-
-TEST_CASE("parameters of lists of sigmas out of range are refused", "[sigmas]") {
-  REQUIRE(refusal<std::invalid_argument>([] { karras_sigmas(0, 0.1, 1); }) ==
-          "diffusion::karras_sigmas: n = 0 must be at least 1");
-  REQUIRE(refusal<std::invalid_argument>([] { karras_sigmas(5, 1, 1); }) ==
-          "diffusion::karras_sigmas: sigma_min = 1 must be less than sigma_max = 1");
-  REQUIRE(refusal<std::invalid_argument>([] { exponential_sigmas(5, 0, 1); }) ==
-          "diffusion::exponential_sigmas: sigma_min = 0 must be positive and finite");
-  REQUIRE(refusal<std::invalid_argument>([] { exponential_sigmas(5, 0.1, infinity); }) ==
-          "diffusion::exponential_sigmas: sigma_max = inf must be positive and finite");
-  REQUIRE(refusal<std::invalid_argument>([] { karras_sigmas(5, 0.1, 1, 0); }) ==
-          "diffusion::karras_sigmas: rho = 0 must be positive and finite");
-  REQUIRE(refusal<std::invalid_argument>([] { vp_sigmas(5, 19.9, 0.1, 1); }) ==
-          "diffusion::vp_sigmas: eps_s = 1 is outside (0, 1)");
-  REQUIRE(refusal<std::invalid_argument>([] { shifted_sigma(0.5, -1); }) ==
-          "diffusion::shifted_sigma: shift = -1 must be positive and finite");
-  REQUIRE(refusal<std::invalid_argument>([] { stretched_to_terminal(flow_matching_sigmas(4), 1); }) ==
-          "diffusion::stretched_to_terminal: terminal = 1 is outside (0, 1)");
 }

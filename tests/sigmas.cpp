@@ -1,0 +1,100 @@
+// Test ../include/diffusion/sigmas.hpp
+#include "diffusion/sigmas.hpp"
+
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <vector>
+
+#include "matchers.hpp"
+
+using namespace diffusion;
+using Eigen::ArrayXd;
+using Eigen::Index;
+
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+}  // namespace
+
+TEST_CASE("lists of sigmas begin and end where they should, and fall", "[sigmas]") {
+  for (const Index n : {1, 2, 5, 40}) {
+    for (const ArrayXd& sigmas :
+         {karras_sigmas(n, 0.03, 14.6), exponential_sigmas(n, 0.03, 14.6), lu_sigmas(n, 0.03, 14.6),
+          polyexponential_sigmas(n, 0.03, 14.6, 3), beta_sigmas(n, 0.03, 14.6)}) {
+      REQUIRE(sigmas.size() == n + 1);
+      REQUIRE(std::abs(sigmas[0] - 14.6) < 100 * tolerance::level);
+      if (n > 1) REQUIRE(std::abs(sigmas[n - 1] - 0.03) < tolerance::level);
+      REQUIRE(sigmas[n] == 0);
+      REQUIRE((sigmas.head(n) > sigmas.tail(n)).all());
+    }
+  }
+}
+
+TEST_CASE("quantiles of beta distributions", "[sigmas]") {
+  using detail::beta_quantile;
+  // Beta(1, 1) is uniform, Beta(1/2, 1/2) is that of sin^2, Beta(2, 1) has the distribution function x^2.
+  for (const double p : {0.0, 1e-8, 0.1, 0.25, 0.5, 0.7, 0.999, 1.0}) {
+    INFO(p);
+    const double s = std::sin(p * 1.57079632679489661923);
+    REQUIRE(std::abs(beta_quantile(p, 1, 1) - p) <= tolerance::quantile);
+    REQUIRE(std::abs(beta_quantile(p, 0.5, 0.5) - s * s) <= tolerance::quantile);
+    REQUIRE(std::abs(beta_quantile(p, 2, 1) - std::sqrt(p)) <= tolerance::quantile);
+    REQUIRE(std::abs(beta_quantile(p, 0.6, 0.6) + beta_quantile(1 - p, 0.6, 0.6) - 1) <= tolerance::quantile);
+  }
+}
+
+TEST_CASE("the steps of Align Your Steps, and those between", "[sigmas]") {
+  REQUIRE(ays_timesteps(AysModel::stable_diffusion).size() == 10);
+  REQUIRE(ays_timesteps(AysModel::stable_diffusion_xl)[1] == 845);
+  for (const AysModel model :
+       {AysModel::stable_diffusion, AysModel::stable_diffusion_xl, AysModel::stable_video_diffusion}) {
+    const ArrayXd ten = ays_sigmas(model);
+    for (const Index n : {1, 2, 10, 19, 37}) {
+      const ArrayXd sigmas = ays_sigmas(model, n);
+      REQUIRE(sigmas.size() == n + 1);
+      REQUIRE(std::abs(sigmas[0] / ten[0] - 1) < tolerance::level);
+      REQUIRE((sigmas.head(n) > sigmas.tail(n)).all());
+    }
+    REQUIRE(std::abs(ays_sigmas(model, 19)[4] / ten[2] - 1) < 10 * tolerance::level);  // 19 steps hold the ten
+  }
+  REQUIRE_THAT(refusal<std::invalid_argument>([] { ays_timesteps(AysModel::stable_video_diffusion); }),
+               StartsWith("diffusion::ays_timesteps: "));
+}
+
+TEST_CASE("parameters of lists of sigmas out of range are refused", "[sigmas]") {
+  REQUIRE(refusal<std::invalid_argument>([] { karras_sigmas(0, 0.1, 1); }) ==
+          "diffusion::karras_sigmas: n = 0 must be at least 1");
+  REQUIRE(refusal<std::invalid_argument>([] { karras_sigmas(5, 1, 1); }) ==
+          "diffusion::karras_sigmas: sigma_min = 1 must be less than sigma_max = 1");
+  REQUIRE(refusal<std::invalid_argument>([] { exponential_sigmas(5, 0, 1); }) ==
+          "diffusion::exponential_sigmas: sigma_min = 0 must be positive and finite");
+  REQUIRE(refusal<std::invalid_argument>([] { exponential_sigmas(5, 0.1, infinity); }) ==
+          "diffusion::exponential_sigmas: sigma_max = inf must be positive and finite");
+  REQUIRE(refusal<std::invalid_argument>([] { karras_sigmas(5, 0.1, 1, 0); }) ==
+          "diffusion::karras_sigmas: rho = 0 must be positive and finite");
+  REQUIRE(refusal<std::invalid_argument>([] { vp_sigmas(5, 19.9, 0.1, 1); }) ==
+          "diffusion::vp_sigmas: eps_s = 1 is outside (0, 1)");
+  REQUIRE(refusal<std::invalid_argument>([] { shifted_sigma(0.5, -1); }) ==
+          "diffusion::shifted_sigma: shift = -1 must be positive and finite");
+  REQUIRE(refusal<std::invalid_argument>([] { stretched_to_terminal(flow_matching_sigmas(4), 1); }) ==
+          "diffusion::stretched_to_terminal: terminal = 1 is outside (0, 1)");
+}
+
+TEST_CASE("stretching to a terminal moves the last sigma there and leaves 1 and 0", "[sigmas]") {
+  const ArrayXd sigmas = flow_matching_sigmas(5, 0.01), stretched = stretched_to_terminal(sigmas, 0.2);
+  REQUIRE(stretched[0] == 1);
+  REQUIRE(std::abs(stretched[4] - 0.2) < tolerance::level);
+  REQUIRE(stretched[5] == 0);
+  const ArrayXd one = flow_matching_sigmas(1);  // of one step there is nothing to stretch
+  REQUIRE_THAT(stretched_to_terminal(one, 0.2), AllEqual(one));
+}
+
+TEST_CASE("shifting sigmas leaves the ends, and the shift grows with the picture", "[sigmas]") {
+  REQUIRE(shifted_sigma(1, 3) == 1);
+  REQUIRE(shifted_sigma(0, 3) == 0);
+  REQUIRE(shifted_sigma(0.5, 3) == 0.75);
+  REQUIRE(dynamic_shift_mu(256) == 0.5);
+  REQUIRE(std::abs(dynamic_shift_mu(4096) - 1.15) < tolerance::level);
+}

@@ -1,0 +1,50 @@
+// Test ../include/diffusion/timestep_spacing.hpp
+#include "diffusion/timestep_spacing.hpp"
+
+#include <stdexcept>
+#include <vector>
+
+#include "matchers.hpp"
+
+using namespace diffusion;
+using Eigen::Index;
+
+TEST_CASE("trailing spacing has n timesteps for every n, falls, and begins at the last", "[timestep_spacing]") {
+  for (const Index T : {1, 2, 10, 1000}) {
+    for (Index n = 1; n <= T; ++n) {
+      const std::vector<double> times = spaced_timesteps(T, TimestepSpacing::trailing, n);
+      INFO("T = " << T << ", n = " << n);
+      REQUIRE(static_cast<Index>(times.size()) == n);
+      REQUIRE(times.front() == static_cast<double>(T - 1));
+      REQUIRE(times.back() >= 0);
+      bool falls = true;
+      for (std::size_t i = 1; i < times.size(); ++i) falls = falls && times[i] < times[i - 1];
+      REQUIRE(falls);
+    }
+  }
+}
+
+TEST_CASE("spacings are what their formulas say", "[timestep_spacing]") {
+  using V = std::vector<double>;
+  REQUIRE(spaced_timesteps(1000, TimestepSpacing::leading, 4) == V{750, 500, 250, 0});
+  REQUIRE(spaced_timesteps(1000, TimestepSpacing::leading, 4, 1) == V{751, 501, 251, 1});
+  REQUIRE(spaced_timesteps(1000, TimestepSpacing::trailing, 4) == V{999, 749, 499, 249});
+  REQUIRE(spaced_timesteps(1000, TimestepSpacing::linspace, 4) == V{999, 666, 333, 0});
+  REQUIRE(spaced_timesteps(6, TimestepSpacing::linspace, 3) == V{5, 2, 0});  // 2.5 goes to the even
+  REQUIRE(dpm_solver_timesteps(1000, TimestepSpacing::linspace, 3) == V{999, 666, 333});
+  REQUIRE(dpm_solver_timesteps(1000, TimestepSpacing::leading, 3) == V{750, 500, 250});
+  REQUIRE(dpm_solver_timesteps(1000, TimestepSpacing::trailing, 4) == V{999, 749, 499, 249});
+  REQUIRE(lcm_timesteps(1000, 50, 4) == V{999, 759, 499, 259});
+  REQUIRE(lcm_timesteps(1000, 50, 1) == V{999});
+}
+
+TEST_CASE("numbers of steps out of range are refused", "[timestep_spacing]") {
+  REQUIRE(refusal<std::invalid_argument>([] { spaced_timesteps(10, TimestepSpacing::leading, 0); }) ==
+          "diffusion::spaced_timesteps: n = 0 must be at least 1");
+  REQUIRE(refusal<std::invalid_argument>([] { spaced_timesteps(10, TimestepSpacing::trailing, 11); }) ==
+          "diffusion::spaced_timesteps: n = 11 is more than the 10 timesteps there are");
+  REQUIRE(refusal<std::invalid_argument>([] { dpm_solver_timesteps(10, TimestepSpacing::leading, -1); }) ==
+          "diffusion::dpm_solver_timesteps: n = -1 must be at least 1");
+  REQUIRE(refusal<std::invalid_argument>([] { lcm_timesteps(1000, 50, 51); }) ==
+          "diffusion::lcm_timesteps: n = 51 is more than the 50 timesteps there are");
+}
