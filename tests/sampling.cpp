@@ -233,6 +233,46 @@ TEST_CASE("RePaint keeps what is known, fills the rest, and steps as often as it
                StartsWith("diffusion::RePaint: known has shape [2, 3], but x has [2, 4]"));
 }
 
+namespace {
+
+/// Between Ddim and sampling anew, written as a user would who has read the contract.
+struct MySampler {
+  double share = 0.5;
+  template <class T>
+  struct State {
+    Index steps = 0;
+  };
+  template <class T, class Denoise, class Noise>
+  void step(const Step& step, T& x, Denoise& denoise, Noise& noise, State<T>& state) const {
+    if (step.index == 0) state.steps = 0;
+    REQUIRE(state.steps++ == step.index);
+    const auto at_x = denoise(x, step.from);
+    T z = x;
+    noise(z);
+    x = at_x.x_start * step.to.alpha + at_x.epsilon * (share * step.to.sigma) + z * ((1 - share) * step.to.sigma);
+  }
+  void check() const {
+    if (!(share >= 0)) throw std::invalid_argument("MySampler: share");
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a sampler of one's own is a struct and nothing else", "[sampling]") {
+  const Tensor x = sample(MySampler{}, grid(5), denoiser(), start(), PhiloxNoise(4));
+  Tensor expected = start(), z = start();
+  PhiloxNoise noise(4);
+  const TimeGrid levels = grid(5);
+  for (Index i = 0; i < 5; ++i) {
+    const NoiseLevel& to = levels.target(i);
+    const auto at_x = denoiser()(expected, levels.levels()[static_cast<std::size_t>(i)]);
+    noise(z);
+    expected = at_x.x_start * to.alpha + at_x.epsilon * (0.5 * to.sigma) + z * (0.5 * to.sigma);
+  }
+  REQUIRE_THAT(x, AllClose(expected, tolerance::sampler, tolerance::sampler));
+  REQUIRE_THROWS_AS(sample(MySampler{-1}, grid(5), denoiser(), start(), PhiloxNoise(4)), std::invalid_argument);
+}
+
 TEST_CASE("guided models and denoisers are sampled", "[sampling]") {
   const auto cond = [](const Tensor& x, const Eigen::Tensor<double, 1>&, Tensor& out) { out = x * 0.5; };
   const auto uncond = [](const Tensor& x, const Eigen::Tensor<double, 1>&, Tensor& out) { out = x * 0.4 + 0.1; };

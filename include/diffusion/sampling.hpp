@@ -12,7 +12,7 @@
 ///       template <class Tensor, class Denoise, class Noise>
 ///       void step(const Step& step, Tensor& x, Denoise& denoise, Noise& noise, State<Tensor>& state) const {
 ///         denoise(x, step.from, state.prediction);        // x_start and epsilon at a level; as often as it likes
-///         ...                                             // noise(z, x) fills z, in x's shape, with N(0, 1)
+///         ...                                             // noise(z) fills z with N(0, 1); noise(z, x) in x's shape
 ///       }
 ///       void check() const;                // optional: throws std::invalid_argument for parameters out of range
 ///     };
@@ -102,9 +102,13 @@ class StepNoise {
   /// z takes the shape of x and is filled.
   template <class Tensor>
   void operator()(Tensor& z, const Tensor& x) const {
+    resize(z, shape(x));
+    (*this)(z);
+  }
+  template <class Tensor>
+  void operator()(Tensor& z) const {
     static_assert(!is_tensor_v<Noise>,
                   "diffusion: a run takes noise at many steps: give it a noise source (RecordedNoise replays tensors)");
-    resize(z, shape(x));
     if constexpr (std::is_same_v<std::decay_t<Noise>, NoNoise>) {
       fail<std::invalid_argument>("sample", "this sampler needs noise, and none is given");
     } else if constexpr (!is_tensor_v<Noise>) {
