@@ -29,8 +29,8 @@ struct UniPc {
   int order = 2;  // 1 to 3
   B b = B::bh2;
   bool corrector = true;
-  std::vector<Eigen::Index> disable_corrector =
-      {};                         // the steps that it leaves alone: the first ones, say, under strong guidance
+  // The steps that it leaves alone all the same: the first ones, say, under strong guidance.
+  std::vector<Eigen::Index> disable_corrector = {};
   bool predict_x0 = true;         // interpolate the predictions of x_0, or those of epsilon
   bool lower_order_final = true;  // the last steps are of order 1, 2, ... counted from the end
 
