@@ -117,9 +117,9 @@ TEST_CASE("an ancestral step goes down and up as k-diffusion's", "[samplers]") {
 
 TEST_CASE("every run of k-diffusion is met", "[samplers]") {
   using namespace diffusion;
-  const detail::Churn churn{5.0, 0.05, 50.0, 1.003};
+  const Churn churn{5.0, 0.05, 50.0, 1.003};
   for (const std::string grid : {"karras", "exponential", "nozero", "ascending", "churn"}) {
-    const detail::Churn of_run = grid == "churn" ? churn : detail::Churn{};
+    const Churn of_run = grid == "churn" ? churn : Churn{};
     check_run("euler_" + grid, Euler{of_run});
     check_run("heun_" + grid, Heun{of_run});
     check_run("dpm_2_" + grid, Dpm2{of_run});

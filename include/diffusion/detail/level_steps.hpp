@@ -75,6 +75,8 @@ inline void check_order(const char* where, int order, int most) {
   }
 }
 
+}  // namespace detail
+
 /// Stochastic steps may begin by adding noise: where s_tmin <= s <= s_tmax, s rises to (1 + gamma) s; Karras et al. 2022
 /// (EDM), Algorithm 2, with gamma = min(s_churn / n, sqrt(2) - 1).
 struct Churn {
@@ -84,8 +86,8 @@ struct Churn {
   double s_noise = 1.0;  // the deviation of the noise, which is right if 1
 
   void check(const char* where) const {
-    check_not_negative(where, "s_churn", s_churn);
-    check_not_negative(where, "s_noise", s_noise);
+    detail::check_not_negative(where, "s_churn", s_churn);
+    detail::check_not_negative(where, "s_noise", s_noise);
   }
 
   /// x is moved up from step.from to the level that is returned.
@@ -99,10 +101,9 @@ struct Churn {
     const NoiseLevel up = step.grid.at(half_log_snr(step.from) - std::log1p(gamma));
     const double risen = s * std::sqrt(gamma * (2.0 + gamma));  // sqrt(s_up^2 - s^2)
     noise(z, x);
-    combine<Tensor>(x, {{up.alpha / step.from.alpha, x}, {up.alpha * risen * s_noise, z}});
+    detail::combine<Tensor>(x, {{up.alpha / step.from.alpha, x}, {up.alpha * risen * s_noise, z}});
     return up;
   }
 };
 
-}  // namespace detail
 }  // namespace diffusion

@@ -8,7 +8,7 @@ namespace diffusion {
 /// The midpoint method for dz / ds = epsilon, its middle being that of log s; after DPM-Solver-2 (Lu et al. 2022) and
 /// Algorithm 2 of Karras et al. 2022; k-diffusion's sample_dpm_2. Two calls of the model a step, one where it ends clean.
 struct Dpm2 {
-  detail::Churn churn = {};
+  Churn churn = {};
 
   template <class Tensor>
   using State = detail::MidpointState<Tensor>;

@@ -8,7 +8,7 @@ namespace diffusion {
 /// Euler's method for dz / ds = epsilon, z = x / alpha and s = sigma / alpha; Karras et al. 2022 (EDM), Algorithm 2
 /// without its second half. Without churn it is Ddim with epsilon = (x - alpha x_0) / sigma.
 struct Euler {
-  detail::Churn churn = {};
+  Churn churn = {};
 
   template <class Tensor>
   struct State {

@@ -10,7 +10,7 @@ namespace diffusion {
 ///     z' = z + (s_to - s) epsilon(z, s),   z_to = z + (s_to - s) (epsilon(z, s) + epsilon(z', s_to)) / 2
 /// Two calls of the model a step, one where it ends clean.
 struct Heun {
-  detail::Churn churn = {};
+  Churn churn = {};
 
   template <class Tensor>
   struct State {
