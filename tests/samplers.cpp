@@ -293,6 +293,25 @@ TEST_CASE("two runs on shared objects, one inside the other, equal two separate 
   }
 }
 
+TEST_CASE("a sampler that adds noise refuses to go up, any other inverts", "[samplers]") {
+  const TimeGrid up = grid(20, Ending::sigma_min).reversed();
+  for (const auto& sampler : all_samplers<Tensor>()) {
+    INFO(sampler.name);
+    const auto run = [&] {
+      return sampler.run(up, gaussian<Tensor>(0.3, 0.5), start<Tensor>(1, 3), noise<Tensor>(), {});
+    };
+    // What draws all its noise anew, or adds it before a step, does not mind.
+    const bool anew = sampler.name == "Lcm" || sampler.name == "Tcd" || sampler.name == "FlowEuler stochastic" ||
+                      sampler.name.find("churn") != std::string::npos;
+    if ((sampler.stochastic && !anew) || sampler.name == "DpmSolverAdaptive") {
+      REQUIRE_THAT(refusal(run), StartsWith("diffusion::sample: this sampler goes down only, but a step of the grid"));
+    } else {
+      const Tensor x = run();
+      for (Index i = 0; i < x.size(); ++i) CHECK(std::abs(x.data()[i]) < 6);
+    }
+  }
+}
+
 TEST_CASE("a run may begin where no signal is left", "[samplers]") {
   const GaussianDiffusion<double> zero_snr(
       diffusion::rescale_zero_terminal_snr(diffusion::scaled_linear_beta_schedule(1000)));

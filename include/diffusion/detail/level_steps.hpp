@@ -44,6 +44,15 @@ inline NoiseLevel geometric_middle(const TimeGrid& grid, const NoiseLevel& a, co
   return grid.at(0.5 * (half_log_snr(a) + half_log_snr(b)));
 }
 
+/// Throws std::invalid_argument unless the noise falls: steps that add noise of their own do not go up.
+inline void check_goes_down(const NoiseLevel& from, const NoiseLevel& to) {
+  if (!(noise_to_signal(to) <= noise_to_signal(from))) {
+    fail<std::invalid_argument>("sample",
+                                "this sampler goes down only, but a step of the grid goes from sigma / alpha = ",
+                                noise_to_signal(from), " up to ", noise_to_signal(to));
+  }
+}
+
 /// An ancestral step from s to s_to goes down to s_down and back up by noise of deviation s_up, s_down^2 + s_up^2 = s_to^2:
 ///     s_up = min(s_to, eta s_to sqrt(1 - s_to^2 / s^2))
 /// With eta = 1 that is the posterior q(x_to | x, x_0).
@@ -53,6 +62,7 @@ struct AncestralStep {
 };
 inline AncestralStep ancestral_step(const NoiseLevel& from, const NoiseLevel& to, double eta) {
   if (eta == 0.0) return {to, 0.0};
+  check_goes_down(from, to);
   const double ratio = noise_to_signal(to) / noise_to_signal(from);
   const double up = (std::min)(to.sigma, eta * to.sigma * std::sqrt((1.0 - ratio) * (1.0 + ratio)));
   return {{to.t, to.alpha, std::sqrt((to.sigma - up) * (to.sigma + up))}, up};

@@ -71,6 +71,7 @@ void multistep(const MultistepOptions& options, const Step& step, Tensor& x, con
                MultistepState<Tensor>& state) {
   auto& m = state.predictions;
   if (step.index == 0) m.clear();
+  if (options.eta > 0.0) check_goes_down(step.from, step.to);
   denoise(x, step.from, state.prediction);
   const bool ends = at_an_end(step);
   if (ends) move_by_x_start(x, x, step.from, step.to, state.prediction.x_start);

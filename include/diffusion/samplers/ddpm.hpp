@@ -24,6 +24,7 @@ struct Ddpm {
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
     const NoiseLevel &from = step.from, &to = step.to;
+    detail::check_goes_down(from, to);
     denoise(x, from, state.prediction);
     const double s = noise_to_signal(from), s_to = noise_to_signal(to), r = s_to / s;
     const double rest = (1.0 - r) * (1.0 + r);

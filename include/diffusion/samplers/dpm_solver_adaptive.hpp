@@ -43,6 +43,7 @@ struct DpmSolverAdaptive {
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
     auto& stages = state.stages;
+    detail::check_goes_down(step.from, step.to);
     if (detail::at_an_end(step)) {
       denoise(x, step.from, stages.at_start);
       return detail::move_by_x_start(x, x, step.from, step.to, stages.at_start.x_start);

@@ -45,6 +45,7 @@ struct DpmSolverSinglestep {
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
     if (step.index == 0) state.predictions.clear();
+    if (eta > 0.0) detail::check_goes_down(step.from, step.to);
     denoise(x, step.from, state.prediction);
     if (detail::at_an_end(step)) {
       return detail::move_by_x_start(x, x, step.from, step.to, state.prediction.x_start);

@@ -23,7 +23,7 @@ struct Lcm {
     Tensor noise;
   };
 
-  void check() const { detail::check_not_negative("Lcm", "sigma_data", sigma_data); }
+  void check() const { detail::check_positive_number("Lcm", "sigma_data", sigma_data); }
 
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
