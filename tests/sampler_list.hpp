@@ -92,7 +92,7 @@ std::vector<ListedSampler<Tensor>> all_samplers() {
   add("DpmSolverSinglestep sde", 0, stochastic, DpmSolverSinglestep{2, midpoint, 1.0});
   add("DpmSolverPP2SAncestral", 0, stochastic, DpmSolverPP2SAncestral{});
   add("DpmSolverPPSde", 0, stochastic, DpmSolverPPSde{});
-  add("Lcm", 0, stochastic, Lcm{10.0, 1e-9});  // without the boundary's share of x, which is for distilled models
+  add("Lcm", 0, stochastic, Lcm{10.0, 0.0});  // without the boundary's share of x, which is for distilled models
   add("Tcd", 0, stochastic, Tcd{});
   add("FlowEuler stochastic", 0, stochastic, FlowEuler{true});
   return list;

@@ -12,7 +12,7 @@ namespace diffusion {
 /// u = timestep_scaling t,
 ///     x_0' = sigma_data^2 / (u^2 + sigma_data^2) x + u / sqrt(u^2 + sigma_data^2) x_0
 ///     x_to = alpha_to x_0' + sigma_to noise
-/// lcm_timesteps has the timesteps such a model was distilled for.
+/// or, with sigma_data = 0, x_0' = x_0. lcm_timesteps has the timesteps such a model was distilled for.
 struct Lcm {
   double timestep_scaling = 10.0;
   double sigma_data = 0.5;
@@ -23,13 +23,14 @@ struct Lcm {
     Tensor noise;
   };
 
-  void check() const { detail::check_positive_number("Lcm", "sigma_data", sigma_data); }
+  void check() const { detail::check_not_negative("Lcm", "sigma_data", sigma_data); }
 
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
     denoise(x, step.from, state.prediction);
     const double u = timestep_scaling * step.from.t, n = std::hypot(u, sigma_data);
-    const double c_skip = sigma_data / n * (sigma_data / n), c_out = u / n;
+    const bool mixes = sigma_data > 0.0;
+    const double c_skip = mixes ? sigma_data / n * (sigma_data / n) : 0.0, c_out = mixes ? u / n : 1.0;
     detail::combine<Tensor>(x, {{step.to.alpha * c_skip, x}, {step.to.alpha * c_out, state.prediction.x_start}});
     detail::add_step_noise(x, step.to.sigma, noise, state.noise);
   }
