@@ -10,10 +10,8 @@
 #include "guidance_models.hpp"
 
 using diffusion::AdaptiveProjectedGuidance;
-using diffusion::cfg_plus_plus;
 using diffusion::ClassifierFreeGuidance;
 using diffusion::guided_model;
-using diffusion::guided_model_of_doubled_batch;
 using diffusion::limited_interval;
 using Eigen::Index;
 using models::cond_model;

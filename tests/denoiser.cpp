@@ -126,6 +126,12 @@ TEMPLATE_TEST_CASE("x_0 is clipped, and epsilon follows it or not", "[denoiser]"
   const auto left = Denoiser(model, ModelMeanType::epsilon, options)(x, preserving);
   CHECK_THAT(left.x_start, AllEqual(clipped));
   CHECK_THAT(left.epsilon, AllEqual(epsilon));
+  // So it does of a model of any kind: what it said of epsilon is what it says without clipping.
+  for (const ModelMeanType type : all_types) {
+    INFO("type " << static_cast<int>(type));
+    const Tensor said = Denoiser(model, type)(x, preserving).epsilon;
+    CHECK_THAT(Denoiser(model, type, options)(x, preserving).epsilon, AllEqual(said));
+  }
 }
 
 TEMPLATE_TEST_CASE("dynamic thresholding scales each sample by the quantile of its own", "[denoiser]", LAYOUTS) {

@@ -397,8 +397,7 @@ struct ThirdOrderSdeOfDiffusers {
 
 Tensor result(const Recording& c, const TimeGrid& grid, const Tensor& x) {
   const std::string& s = c.scheduler();
-  const int order = static_cast<int>(
-      c.number("solver_order", s == "DEISMultistep" || s.rfind("DPM", 0) == 0 || s == "UniPCMultistep" ? 2 : 2));
+  const int order = static_cast<int>(c.number("solver_order", 2));
   const std::string algorithm = c.text("algorithm_type", "dpmsolver++");
   const auto type =
       c.text("solver_type", "midpoint") == "heun" ? diffusion::DpmSolverType::heun : diffusion::DpmSolverType::midpoint;

@@ -173,12 +173,13 @@ class Denoiser {
     } else if (mean_type_ != ModelMeanType::start_x) {
       uniform(out.x_start, std::array{c.x_start_x, c.x_start_output}, x, output);
     }
-    const bool corrected = correct(out);
-    if (corrected && options_.rederive_epsilon && level.sigma > 0.0) {
-      uniform(out.epsilon, std::array{1.0 / level.sigma, -level.alpha / level.sigma}, x, out.x_start);
-    } else if (mean_type_ != ModelMeanType::epsilon) {
+    // Before x_0 is corrected: the output may be what x_0 is made of in its place.
+    const bool rederives = corrects() && options_.rederive_epsilon && level.sigma > 0.0;
+    if (mean_type_ != ModelMeanType::epsilon && !rederives) {
       uniform(out.epsilon, std::array{c.epsilon_x, c.epsilon_output}, x, output);
     }
+    correct(out);
+    if (rederives) uniform(out.epsilon, std::array{1.0 / level.sigma, -level.alpha / level.sigma}, x, out.x_start);
   }
 
  private:
@@ -232,16 +233,20 @@ class Denoiser {
     }
   }
 
-  /// x_0 within its limits. Returns whether there are any.
+  bool clips() const {
+    constexpr double infinity = std::numeric_limits<double>::infinity();
+    return options_.clip_min > -infinity || options_.clip_max < infinity;
+  }
+  bool corrects() const { return clips() || options_.threshold_quantile > 0.0; }
+
+  /// x_0 within its limits.
   template <class Tensor>
-  bool correct(Prediction<Tensor>& out) const {
+  void correct(Prediction<Tensor>& out) const {
     if (options_.threshold_quantile > 0.0) {
       detail::threshold(out.x_start, options_.threshold_quantile, options_.threshold_min, options_.threshold_max,
                         out.memory.magnitudes, out.memory.thresholds);
     }
-    const bool clips = options_.clip_min > -std::numeric_limits<double>::infinity() ||
-                       options_.clip_max < std::numeric_limits<double>::infinity();
-    if (clips) {
+    if (clips()) {
       detail::clamp(
           Eigen::DefaultDevice(), out.x_start, true,
           [this](Eigen::Index) {
@@ -249,7 +254,6 @@ class Denoiser {
           },
           out.x_start);
     }
-    return clips || options_.threshold_quantile > 0.0;
   }
 
   Model model_;

@@ -25,7 +25,6 @@
 #include <stdexcept>  // std::invalid_argument
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
-#include <utility>  // std::forward
 
 #include "detail/combine.hpp"
 #include "detail/model_call.hpp"
