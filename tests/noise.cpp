@@ -120,9 +120,8 @@ TEST_CASE("Philox4x32-10 gives the known answers of Random123", "[noise]") {
     // In a block, beside other counters, in every lane.
     diffusion::detail::CounterBlock counter;
     diffusion::detail::WordBlock words;
-    const std::uint64_t garbage = std::uint64_t{0xDEADBEEF} << 32;
     for (std::size_t i = 0; i < diffusion::detail::lanes; ++i) {
-      for (std::size_t k = 0; k < 4; ++k) counter[k].at[i] = garbage | (known.counter[k] ^ (i % 3));
+      for (std::size_t k = 0; k < 4; ++k) counter[k].at[i] = known.counter[k] ^ static_cast<std::uint32_t>(i % 3);
     }
     diffusion::detail::philox4x32_10(counter, diffusion::detail::PhiloxKeys(known.key), words);
     for (std::size_t i = 0; i < diffusion::detail::lanes; ++i) {
@@ -178,7 +177,7 @@ TEMPLATE_TEST_CASE("the extreme words make normals that are exact, large and fin
         for (std::uint32_t& word : words[k].at) word = static_cast<std::uint32_t>(parts[k]);
       }
       diffusion::detail::NormalBlock<TestType> z;
-      diffusion::detail::normals(words, z);
+      diffusion::detail::normals<TestType>(words, z);
       const std::array<long double, 2> expected = box_muller(u, v, one_word ? 32 : 64);
       for (std::size_t k = 0; k < z.size(); ++k) {
         for (std::size_t i = 1; i < diffusion::detail::lanes; ++i) REQUIRE(z[k].at[i] == z[k].at[0]);
@@ -213,23 +212,53 @@ TEMPLATE_TEST_CASE("with and without fused multiply-adds a normal differs by 2 u
   std::mt19937_64 engine(1);
   const auto random = [&engine] {
     if constexpr (std::is_same_v<TestType, float>) {
-      return centred<float>(static_cast<std::uint32_t>(engine() >> 32));
+      return centred<Single<float>>(static_cast<std::uint32_t>(engine() >> 32));
     } else {
       const std::uint64_t word = engine();
-      return centred<double>(static_cast<std::uint32_t>(word >> 32), static_cast<std::uint32_t>(word));
+      return centred<Single<double>>(word >> 32, word & 0xFFFFFFFF);
     }
   };
-  const Unfused unfused;
   double worst = 0;
   for (int i = 0; i < 1000000; ++i) {
     const TestType t = random() / static_cast<TestType>(1 << (i % 20));  // far tails too
-    const TestType sine = sin_pi_over_pi(random(), unfused);
-    const TestType once = std::sqrt(pi_r_squared(t, RoundedOnce())) * sine;
-    const TestType twice = std::sqrt(pi_r_squared(t, RoundedTwice())) * sine;
+    const TestType sine = sin_pi_over_pi<Single<TestType>>(random());
+    const TestType once = std::sqrt(pi_r_squared<Single<TestType>>(t, RoundedOnce())) * sine;
+    const TestType twice = std::sqrt(pi_r_squared<Single<TestType>>(t, RoundedTwice())) * sine;
     worst = (std::max)(worst, ulps(once, twice));
   }
   CHECK(worst > 0);
   CHECK(worst <= 2);
+}
+
+TEMPLATE_TEST_CASE("a register computes what one number does", "[noise]", float, double) {
+  using namespace diffusion::detail;
+  using R = Registers<TestType>;
+  using S = Single<TestType>;
+  std::mt19937 engine(3);
+  for (int repeat = 0; repeat < 1000; ++repeat) {
+    std::array<std::uint32_t, R::size> words, low;
+    for (std::uint32_t& word : words) word = static_cast<std::uint32_t>(engine()) >> repeat % 32;
+    for (std::uint32_t& word : low) word = static_cast<std::uint32_t>(engine());
+    const auto high = load_words<R>(words.data()), more = load_words<R>(low.data());
+    const auto same = [](const auto& registers, const auto& one) {
+      std::array<TestType, R::size> numbers;
+      write(numbers.data(), registers);
+      for (std::size_t i = 0; i < R::size; ++i)
+        REQUIRE(bit_cast<typename S::Bits>(numbers[i]) == bit_cast<typename S::Bits>(one(i)));
+    };
+    same(signed_word<R>(high), [&](std::size_t i) { return signed_word<S>(words[i]); });
+    same(centred<R>(high), [&](std::size_t i) { return centred<S>(words[i]); });
+    same(sin_pi_over_pi<R>(centred<R>(high)), [&](std::size_t i) { return sin_pi_over_pi<S>(centred<S>(words[i])); });
+    same(square_root(pi_r_squared<R>(centred<R>(high))),
+         [&](std::size_t i) { return square_root(pi_r_squared<S>(centred<S>(words[i]))); });
+    same(negate_if_odd<R>(centred<R>(high), more),
+         [&](std::size_t i) { return negate_if_odd<S>(centred<S>(words[i]), low[i]); });
+    same(centred<R>(high ^ sign_bits<R>(high)),
+         [&](std::size_t i) { return centred<S>(words[i] ^ sign_bits<S>(words[i])); });
+    if constexpr (std::is_same_v<TestType, double>) {
+      same(centred<R>(high, more), [&](std::size_t i) { return centred<S>(words[i], low[i]); });
+    }
+  }
 }
 
 TEST_CASE("PhiloxNoise's numbers stay what they were", "[noise]") {

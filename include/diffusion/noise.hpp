@@ -96,12 +96,7 @@ class PhiloxNoise {
   template <class X, class Device = Eigen::DefaultDevice>
   void operator()(X&& x, const Device& device = Device()) {
     if constexpr (detail::can_be_filled<X>()) {
-      auto* const out = x.data();
-      for_each_run(x, device, [out](Eigen::Index offset, Eigen::Index, const auto* z, Eigen::Index count) {
-        for (Eigen::Index i = 0; i < count; ++i) {
-          out[offset + i] = static_cast<std::remove_pointer_t<decltype(out)>>(z[i]);
-        }
-      });
+      for_each_run(x, device, detail::Filler<std::remove_pointer_t<decltype(x.data())>>{x.data()});
     }
   }
 
@@ -181,7 +176,7 @@ class EngineNoise {
       for (Eigen::Index first = 0; first < size; first += values * Eigen::Index(detail::lanes)) {
         const Eigen::Index count = (std::min)(size - first, values * Eigen::Index(detail::lanes));
         draw<T>(words, count);
-        detail::normals(words, z);
+        detail::normals<T>(words, z);
         for (Eigen::Index i = 0; i < count; ++i) {
           x.data()[walk.next()] = static_cast<Scalar>(z[std::size_t(i % values)].at[i / values]);
         }

@@ -18,7 +18,6 @@
 #include <cmath>  // std::frexp
 #include <cstddef>
 #include <cstdint>
-#include <cstring>  // std::memcpy
 #include <limits>
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
@@ -88,14 +87,6 @@ struct Polynomials<long double> {
 };
 // clang-format on
 
-template <class To, class From>
-inline To bit_cast(From from) {
-  static_assert(sizeof(To) == sizeof(From));
-  To to;
-  std::memcpy(&to, &from, sizeof to);
-  return to;
-}
-
 /// a b + c with the target's multiply_add.
 struct Fused {
   template <class T>
@@ -104,44 +95,41 @@ struct Fused {
   }
 };
 
-/// a b + c, rounded twice on every target. Compilers fuse a product with the sum that follows it, in a vectorised loop
-/// too, unless something stands between: here the exclusive or with a zero that they cannot know is one.
-class Unfused {
- public:
-  template <class T>
-  T multiply_add(T a, T b, T c) const {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(FP_FAST_FMAF)
-    if constexpr (sizeof(T) == 4) {
-      return bit_cast<T>(bit_cast<std::uint32_t>(a * b) ^ zero_) + c;
-    } else if constexpr (sizeof(T) == 8) {
-      return bit_cast<T>(bit_cast<std::uint64_t>(a * b) ^ zero_) + c;
-    }
+/// a b + c, rounded twice on every target. Compilers fuse a product with the sum that follows it, unless they cannot know that it is
+/// one: here an instruction that is none comes between, which might change it.
+struct Unfused {
+  template <class Real>
+  Real multiply_add(Real a, Real b, Real c) const {
+    Real product = a * b;
+    if constexpr (!std::is_same_v<Real, long double>) {
+#if defined(__FMA__) && defined(__GNUC__)
+      asm("" : "+v"(product));
+#elif defined(__ARM_FEATURE_FMA) && defined(__GNUC__)
+      asm("" : "+w"(product));
+#elif defined(FP_FAST_FMAF) && defined(__GNUC__)
+      asm("" : "+m"(product));
 #endif
-    return a * b + c;
+    }
+    return product + c;
   }
-
- private:
-  static std::uint32_t unknown_zero() {
-    const volatile std::uint32_t zero = 0;
-    return zero;
-  }
-  std::uint32_t zero_ = unknown_zero();
 };
 
 /// c[First] + c[First + Step] x + c[First + 2 Step] x^2 + ...
-template <std::size_t First, std::size_t Step, class T, std::size_t Size, class Arithmetic = Fused>
-inline T horner(const std::array<T, Size>& c, T x, const Arithmetic& arithmetic = {}) {
+template <std::size_t First, std::size_t Step, class Real, class T, std::size_t Size, class Arithmetic = Fused>
+inline Real horner(const std::array<T, Size>& c, Real x, const Arithmetic& arithmetic = {}) {
   if constexpr (First + Step >= Size) {
-    return c[First];
+    return Real{} + c[First];
   } else {
-    return arithmetic.multiply_add(x, horner<First + Step, Step>(c, x, arithmetic), c[First]);
+    return arithmetic.multiply_add(x, horner<First + Step, Step>(c, x, arithmetic), Real{} + c[First]);
   }
 }
 
 /// (pi r)^2 = -2 pi^2 log u, where t = u below 1/2 and t = u - 1 from 1/2 on: so that u keeps its relative precision near 0,
 /// where the tails come from, and 1 - u near 1. With u = 2^e m, m in [2/3, 4/3): log u = e log 2 + log(1 + (m - 1)).
-template <class T, class Arithmetic = Fused>
-inline T pi_r_squared(T t, const Arithmetic& arithmetic = {}) {
+template <class Numbers, class Arithmetic = Fused>
+inline typename Numbers::Real pi_r_squared(typename Numbers::Real t, const Arithmetic& arithmetic = {}) {
+  using T = typename Numbers::Scalar;
+  using Real = typename Numbers::Real;
   // -2 pi^2 log 2 in two parts, of which the first, times e, is exact in float and double.
   constexpr T e_high = sizeof(T) == 4 ? T(-13.6796875) : T(-13.682176113128662109375);
   constexpr T e_low = static_cast<T>(-13.68217692771423308969496L - static_cast<long double>(e_high));
@@ -155,101 +143,134 @@ inline T pi_r_squared(T t, const Arithmetic& arithmetic = {}) {
     const T f = (m - 1) + (t - (u - one));
     return static_cast<T>(e) * e_high + (static_cast<T>(e) * e_low + f * horner<0, 1>(c, f));
   } else {
-    using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+    using Bits = typename Numbers::Bits;
+    using Integer = typename Numbers::Integer;
     constexpr int mantissa = std::numeric_limits<T>::digits - 1;  // bits
-    constexpr Bits one_bits = sizeof(T) == 4 ? Bits(0x3F800000) : Bits(0x3FF0000000000000);
-    constexpr Bits two_thirds_bits = sizeof(T) == 4 ? Bits(0x3F2AAAAB) : Bits(0x3FE5555555555555);
-    constexpr Bits mantissa_mask = (Bits(1) << mantissa) - 1;
-    constexpr T integers = static_cast<T>(Bits(1) << mantissa);  // integers + k has the mantissa k
-    constexpr Bits integers_bits = sizeof(T) == 4 ? Bits(0x4B000000) : Bits(0x4330000000000000);
+    constexpr auto bits = [](std::uint64_t x) { return static_cast<typename Single<T>::Bits>(x); };
+    constexpr auto one_bits = bits(sizeof(T) == 4 ? 0x3F800000 : 0x3FF0000000000000);
+    constexpr auto two_thirds_bits = bits(sizeof(T) == 4 ? 0x3F2AAAAB : 0x3FE5555555555555);
+    constexpr auto mantissa_mask = bits((std::uint64_t{1} << mantissa) - 1);
+    constexpr T integers = static_cast<T>(std::uint64_t{1} << mantissa);  // integers + k has the mantissa k
+    constexpr auto integers_bits = bits(sizeof(T) == 4 ? 0x4B000000 : 0x4330000000000000);
     constexpr T exponent_bias = std::numeric_limits<T>::max_exponent - 1;
 
-    const T one = bit_cast<T>(Bits((Bits(0) - (bit_cast<Bits>(t) >> (8 * sizeof(T) - 1))) & one_bits));  // 1 for t < 0
-    const T u = t + one;
+    const Real one = bit_cast<Real>(bit_cast<Bits>(bit_cast<Integer>(t) >> (8 * sizeof(T) - 1)) & one_bits);
+    const Real u = t + one;
     const Bits shifted = bit_cast<Bits>(u) + (one_bits - two_thirds_bits);
-    const T e = bit_cast<T>(Bits((shifted >> mantissa) | integers_bits)) - (integers + exponent_bias);
-    const T m = bit_cast<T>(Bits((shifted & mantissa_mask) + two_thirds_bits));
+    const Real e = bit_cast<Real>((shifted >> mantissa) | integers_bits) - (integers + exponent_bias);
+    const Real m = bit_cast<Real>((shifted & mantissa_mask) + two_thirds_bits);
     // What u = t + 1 lost in rounding is t - (u - 1). Given back, it makes f exactly t where e = 0.
-    const T f = (m - 1) + (t - (u - one));
+    const Real f = (m - T(1)) + (t - (u - one));
     // The even and the odd powers apart, so that the processor can work on both at once.
-    const T square = f * f;
-    const T higher =
+    const Real square = f * f;
+    const Real higher =
         arithmetic.multiply_add(f, horner<2, 2>(c, square, arithmetic), horner<1, 2>(c, square, arithmetic));
-    const T small = arithmetic.multiply_add(square, higher, arithmetic.multiply_add(e, e_low, c[0] * f));
-    return arithmetic.multiply_add(e, e_high, small);
+    const Real small = arithmetic.multiply_add(square, higher, arithmetic.multiply_add(e, Real{} + e_low, c[0] * f));
+    return arithmetic.multiply_add(e, Real{} + e_high, small);
   }
 }
 
 /// sin(pi x) / pi, for x in [-1/2, 1/2]; the same bits with and without fused multiply-adds.
-template <class T>
-inline T sin_pi_over_pi(T x, const Unfused& unfused) {
-  const T square = x * x;
-  return unfused.multiply_add(x * square, horner<1, 1>(Polynomials<T>::sin, square, unfused), x);
+template <class Numbers>
+inline typename Numbers::Real sin_pi_over_pi(typename Numbers::Real x) {
+  const Unfused unfused;
+  const typename Numbers::Real square = x * x;
+  return unfused.multiply_add(x * square, horner<1, 1>(Polynomials<typename Numbers::Scalar>::sin, square, unfused), x);
 }
 
 /// x, or -x where the word is odd.
-template <class T>
-inline T negate_if_odd(T x, std::uint32_t word) {
-  if constexpr (std::is_same_v<T, float>) {
-    return bit_cast<float>(bit_cast<std::uint32_t>(x) ^ (word << 31));
-  } else if constexpr (std::is_same_v<T, double>) {
-    return bit_cast<double>(bit_cast<std::uint64_t>(x) ^ (std::uint64_t{word} << 63));
-  } else {
+template <class Numbers>
+inline typename Numbers::Real negate_if_odd(typename Numbers::Real x, typename Numbers::Bits word) {
+  using T = typename Numbers::Scalar;
+  if constexpr (std::is_same_v<T, long double>) {
     return word & 1 ? -x : x;
+  } else {
+    return bit_cast<typename Numbers::Real>(bit_cast<typename Numbers::Bits>(x) ^ (word << (8 * sizeof(T) - 1)));
   }
 }
 
-/// (i + 1/2) / 2^B for the signed number i, in (-1/2, 1/2): B = 32 for a word, B = 64 for i = 2^32 high + low. Written
-/// without conversions of unsigned numbers, which few targets have.
-template <class T>
-inline T centred(std::uint32_t i) {
-  return multiply_add(static_cast<T>(static_cast<std::int32_t>(i)), T(0x1p-32), T(0x1p-33));
-}
-template <class T>
-inline T centred(std::uint32_t high, std::uint32_t low) {
-  const T low_and_half = static_cast<T>(static_cast<std::int32_t>(low ^ 0x80000000u)) + T(0x1.00000001p31);
-  return multiply_add(static_cast<T>(static_cast<std::int32_t>(high)), T(0x1p-32), low_and_half * T(0x1p-64));
+/// The signed number in each 32-bit word. (Few targets convert unsigned ones.)
+template <class Numbers>
+inline typename Numbers::Real signed_word(typename Numbers::Bits word) {
+  using T = typename Numbers::Scalar;
+  using Real = typename Numbers::Real;
+  if constexpr (Numbers::size == 1) {
+    return static_cast<T>(static_cast<std::int32_t>(static_cast<std::uint32_t>(word)));
+  } else if constexpr (sizeof(T) == 4) {
+    return __builtin_convertvector(bit_cast<typename Numbers::Integer>(word), Real);
+  } else {  // 2^52 + k has the mantissa k
+    return bit_cast<Real>((word ^ 0x80000000u) | 0x4330000000000000u) - (0x1p52 + 0x1p31);
+  }
 }
 
-/// All bits of the word of which `high` has the highest bit, if that is set.
-inline std::uint32_t sign_bits(std::uint32_t high) {
-  return static_cast<std::uint32_t>(-static_cast<std::int32_t>(high >> 31));
+/// (i + 1/2) / 2^B for the signed number i, in (-1/2, 1/2): B = 32 for a word, B = 64 for i = 2^32 high + low.
+template <class Numbers>
+inline typename Numbers::Real centred(typename Numbers::Bits i) {
+  using T = typename Numbers::Scalar;
+  using Real = typename Numbers::Real;
+  return multiply_add(signed_word<Numbers>(i), Real{} + T(0x1p-32), Real{} + T(0x1p-33));
+}
+template <class Numbers>
+inline typename Numbers::Real centred(typename Numbers::Bits high, typename Numbers::Bits low) {
+  using T = typename Numbers::Scalar;
+  using Real = typename Numbers::Real;
+  const Real low_and_half = signed_word<Numbers>(low ^ 0x80000000u) + T(0x1.00000001p31);
+  return multiply_add(signed_word<Numbers>(high), Real{} + T(0x1p-32), low_and_half * T(0x1p-64));
+}
+
+/// All bits of the 32-bit word of which `high` has the highest bit, if that is set.
+template <class Numbers>
+inline typename Numbers::Bits sign_bits(typename Numbers::Bits high) {
+  using Bits = typename Numbers::Bits;
+  const Bits sign = bit_cast<Bits>(-bit_cast<typename Numbers::Integer>(high >> 31));
+  return sizeof(typename Numbers::Scalar) == 4 ? sign : sign & 0xFFFFFFFFu;
 }
 
 /// The normals of a block of words: z0, z1 of words 0 and 1 and z2, z3 of words 2 and 3 for float; z0, z1 of words 0 to 3,
-/// the 64-bit numbers high word first, for double and long double. |z| < 6.8 and 9.5.
+/// the 64-bit numbers high word first, for double and long double. |z| < 6.8 and 9.5. keep(i, z): z[k][j] is normal k of lane i + j.
 ///
 /// cos(pi x) is sin(pi y) with y = 1/2 - |x|; y comes from the bits of b, whose complement it is, and so is precise near 0.
-inline void normals(const WordBlock& words, NormalBlock<float>& z) {
-  const Unfused unfused;
-  for (std::size_t pair = 0; pair < 4; pair += 2) {
-    const Plane<std::uint32_t>&a = words[pair], &b = words[pair + 1];
-    Plane<float> pi_r;
-    for (std::size_t i = 0; i < lanes; ++i) pi_r.at[i] = pi_r_squared(centred<float>(a.at[i]));
-    square_root(pi_r);
-    for (std::size_t i = 0; i < lanes; ++i) {
-      const float r = negate_if_odd(pi_r.at[i], b.at[i]);
-      const float y = centred<float>(b.at[i] ^ sign_bits(b.at[i]) ^ 0x7FFFFFFFu);
-      z[pair].at[i] = r * sin_pi_over_pi(y, unfused);
-      z[pair + 1].at[i] = r * sin_pi_over_pi(centred<float>(b.at[i]), unfused);
+template <class T, class Keep>
+inline void for_each_normals(const WordBlock& words, const Keep& keep) {
+  using Numbers = Registers<T>;
+  using Bits = typename Numbers::Bits;
+  using Real = typename Numbers::Real;
+  for (std::size_t i = 0; i < lanes; i += Numbers::size) {
+    const auto word = [&](std::size_t k) { return load_words<Numbers>(words[k].at + i); };
+    std::array<Real, normals_per_counter<T>> z;
+    const auto pair = [&z](std::size_t k, Real t, Real y, Real x, Bits odd) {
+      const Real pi_r = negate_if_odd<Numbers>(square_root(pi_r_squared<Numbers>(t)), odd);
+      z[k] = pi_r * sin_pi_over_pi<Numbers>(y);
+      z[k + 1] = pi_r * sin_pi_over_pi<Numbers>(x);
+    };
+    if constexpr (std::is_same_v<T, float>) {
+      for (std::size_t k = 0; k < 4; k += 2) {
+        const Bits a = word(k), b = word(k + 1);
+        pair(k, centred<Numbers>(a), centred<Numbers>(b ^ sign_bits<Numbers>(b) ^ 0x7FFFFFFFu), centred<Numbers>(b), b);
+      }
+    } else {
+      const Bits high = word(2), low = word(3), sign = sign_bits<Numbers>(high);
+      pair(0, centred<Numbers>(word(0), word(1)), centred<Numbers>(high ^ sign ^ 0x7FFFFFFFu, low ^ sign ^ 0xFFFFFFFFu),
+           centred<Numbers>(high, low), low);
     }
+    keep(i, z);
   }
 }
 
+/// Lane by lane. (These are functions of their own for the same reason as philox4x32_10.)
 template <class T>
-inline void normals(const WordBlock& words, NormalBlock<T>& z) {
-  const Unfused unfused;
-  const Plane<std::uint32_t>&high = words[2], &low = words[3];
-  Plane<T> pi_r;
-  for (std::size_t i = 0; i < lanes; ++i) pi_r.at[i] = pi_r_squared(centred<T>(words[0].at[i], words[1].at[i]));
-  square_root(pi_r);
-  for (std::size_t i = 0; i < lanes; ++i) {
-    const T r = negate_if_odd(pi_r.at[i], low.at[i]);
-    const std::uint32_t sign = sign_bits(high.at[i]);
-    const T y = centred<T>(high.at[i] ^ sign ^ 0x7FFFFFFFu, low.at[i] ^ sign ^ 0xFFFFFFFFu);
-    z[0].at[i] = r * sin_pi_over_pi(y, unfused);
-    z[1].at[i] = r * sin_pi_over_pi(centred<T>(high.at[i], low.at[i]), unfused);
-  }
+[[gnu::noinline]] void normals(const WordBlock& words, NormalBlock<T>& z) {
+  for_each_normals<T>(words, [&z](std::size_t i, const auto& registers) {
+    for (std::size_t k = 0; k < z.size(); ++k) write(z[k].at + i, registers[k]);
+  });
+}
+
+/// Counter by counter: z[k + normals_per_counter<T> i] is normal k of lane i.
+template <class T>
+[[gnu::noinline]] void normals(const WordBlock& words, T* z) {
+  for_each_normals<T>(words, [z](std::size_t i, const auto& registers) {
+    write_interleaved<Registers<T>>(z + registers.size() * i, registers);
+  });
 }
 
 }  // namespace detail

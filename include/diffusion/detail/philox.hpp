@@ -13,8 +13,8 @@
 namespace diffusion {
 namespace detail {
 
-/// The four words of every lane's counter, each in the low half of its 64 bits; the high half may hold anything.
-using CounterBlock = std::array<Plane<std::uint64_t>, 4>;
+/// The four words of every lane's counter.
+using CounterBlock = std::array<Plane<std::uint32_t>, 4>;
 
 /// Four random words of every lane.
 using WordBlock = std::array<Plane<std::uint32_t>, 4>;
@@ -60,35 +60,33 @@ struct PhiloxKeys {
   Words k0[10], k1[10];
 };
 
-/// The words of a block of counters, which are used up.
-inline void philox4x32_10(CounterBlock& counter, const PhiloxKeys& keys, WordBlock& words) {
-  constexpr std::size_t width = sizeof(Words) / sizeof(std::uint64_t);
-  const auto state = [&counter](std::size_t i) {
-    return PhiloxState<Words>{load(counter[0].at + i), load(counter[1].at + i), load(counter[2].at + i),
-                              load(counter[3].at + i)};
-  };
-  const auto keep = [&counter](std::size_t i, const PhiloxState<Words>& s) {
-    store(counter[0].at + i, s.c0);
-    store(counter[1].at + i, s.c1);
-    store(counter[2].at + i, s.c2);
-    store(counter[3].at + i, s.c3);
-  };
-  // Some rounds of all lanes, then the next, and two registers of each word at once: so that there is work which does not wait
-  // for the product before it. With 8 lanes a register, storing costs more than waiting; hence more rounds.
-  constexpr std::size_t rounds = width >= 8 ? 5 : 2;
-  for (std::size_t first = 0; first < 10; first += rounds) {
-    for (std::size_t i = 0; i < lanes; i += 2 * width) {
-      PhiloxState<Words> s = state(i), t = state(i + width);
-      for (std::size_t round = first; round < first + rounds; ++round) {
-        s.round(keys.k0[round], keys.k1[round]);
-        t.round(keys.k0[round], keys.k1[round]);
-      }
-      keep(i, s);
-      keep(i + width, t);
+/// The words of a block of counters. (A function of its own, because in a larger one g++ is short of registers.)
+[[gnu::noinline]] inline void philox4x32_10(const CounterBlock& counter, const PhiloxKeys& keys, WordBlock& words) {
+  // A register of 32-bit words is two of 64-bit lanes: the words in even places, and those in odd ones. While the product of one is
+  // awaited there is work on the other; and on two more where there are registers for them.
+  constexpr std::size_t width = sizeof(Words) / sizeof(std::uint32_t), pairs = sizeof(Words) == 64 ? 2 : 1;
+  for (std::size_t i = 0; i < lanes; i += pairs * width) {
+    std::array<PhiloxState<Words>, pairs> even, odd;
+    for (std::size_t p = 0; p < pairs; ++p) {
+      const auto word = [&](std::size_t k) { return read_as<Words>(counter[k].at + i + p * width); };
+      even[p] = {word(0), word(1), word(2), word(3)};
+      odd[p] = {word(0) >> 32, word(1) >> 32, word(2) >> 32, word(3) >> 32};
     }
-  }
-  for (std::size_t k = 0; k < 4; ++k) {
-    for (std::size_t i = 0; i < lanes; ++i) words[k].at[i] = static_cast<std::uint32_t>(counter[k].at[i]);
+    for (std::size_t round = 0; round < 10; ++round) {
+      for (std::size_t p = 0; p < pairs; ++p) {
+        even[p].round(keys.k0[round], keys.k1[round]);
+        odd[p].round(keys.k0[round], keys.k1[round]);
+      }
+    }
+    for (std::size_t p = 0; p < pairs; ++p) {
+      const auto keep = [&](std::size_t k, Words e, Words o) {
+        write(words[k].at + i + p * width, (e & 0xFFFFFFFFu) | (o << 32));
+      };
+      keep(0, even[p].c0, odd[p].c0);
+      keep(1, even[p].c1, odd[p].c1);
+      keep(2, even[p].c2, odd[p].c2);
+      keep(3, even[p].c3, odd[p].c3);
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
 
 #include "box_muller.hpp"
@@ -14,6 +15,16 @@
 
 namespace diffusion {
 namespace detail {
+
+/// The sink that puts the values where they belong in the memory of a tensor.
+template <class Scalar>
+struct Filler {
+  template <class T>
+  void operator()(Eigen::Index offset, Eigen::Index, const T* z, Eigen::Index count) const {
+    for (Eigen::Index i = 0; i < count; ++i) out[offset + i] = static_cast<Scalar>(z[i]);
+  }
+  Scalar* out;
+};
 
 /// A sample is a row of counters, each of which holds `values` of its values. Blocks of counters are numbered so that each
 /// makes values which lie side by side in memory; any of them may be made at any time, by any thread.
@@ -29,10 +40,12 @@ class PhiloxCall {
   PhiloxCall(std::uint64_t seed, std::uint64_t first_sample, std::uint64_t call, Index batch, Index sample_size)
       : keys_(key(seed, call)),
         first_sample_(first_sample),
-        call_(call & 0xFFFFFFFFu),
+        call_(low_word(call)),
         batch_(batch),
         sample_size_(sample_size),
-        counters_(counters(sample_size)) {}
+        counters_(counters(sample_size)) {
+    for (std::size_t i = 0; i < lanes; ++i) rising_.at[i] = static_cast<std::uint32_t>(i);
+  }
 
   /// Of one sample.
   static Index counters(Index sample_size) { return sample_size / values + (sample_size % values != 0); }
@@ -45,19 +58,36 @@ class PhiloxCall {
   void row_major(Index begin, Index end, const Sink& sink) const {
     Index n = begin * width / counters_, b = begin * width % counters_;
     CounterBlock counter;
-    NormalBlock<T> planes;
+    WordBlock words;
     alignas(64) T z[block_size];
+    Index of_sample = -1;  // the sample of which all counters are, if there is one
     for (Index block = begin; block < end; ++block) {
+      // All of one sample, as most blocks are: words 1 to 3 stay as they are.
+      if ((b + width) * values <= sample_size_) {
+        if (n != of_sample) set_stream<Rising::counter>(counter, 0, width, n);
+        of_sample = n;
+        set_number<Rising::counter>(counter, 0, width, b);
+        philox4x32_10(counter, keys_, words);
+        const Index offset = n * sample_size_ + b * values;
+        if constexpr (std::is_same_v<Sink, Filler<T>>) {
+          normals<T>(words, sink.out + offset);
+        } else {
+          normals<T>(words, z);
+          sink(offset, n, z, block_size);
+        }
+        advance(b, width, counters_, n);
+        continue;
+      }
+      of_sample = -1;
       const Index first_n = n, first_b = b;
       for (Index lane = 0, count; lane < width; lane += count) {
         count = (std::min)(width - lane, counters_ - b);
-        set_lanes<Rising::counter>(counter, lane, count, n, b);
+        set_number<Rising::counter>(counter, lane, count, b);
+        set_stream<Rising::counter>(counter, lane, count, n);
         advance(b, count, counters_, n);
       }
-      make(counter, planes);
-      for (std::size_t i = 0; i < lanes; ++i) {
-        for (std::size_t k = 0; k < planes.size(); ++k) z[planes.size() * i + k] = planes[k].at[i];
-      }
+      philox4x32_10(counter, keys_, words);
+      normals<T>(words, z);
       n = first_n, b = first_b;
       for (Index lane = 0, count; lane < width; lane += count) {
         count = (std::min)(width - lane, counters_ - b);
@@ -83,6 +113,7 @@ class PhiloxCall {
     walk.seek(b * values);
     find_values();
     CounterBlock counter;
+    WordBlock words;
     NormalBlock<T> z;
     for (Index block = begin; block < end; ++block) {
       const Index first_b = b, first_n = n;
@@ -95,10 +126,12 @@ class PhiloxCall {
       }
       for (Index lane = 0, count; lane < width; lane += count) {
         count = (std::min)(width - lane, batch_ - n);
-        set_lanes<Rising::sample>(counter, lane, count, n, b);
+        set_number<Rising::sample>(counter, lane, count, b);
+        set_stream<Rising::sample>(counter, lane, count, n);
         advance(n, count, batch_, b);
       }
-      make(counter, z);
+      philox4x32_10(counter, keys_, words);
+      normals<T>(words, z);
       b = first_b, n = first_n;
       for (Index lane = 0, count; lane < width; lane += count) {
         count = (std::min)(width - lane, batch_ - n);
@@ -127,30 +160,35 @@ class PhiloxCall {
     return true;
   }
 
-  /// Lanes [lane, lane + count): sample n and counter b, of which one rises from lane to lane.
+  /// Lanes [lane, lane + count) of counter b of sample n, of which one rises from lane to lane: word 0, which is b,
   enum class Rising { sample, counter };
   template <Rising rising>
-  void set_lanes(CounterBlock& counter, Index lane, Index count, Index n, Index b) const {
-    const std::uint64_t stream = first_sample_ + static_cast<std::uint64_t>(n), call = call_;
+  void set_number(CounterBlock& counter, Index lane, Index count, Index b) const {
+    // (From a plane, because clang++ would store numbers that it counts off where no register can be loaded soon after.)
     for (Index i = 0; i < count; ++i) {
-      const std::uint64_t step = static_cast<std::uint64_t>(i);
-      const std::uint64_t stream_i = rising == Rising::sample ? stream + step : stream;
-      counter[0].at[lane + i] = static_cast<std::uint64_t>(b) + (rising == Rising::counter ? step : 0);
-      counter[1].at[lane + i] = call;
-      counter[2].at[lane + i] = stream_i;
-      counter[3].at[lane + i] = stream_i >> 32;
+      counter[0].at[lane + i] =
+          low_word(static_cast<std::uint64_t>(b)) + (rising == Rising::counter ? rising_.at[i] : 0);
+    }
+  }
+  /// and the other words.
+  template <Rising rising>
+  void set_stream(CounterBlock& counter, Index lane, Index count, Index n) const {
+    const std::uint64_t stream = first_sample_ + static_cast<std::uint64_t>(n);
+    for (Index i = 0; i < count; ++i) {
+      const std::uint64_t stream_i = rising == Rising::sample ? stream + static_cast<std::uint64_t>(i) : stream;
+      counter[1].at[lane + i] = call_;
+      counter[2].at[lane + i] = low_word(stream_i);
+      counter[3].at[lane + i] = low_word(stream_i >> 32);
     }
   }
 
-  void make(CounterBlock& counter, NormalBlock<T>& z) const {
-    WordBlock words;
-    philox4x32_10(counter, keys_, words);
-    normals(words, z);
-  }
+  static std::uint32_t low_word(std::uint64_t x) { return static_cast<std::uint32_t>(x); }
 
   PhiloxKeys keys_;
-  std::uint64_t first_sample_, call_;
+  std::uint64_t first_sample_;
+  std::uint32_t call_;
   Index batch_, sample_size_, counters_;
+  Plane<std::uint32_t> rising_;
 };
 
 }  // namespace detail

@@ -1,16 +1,31 @@
 /// @file simd.hpp
-/// The two operations for which compilers do not find the vector instruction from a plain loop: the product of two 32-bit words,
-/// and the square root (which they keep scalar because std::sqrt may set errno). Both are exact, or correctly rounded, so
-/// the result is the same with and without the instruction. The rest of the noise is plain loops.
+/// The numbers that noise is computed on: one, or a register full of them, in the vector types of g++ and clang++, which take +, *, ^
+/// and >> as one number does. So the code is written once, and what it computes does not depend on the width of a register. Here are the
+/// operations that have no such sign. All are exact, or rounded correctly.
 #pragma once
 
+#include <array>
 #include <cmath>  // std::sqrt
 #include <cstddef>
 #include <cstdint>
 #include <cstring>  // std::memcpy
+#include <type_traits>
+#include <utility>  // std::index_sequence
 
-#if defined(__GNUC__) && defined(__SSE2__)  // g++ and clang++
+#include "multiply_add.hpp"
+
+// Bytes of a register; undefined again below.
+#if defined(__GNUC__) && defined(__SSE2__) && defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)  // g++ has it since 12
 #include <immintrin.h>
+#if defined(__AVX512F__) && defined(__FMA__)
+#define DIFFUSION_REGISTER 64
+#elif defined(__AVX2__)
+#define DIFFUSION_REGISTER 32
+#else
+#define DIFFUSION_REGISTER 16
+#endif
+#endif
 #endif
 
 namespace diffusion {
@@ -26,57 +41,150 @@ struct alignas(64) Plane {
   T at[lanes];
 };
 
-// Words: as many 64-bit lanes as a register holds, each with a word in its low half. The high half may hold anything, so that
-// products need no unpacking. product(a, b): of the low halves, lane by lane.
-#if defined(__GNUC__) && defined(__AVX512F__)
-typedef std::uint64_t Words __attribute__((vector_size(64)));
-inline Words product(Words a, Words b) {
-  return reinterpret_cast<Words>(
-      _mm512_maskz_mul_epu32(0xFF, reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
-}
-#elif defined(__GNUC__) && defined(__AVX2__)
-typedef std::uint64_t Words __attribute__((vector_size(32)));
-inline Words product(Words a, Words b) {
-  return reinterpret_cast<Words>(_mm256_mul_epu32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
-}
-#elif defined(__GNUC__) && defined(__SSE2__)
-typedef std::uint64_t Words __attribute__((vector_size(16)));
-inline Words product(Words a, Words b) {
-  return reinterpret_cast<Words>(_mm_mul_epu32(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
-}
+/// A floating-point number of type T, and the integers of its size.
+template <class T>
+struct Single {
+  using Scalar = T;
+  using Real = T;
+  using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  using Integer = std::make_signed_t<Bits>;
+  static constexpr std::size_t size = 1;
+};
+
+/// A register full of each.
+#ifdef DIFFUSION_REGISTER
+template <class T>
+struct Registers {
+  using Scalar = T;
+  typedef T Real __attribute__((vector_size(DIFFUSION_REGISTER)));
+  typedef typename Single<T>::Bits Bits __attribute__((vector_size(DIFFUSION_REGISTER)));
+  typedef typename Single<T>::Integer Integer __attribute__((vector_size(DIFFUSION_REGISTER)));
+  static constexpr std::size_t size = DIFFUSION_REGISTER / sizeof(T);
+};
+template <>
+struct Registers<long double> : Single<long double> {};
 #else
-using Words = std::uint64_t;
+template <class T>
+struct Registers : Single<T> {};
 #endif
-/// Of one lane.
+
+/// As many 64-bit lanes as a register holds, each with a 32-bit word in its low half; the high half may hold anything.
+using Words = typename Registers<double>::Bits;
+
+template <class To, class From>
+inline To bit_cast(const From& from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &from, sizeof to);
+  return to;
+}
+template <class Register, class T>
+inline Register read_as(const T* from) {
+  Register to;
+  std::memcpy(&to, from, sizeof to);
+  return to;
+}
+template <class Register, class T>
+inline void write(T* to, const Register& from) {
+  std::memcpy(to, &from, sizeof from);
+}
+
+/// The products of the low halves.
 inline std::uint64_t product(std::uint64_t a, std::uint64_t b) { return (a & 0xFFFFFFFFu) * (b & 0xFFFFFFFFu); }
 
-inline Words load(const std::uint64_t* lane) {
-  Words words;
-  std::memcpy(&words, lane, sizeof words);
-  return words;
-}
-inline void store(std::uint64_t* lane, Words words) { std::memcpy(lane, &words, sizeof words); }
-
-template <class T>
-inline void square_root(Plane<T>& x) {
-  for (std::size_t i = 0; i < lanes; ++i) x.at[i] = std::sqrt(x.at[i]);
+/// (Not std::sqrt in a loop, which compilers keep scalar because it may set errno.)
+template <class T, std::enable_if_t<std::is_floating_point_v<T>, int> = 0>
+inline T square_root(T x) {
+  return std::sqrt(x);
 }
 
-#if defined(__GNUC__) && defined(__AVX__)
-inline void square_root(Plane<float>& x) {
-  for (std::size_t i = 0; i < lanes; i += 8) _mm256_store_ps(x.at + i, _mm256_sqrt_ps(_mm256_load_ps(x.at + i)));
+// The same of registers. (g++ 12 warns of the undefined registers in the unmasked AVX-512 forms.)
+#if DIFFUSION_REGISTER == 64
+inline Words product(Words a, Words b) {
+  return bit_cast<Words>(_mm512_maskz_mul_epu32(0xFF, bit_cast<__m512i>(a), bit_cast<__m512i>(b)));
 }
-inline void square_root(Plane<double>& x) {
-  for (std::size_t i = 0; i < lanes; i += 4) _mm256_store_pd(x.at + i, _mm256_sqrt_pd(_mm256_load_pd(x.at + i)));
+inline Registers<double>::Bits zero_extended(const std::uint32_t* words) {
+  return bit_cast<Words>(_mm512_maskz_cvtepu32_epi64(0xFF, read_as<__m256i>(words)));
 }
-#elif defined(__GNUC__) && defined(__SSE2__)
-inline void square_root(Plane<float>& x) {
-  for (std::size_t i = 0; i < lanes; i += 4) _mm_store_ps(x.at + i, _mm_sqrt_ps(_mm_load_ps(x.at + i)));
+inline __m512 square_root(__m512 x) { return _mm512_maskz_sqrt_ps(0xFFFF, x); }
+inline __m512d square_root(__m512d x) { return _mm512_maskz_sqrt_pd(0xFF, x); }
+inline __m512 multiply_add(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
+inline __m512d multiply_add(__m512d a, __m512d b, __m512d c) { return _mm512_fmadd_pd(a, b, c); }
+#elif DIFFUSION_REGISTER == 32
+inline Words product(Words a, Words b) {
+  return bit_cast<Words>(_mm256_mul_epu32(bit_cast<__m256i>(a), bit_cast<__m256i>(b)));
 }
-inline void square_root(Plane<double>& x) {
-  for (std::size_t i = 0; i < lanes; i += 2) _mm_store_pd(x.at + i, _mm_sqrt_pd(_mm_load_pd(x.at + i)));
+inline Registers<double>::Bits zero_extended(const std::uint32_t* words) {
+  return bit_cast<Words>(_mm256_cvtepu32_epi64(read_as<__m128i>(words)));
+}
+inline __m256 square_root(__m256 x) { return _mm256_sqrt_ps(x); }
+inline __m256d square_root(__m256d x) { return _mm256_sqrt_pd(x); }
+#ifdef __FMA__
+inline __m256 multiply_add(__m256 a, __m256 b, __m256 c) { return _mm256_fmadd_ps(a, b, c); }
+inline __m256d multiply_add(__m256d a, __m256d b, __m256d c) { return _mm256_fmadd_pd(a, b, c); }
+#endif
+#elif DIFFUSION_REGISTER == 16
+inline Words product(Words a, Words b) {
+  return bit_cast<Words>(_mm_mul_epu32(bit_cast<__m128i>(a), bit_cast<__m128i>(b)));
+}
+inline Registers<double>::Bits zero_extended(const std::uint32_t* words) {
+  return bit_cast<Words>(_mm_set_epi64x(words[1], words[0]));
+}
+inline __m128 square_root(__m128 x) { return _mm_sqrt_ps(x); }
+inline __m128d square_root(__m128d x) { return _mm_sqrt_pd(x); }
+#ifdef __FMA__
+inline __m128 multiply_add(__m128 a, __m128 b, __m128 c) { return _mm_fmadd_ps(a, b, c); }
+inline __m128d multiply_add(__m128d a, __m128d b, __m128d c) { return _mm_fmadd_pd(a, b, c); }
+#endif
+#endif
+
+/// As many 32-bit words as there are numbers, each as wide as a number.
+template <class Numbers>
+inline typename Numbers::Bits load_words(const std::uint32_t* words) {
+  using Bits = typename Numbers::Bits;
+  if constexpr (Numbers::size == 1) {
+    return static_cast<Bits>(*words);
+  } else if constexpr (sizeof(typename Numbers::Scalar) == 4) {
+    return read_as<Bits>(words);
+  } else {
+    return zero_extended(words);
+  }
+}
+
+#ifdef DIFFUSION_REGISTER
+/// Half 0 or 1 of a_0, b_0, a_1, b_1, ...
+template <std::size_t half, class Register, std::size_t... i>
+inline Register interleaved(const Register& a, const Register& b, std::index_sequence<i...>) {
+  constexpr std::size_t size = sizeof...(i);
+  return __builtin_shufflevector(a, b, (half * (size / 2) + i / 2 + i % 2 * size)...);
 }
 #endif
+
+/// Two or four registers a, b, ... into memory as a_0, b_0, ..., a_1, b_1, ...
+template <class Numbers, class T, class Register, std::size_t count>
+inline void write_interleaved(T* to, const std::array<Register, count>& r) {
+  static_assert(count == 2 || count == 4);
+  if constexpr (Numbers::size == 1) {
+    for (std::size_t k = 0; k < count; ++k) to[k] = r[k];
+  } else {
+    constexpr auto all = std::make_index_sequence<Numbers::size>();
+    constexpr std::size_t half = count / 2;
+    std::array<Register, half> first, second;
+    for (std::size_t k = 0; k < half; ++k) {
+      first[k] = interleaved<0>(r[k], r[k + half], all);
+      second[k] = interleaved<1>(r[k], r[k + half], all);
+    }
+    if constexpr (count == 4) {
+      write_interleaved<Numbers>(to, first);
+      write_interleaved<Numbers>(to + 2 * Numbers::size, second);
+    } else {
+      write(to, first[0]);
+      write(to + Numbers::size, second[0]);
+    }
+  }
+}
+
+#undef DIFFUSION_REGISTER
 
 }  // namespace detail
 }  // namespace diffusion
