@@ -168,6 +168,23 @@ TEST_CASE("a second run in the memory of the first allocates nothing, and does n
   run_twice(Pndm{});
 }
 
+TEMPLATE_TEST_CASE("a step of Ddim on a small plan allocates nothing", "[sampling]",
+                   (Eigen::Tensor<float, 3, Eigen::RowMajor>), (Eigen::Tensor<float, 3, Eigen::ColMajor>)) {
+  using Plan = TestType;
+  const TimeGrid levels = grid(10);
+  const diffusion::Step step{levels.levels()[4], levels.levels()[5], 4, 10, levels};
+  Plan x(1, 16, 7);
+  Ddim::State<Plan> state;
+  state.prediction.x_start = x.constant(0.5f);
+  state.prediction.epsilon = x.constant(0.25f);
+  const auto predicted = [](const auto&...) {};  // the prediction is there
+  const auto no_noise = [](const auto&...) { throw std::logic_error("noise was asked for"); };
+  REQUIRE(count_allocations([&] { Ddim{}.step(step, x, predicted, no_noise, state); }) == 0);
+  const Plan expected = state.prediction.x_start * static_cast<float>(step.to.alpha) +
+                        state.prediction.epsilon * static_cast<float>(step.to.sigma);
+  REQUIRE_THAT(x, AllClose(expected, 1e-6, 1e-6));
+}
+
 TEST_CASE("a run part-way starts from noised data", "[sampling]") {
   const TimeGrid part = grid(10).with_strength(0.3);
   const Tensor data = random_tensor<Tensor>({2, 3}, 5), noise = random_tensor<Tensor>({2, 3}, 6);

@@ -185,6 +185,15 @@ class Kernel {
   const SampleCoefficients<Real, K>& coefficients_;
 };
 
+/// The run of a single sample. What it is given by value no store to `out` can change, and flattened, it keeps that in
+/// registers: g++ would call `run`, which loads the coefficients again for every packet.
+template <class Element, class Scalar, std::size_t Inputs, std::size_t K>
+[[gnu::flatten, gnu::noinline]] void run_of_one(const Element element, Scalar* out,
+                                                const std::array<const Scalar*, Inputs> x, Index size,
+                                                const Constant<Arithmetic<Scalar>, K> constant) {
+  run<1, K>(element, out, x, size, 0, constant);
+}
+
 /// out[n] = element(coefficients(n), x_0[n], x_1[n], ...) for tensors in memory that share shape and layout; when `uniform`,
 /// coefficients(0) hold for all samples. out may be one of x.
 template <class Device, class Out, class Element, class Coefficients, class... X>
@@ -200,7 +209,7 @@ void elementwise(const Device& device, Out& out, bool uniform, const Element& el
       const auto c = coefficients(Index(0));
       Constant<Arithmetic<Scalar>, K> constant;
       for (std::size_t k = 0; k < K; ++k) constant.value[k] = static_cast<Arithmetic<Scalar>>(c[k]);
-      return run<1, K>(element, out.data(), std::array<const Scalar*, sizeof...(X)>{x.data()...}, size, 0, constant);
+      return run_of_one(element, out.data(), std::array<const Scalar*, sizeof...(X)>{x.data()...}, size, constant);
     }
   }
   const SampleCoefficients<Arithmetic<Scalar>, K> of_sample(coefficients);

@@ -46,6 +46,15 @@ auto shape(const X& x) {
   return shape(x, std::make_index_sequence<static_cast<std::size_t>(Traits<X>::rank)>());
 }
 
+/// Whether these are the sizes of x. (The comparison of std::arrays is a call of memcmp.)
+template <class X, std::size_t Rank>
+bool has_shape(const X& x, const std::array<Eigen::Index, Rank>& sizes) {
+  const auto mine = shape(x);
+  bool same = true;
+  for (std::size_t axis = 0; axis < Rank; ++axis) same = same && mine[axis] == sizes[axis];
+  return same;
+}
+
 /// An uninitialised plain tensor of the shape of x, a tensor in memory.
 template <class X>
 PlainTensor<X> like(const X& x) {
@@ -106,19 +115,25 @@ std::string shape_text(const X& x) {
   return "[" + sizes + "]";
 }
 
+// Out of line, like `fail`, is also what a message is made of; and an Argument is not handed on, which would put it in memory.
+
 template <class X, class Y>
-[[noreturn]] void fail_of_shapes(const char* where, const Argument<X>& x, const Argument<Y>& y) {
-  fail<std::invalid_argument>(where, y.name, " has shape ", shape_text(y.tensor), ", but ", x.name, " has ",
-                              shape_text(x.tensor));
+[[noreturn, gnu::cold, gnu::noinline]] void fail_of_shapes(const char* where, const char* x_name, const X& x,
+                                                           const char* y_name, const Y& y) {
+  fail<std::invalid_argument>(where, y_name, " has shape ", shape_text(y), ", but ", x_name, " has ", shape_text(x));
+}
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_of_timestep(const char* where, const char* name,
+                                                                    TimestepsView t, Eigen::Index n, Eigen::Index first,
+                                                                    Eigen::Index last) {
+  const std::string index = t.uniform() ? "" : "[" + text(n) + "]";
+  fail<std::out_of_range>(where, name, index, " = ", t[n], " is outside [", first, ", ", last, ")");
 }
 
 /// Throws std::invalid_argument unless y has x's shape.
 template <class X, class Y>
 void check_same_shape(const char* where, const Argument<X>& x, const Argument<Y>& y) {
-  const auto a = shape(x.tensor), b = shape(y.tensor);
-  bool same = true;  // (The comparison of std::arrays is a call of memcmp.)
-  for (std::size_t axis = 0; axis < a.size(); ++axis) same = same && a[axis] == b[axis];
-  if (!same) fail_of_shapes(where, x, y);
+  if (!has_shape(y.tensor, shape(x.tensor))) fail_of_shapes(where, x.name, x.tensor, y.name, y.tensor);
 }
 
 /// N, the size of the first axis. Throws std::invalid_argument for rank 0.
@@ -138,10 +153,7 @@ inline void check_timesteps(const char* where, const char* name, const Timesteps
     fail<std::invalid_argument>(where, name, " has ", t.size(), " entries for a batch of ", batch, " samples");
   }
   for (Eigen::Index n = 0; n < (t.uniform() ? 1 : batch); ++n) {
-    if (t[n] < first || t[n] >= last) {
-      const std::string index = t.uniform() ? "" : "[" + text(n) + "]";
-      fail<std::out_of_range>(where, name, index, " = ", t[n], " is outside [", first, ", ", last, ")");
-    }
+    if (t[n] < first || t[n] >= last) fail_of_timestep(where, name, t, n, first, last);
   }
 }
 
