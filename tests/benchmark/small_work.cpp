@@ -1,0 +1,108 @@
+// What a call costs on little data, a robot's trajectory of 1x16x7 floats: q_sample and a step of DDIM against the loop that
+// each of them is, o = a x + b y over 112 values.
+//
+//     benchmark_small_work            times, each the median of pairs that ran side by side
+//     benchmark_small_work <calls>    nothing but so many calls of each, for a profiler: the target benchmark_instructions
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <unsupported/Eigen/CXX11/Tensor>
+#include <vector>
+
+#include "diffusion/gaussian_diffusion.hpp"
+#include "diffusion/reverse_process.hpp"
+#include "diffusion/samplers/ddim.hpp"
+#include "diffusion/schedules.hpp"
+#include "diffusion/time_grid.hpp"
+#include "pairs.hpp"
+
+using diffusion::GaussianDiffusion;
+using Eigen::Index;
+
+/// A model that says of x that it is noise.
+struct Copies {
+  template <class Tensor, class T>
+  void operator()(const Tensor& x, const T&, Tensor& out) const {
+    std::copy_n(x.data(), x.size(), out.data());
+  }
+};
+
+template <int Layout>
+struct Trajectory {
+  using Tensor = Eigen::Tensor<float, 3, Layout>;
+
+  Trajectory() : x(1, 16, 7), y(1, 16, 7), out{x, x}, t(1) {
+    for (Index i = 0; i < x.size(); ++i) {
+      x.data()[i] = static_cast<float>(std::sin(static_cast<double>(i)));
+      y.data()[i] = static_cast<float>(std::cos(static_cast<double>(i)));
+    }
+    t(0) = timestep;
+    state.prediction.x_start = x;
+    state.prediction.epsilon = y;
+  }
+
+  GaussianDiffusion<float> process{diffusion::linear_beta_schedule(1000)};
+  diffusion::ReverseProcess<float, Copies> reverse{
+      process, {}, {diffusion::ModelMeanType::epsilon, diffusion::ModelVarType::fixed_small, false}};
+  diffusion::TimeGrid grid = diffusion::timestep_grid(process, diffusion::TimestepSpacing::trailing, 10);
+  diffusion::Step step{grid.levels()[4], grid.levels()[5], 4, 10, grid};
+  Tensor x, y;
+  diffusion::ReverseStep<Tensor> out;
+  diffusion::Timesteps t;
+  Index timestep = 500;
+  float a = 0.5f, b = 1.0f / 3.0f;
+  typename diffusion::Ddim::State<Tensor> state;
+  diffusion::ReverseWorkspace<Tensor> workspace;
+};
+
+/// What is measured: functions of their own, which a profiler finds by their names.
+template <int Layout>
+struct Calls {
+  using Data = Trajectory<Layout>;
+  [[gnu::noinline]] static void q_sample(Data& z) { z.process.q_sample_into(z.out.sample, z.x, z.t, z.y); }
+  [[gnu::noinline]] static void q_sample_of_one_t(Data& z) {
+    z.process.q_sample_into(z.out.sample, z.x, z.timestep, z.y);
+  }
+  [[gnu::noinline]] static void ddim_step(Data& z) {
+    const auto predicted = [](const auto&, const auto&, const auto&) {};  // the prediction is there
+    const auto no_noise = [](const auto&...) {};
+    diffusion::Ddim{}.step(z.step, z.out.sample, predicted, no_noise, z.state);
+  }
+  [[gnu::noinline]] static void ddim_sample(Data& z) {
+    z.reverse.ddim_sample_into(z.out, z.x, z.t, diffusion::NoNoise(), 0.0, z.workspace);
+  }
+  [[gnu::noinline]] static void flat(Data& z) {
+    using Array = Eigen::Map<Eigen::ArrayXf>;
+    const auto array = [](auto& tensor) { return Array(tensor.data(), tensor.size()); };
+    array(z.out.sample) = z.a * array(z.x) + z.b * array(z.y);
+  }
+};
+
+template <int Layout>
+void add(std::vector<Pair>& pairs) {
+  const auto z = std::make_shared<Trajectory<Layout>>();
+  const auto row = [&](const char* name, void (*ours)(Trajectory<Layout>&), double promised) {
+    const auto timed = [z](void (*work)(Trajectory<Layout>&)) { return [z, work] { work(*z); }; };
+    pairs.push_back({std::string(name) + (Layout == Eigen::RowMajor ? ", RowMajor" : ", ColMajor"), timed(ours),
+                     timed(Calls<Layout>::flat), promised});
+  };
+  row("q_sample_into", Calls<Layout>::q_sample, 1.5);
+  row("q_sample_into, t an int", Calls<Layout>::q_sample_of_one_t, 1.5);
+  row("Ddim::step of a prediction that is there", Calls<Layout>::ddim_step, 2);
+  row("ddim_sample_into of a model that copies", Calls<Layout>::ddim_sample, 0);
+}
+
+int main(int argc, char** argv) {
+  std::vector<Pair> pairs;
+  add<Eigen::RowMajor>(pairs);
+  add<Eigen::ColMajor>(pairs);
+  if (argc == 1) {
+    print(pairs);
+    return 0;
+  }
+  for (const Pair& pair : pairs) {
+    for (int calls = std::atoi(argv[1]); calls > 0; --calls) pair.ours(), pair.flat();
+  }
+}
