@@ -22,8 +22,7 @@ class Sum {
   /// Adds a x. Where a is 0 that is nothing, whatever x holds.
   Sum& add(double a, const Tensor& x) {
     if (a != 0.0) {
-      a_[size_] = a;
-      x_[size_++] = &x;
+      terms_[size_++] = {a, &x};
     }
     return *this;
   }
@@ -47,12 +46,15 @@ class Sum {
       affine(Eigen::DefaultDevice(), out, true, [](Index) { return std::array{0.0}; });
     } else {
       affine(
-          Eigen::DefaultDevice(), out, true, [this](Index) { return std::array{a_[k]...}; }, *x_[k]...);
+          Eigen::DefaultDevice(), out, true, [this](Index) { return std::array{terms_[k].a...}; }, *terms_[k].x...);
     }
   }
 
-  std::array<double, capacity> a_;
-  std::array<const Tensor*, capacity> x_;
+  // (Side by side, coefficients just stored one by one would be loaded two at a time, which has to wait for the stores.)
+  struct {
+    double a;
+    const Tensor* x;
+  } terms_[capacity];
   std::size_t size_ = 0;
 };
 
