@@ -10,8 +10,8 @@
 /// Every sum of a product is a multiply_add and every loop runs over whole blocks, so that a value does not depend on the
 /// compiler, nor on its place in a vector. Nor does the angle's part depend on whether the target fuses them (Unfused);
 /// the radius, which is a square root, does by one unit in the last place, and so their product by two. Selections are
-/// made on bits, not on comparisons of floating-point numbers, which a compiler that respects floating-point traps does
-/// not vectorise. (-ffast-math keeps the distribution but not the bits, nor the precision of the smallest r.)
+/// made on bits, the same way for one number and for a register of them (simd.hpp). (-ffast-math keeps the distribution but
+/// not the bits, nor the precision of the smallest r.)
 #pragma once
 
 #include <array>
@@ -95,8 +95,8 @@ struct Fused {
   }
 };
 
-/// a b + c, rounded twice on every target. Compilers fuse a product with the sum that follows it, unless they cannot know that it is
-/// one: here an instruction that is none comes between, which might change it.
+/// a b + c, rounded twice on every target. Compilers fuse a product with the sum that follows it, unless something stands
+/// between: here an empty asm statement, which for all they know changes the product.
 struct Unfused {
   template <class Real>
   Real multiply_add(Real a, Real b, Real c) const {
@@ -227,7 +227,8 @@ inline typename Numbers::Bits sign_bits(typename Numbers::Bits high) {
 }
 
 /// The normals of a block of words: z0, z1 of words 0 and 1 and z2, z3 of words 2 and 3 for float; z0, z1 of words 0 to 3,
-/// the 64-bit numbers high word first, for double and long double. |z| < 6.8 and 9.5. keep(i, z): z[k][j] is normal k of lane i + j.
+/// the 64-bit numbers high word first, for double and long double. |z| < 6.8 and 9.5. keep(i, z) is given them a register
+/// at a time: z[k] holds normal k of the lanes from i on.
 ///
 /// cos(pi x) is sin(pi y) with y = 1/2 - |x|; y comes from the bits of b, whose complement it is, and so is precise near 0.
 template <class T, class Keep>

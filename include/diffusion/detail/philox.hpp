@@ -62,8 +62,8 @@ struct PhiloxKeys {
 
 /// The words of a block of counters. (A function of its own, because in a larger one g++ is short of registers.)
 [[gnu::noinline]] inline void philox4x32_10(const CounterBlock& counter, const PhiloxKeys& keys, WordBlock& words) {
-  // A register of 32-bit words is two of 64-bit lanes: the words in even places, and those in odd ones. While the product of one is
-  // awaited there is work on the other; and on two more where there are registers for them.
+  // A register of 32-bit words is two of 64-bit lanes: the words in even places, and those in odd ones. While the product
+  // of one is awaited there is work on the other; and on two more where there are registers for them.
   constexpr std::size_t width = sizeof(Words) / sizeof(std::uint32_t), pairs = sizeof(Words) == 64 ? 2 : 1;
   for (std::size_t i = 0; i < lanes; i += pairs * width) {
     std::array<PhiloxState<Words>, pairs> even, odd;

@@ -60,7 +60,7 @@ class PhiloxCall {
     CounterBlock counter;
     WordBlock words;
     alignas(64) T z[block_size];
-    Index of_sample = -1;  // the sample of which all counters are, if there is one
+    Index of_sample = -1;  // the sample of the last block that lay in one; a block that does not ends beyond it
     for (Index block = begin; block < end; ++block) {
       // All of one sample, as most blocks are: words 1 to 3 stay as they are.
       if ((b + width) * values <= sample_size_) {
@@ -78,7 +78,6 @@ class PhiloxCall {
         advance(b, width, counters_, n);
         continue;
       }
-      of_sample = -1;
       const Index first_n = n, first_b = b;
       for (Index lane = 0, count; lane < width; lane += count) {
         count = (std::min)(width - lane, counters_ - b);

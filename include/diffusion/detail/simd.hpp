@@ -1,7 +1,7 @@
 /// @file simd.hpp
-/// The numbers that noise is computed on: one, or a register full of them, in the vector types of g++ and clang++, which take +, *, ^
-/// and >> as one number does. So the code is written once, and what it computes does not depend on the width of a register. Here are the
-/// operations that have no such sign. All are exact, or rounded correctly.
+/// The numbers that noise is computed on: one, or a register full of them, in the vector types of g++ and clang++, which take
+/// +, *, ^ and >> as one number does. So the code is written once, and what it computes does not depend on the width of a
+/// register. Here are the operations that have no such sign. All are exact, or rounded correctly.
 #pragma once
 
 #include <array>
