@@ -23,9 +23,11 @@ using Eigen::Index;
 
 namespace {
 
-// Where the kernel changes its way: samples of 64 values, runs of 128 and 256, parts of 2048 and 4096 coefficients (for double
-// and float); and around each packet size from 2 to 16, so that every remainder occurs.
-const std::vector<Index> batches = {1, 2, 3, 7, 63, 64, 65, 255, 256, 257, 1025, 2047, 2048, 2049, 3000, 4097};
+// Where the kernel changes its way: runs of 128 and 256, parts of 2048 and 4096 coefficients (for double and float), more than
+// 256 packets that share them, also where the last part is no whole packets; and around each packet size from 2 to 16, so that
+// every remainder occurs.
+const std::vector<Index> batches = {1,   2,    3,    7,    63,   64,   65,   255,  256,
+                                    257, 1025, 2047, 2048, 2049, 2201, 3000, 4097, 4197};
 const std::vector<Index> sample_sizes = {1, 2, 3, 7, 15, 16, 17, 63, 64, 65, 1000};
 constexpr Index largest = 70000;  // values in a tensor; larger ones take no other path
 

@@ -71,7 +71,7 @@ using Timesteps = Eigen::Tensor<Eigen::Index, 1>;
 class TimestepsView {
  public:
   template <class Integer, std::enable_if_t<std::is_integral_v<Integer> && !std::is_same_v<Integer, bool>, int> = 0>
-  TimestepsView(Integer t) : value_(static_cast<Eigen::Index>(t)) {}
+  TimestepsView(Integer t) : value_(static_cast<Eigen::Index>(t)), size_(-1) {}
 
   template <class X, std::enable_if_t<detail::is_stored_v<X>, int> = 0>
   TimestepsView(const X& t) : data_(t.data()), size_(static_cast<Eigen::Index>(t.size())) {
@@ -86,11 +86,16 @@ class TimestepsView {
   Eigen::Index size() const { return size_; }
   /// The timestep of sample n.
   Eigen::Index operator[](Eigen::Index n) const { return uniform() ? value_ : data_[n]; }
+  /// The entries, one per sample; not to be called when uniform().
+  const Eigen::Index* entries() const { return data_; }
 
  private:
-  const Eigen::Index* data_ = nullptr;
-  Eigen::Index size_ = -1;  // of data_; -1: value_ is for all samples
-  Eigen::Index value_ = 0;
+  // Two words, so that it travels in registers.
+  union {
+    const Eigen::Index* data_;
+    Eigen::Index value_;  // for all samples, when size_ is -1
+  };
+  Eigen::Index size_;  // of data_
 };
 
 }  // namespace diffusion

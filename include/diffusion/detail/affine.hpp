@@ -4,7 +4,7 @@
 /// at memory speed in both layouts; and, by the same walk, any other function of an element and its sample's coefficients.
 #pragma once
 
-#include <algorithm>  // std::min, std::copy_n
+#include <algorithm>  // std::min
 #include <array>
 #include <cstddef>  // std::size_t
 #include <numeric>  // std::gcd
@@ -41,18 +41,49 @@ class SampleCoefficients {
   template <class F>
   explicit SampleCoefficients(const F& f)
       : f_(&f), fill_([](const void* g, Index first, Index count, Real* out, Index stride) {
-          for (Index n = 0; n < count; ++n) {
-            const std::array<double, K> c = (*static_cast<const F*>(g))(first + n);
-            for (std::size_t k = 0; k < K; ++k) out[static_cast<Index>(k) * stride + n] = static_cast<Real>(c[k]);
-          }
+          const F of_sample = *static_cast<const F*>(g);  // a copy, which no store to out can change
+          Index n = 0;
+          for (; n + 4 <= count; n += 4) put<4>(of_sample, first, n, out, stride);
+          for (; n < count; ++n) put<1>(of_sample, first, n, out, stride);
         }) {}
 
   /// out[k * stride + n], n < count, becomes coefficient k of sample first + n.
   void fill(Index first, Index count, Real* out, Index stride) const { fill_(f_, first, count, out, stride); }
 
  private:
+  /// The coefficients of `count` samples; of more than one they are rounded together.
+  template <std::size_t count, class F>
+  static void put(const F& of_sample, Index first, Index n, Real* out, Index stride) {
+#ifdef __GNUC__
+    // g++ that sees through the loops of fill gathers table entries, which takes longer than to load them.
+    asm("" : "+r"(n));
+#endif
+    double c[K][count];
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::array<double, K> of_one = of_sample(first + n + static_cast<Index>(i));
+      for (std::size_t k = 0; k < K; ++k) c[k][i] = of_one[k];
+    }
+    for (std::size_t k = 0; k < K; ++k) {
+      for (std::size_t i = 0; i < count; ++i) {
+        out[static_cast<Index>(k) * stride + n + static_cast<Index>(i)] = static_cast<Real>(c[k][i]);
+      }
+    }
+  }
+
   const void* f_;
   void (*fill_)(const void*, Index, Index, Real*, Index);
+};
+
+/// How many there are.
+template <class Coefficients>
+inline constexpr std::size_t coefficients_of =
+    std::tuple_size_v<std::decay_t<std::invoke_result_t<const Coefficients&, Index>>>;
+
+/// The same coefficients for every sample. (A type, and not a lambda of each operation, so that what takes it is compiled once.)
+template <std::size_t K>
+struct OneForAll {
+  std::array<double, K> c;
+  const std::array<double, K>& operator()(Index) const { return c; }
 };
 
 /// Coefficients that change from element to element, one for each element of a run. By default 16 KiB for each k, of which most
@@ -60,8 +91,17 @@ class SampleCoefficients {
 template <class Real, std::size_t K, Index size = 16384 / sizeof(Real)>
 struct Tile {
   static constexpr Index capacity = size, packet = Eigen::internal::packet_traits<Real>::size;
-  static constexpr Index stride = capacity + packet;  // a packet may begin with the last
+  // A packet may begin with the last element, and one that `repeat` writes may begin with that one's last.
+  static constexpr Index stride = capacity + 2 * packet;
   alignas(64) Real value[K][static_cast<std::size_t>(stride)];
+
+  /// Elements [filled, 2 filled), as far as they are below `end`, become those of [0, filled).
+  void repeat(Index filled, Index end) {
+    using Packet = typename Eigen::internal::packet_traits<Real>::type;
+    for (Index i = 0; i < filled && filled + i < end; i += packet) {
+      for (auto& of_k : value) Eigen::internal::pstoreu(of_k + filled + i, Eigen::internal::ploadu<Packet>(of_k + i));
+    }
+  }
 };
 /// The same, from element `first` of the tile.
 template <class T>
@@ -101,20 +141,40 @@ class Kernel {
 
   /// A run of its own for each sample: memory order [0, batch * sample_size), sample after sample.
   void by_samples(Index begin, Index end) const {
-    constexpr Index at_once = 32;
-    Real c[K][static_cast<std::size_t>(at_once)];
-    // A division takes as long as a few dozen elements, and small batches start at 0.
-    for (Index first = begin == 0 ? 0 : begin / sample_size_; begin < end; first += at_once) {
-      const Index last = (std::min)(first + at_once, batch_);
-      coefficients_.fill(first, last - first, c[0], at_once);
-      for (Index n = first; n < last && begin < end; ++n) {
-        const Index stop = (std::min)((n + 1) * sample_size_, end);
-        Constant<Real, K> constant;
-        for (std::size_t k = 0; k < K; ++k) constant.value[k] = c[k][n - first];
-        detail::run<1, K>(element_, out_ + begin, advanced(x_, begin), stop - begin, 0, constant);
-        begin = stop;
-      }
+    Index n = begin / sample_size_;
+    const Index from = begin - n * sample_size_;
+    if (from > 0) {  // the rest of a sample that another thread has begun
+      const Index size = (std::min)(sample_size_ - from, end - begin);
+      of_each(n, n + 1, from, size);
+      begin += size, ++n;
     }
+    const Index whole = (end - begin) / sample_size_, rest = (end - begin) - whole * sample_size_;
+    of_each(n, n + whole, 0, sample_size_);
+    if (rest > 0) of_each(n + whole, n + whole + 1, 0, rest);
+  }
+
+  /// `size` values from value `from` on of each of the samples [first, last).
+  void of_each(Index first, Index last, Index from, Index size) const {
+    with_widest<Element, Scalar>(size, [=](auto value) {
+      constexpr Index at_once = 32;
+      Real c[K][static_cast<std::size_t>(at_once)];
+      const Index sample_size = sample_size_;
+      const bool whole = many_whole<decltype(value)>(size);
+      Scalar* out = out_ + first * sample_size + from;
+      std::array<const Scalar*, Inputs> x = advanced(x_, first * sample_size + from);
+      for (Index begin = first; begin < last; begin += at_once) {
+        const Index samples = (std::min)(at_once, last - begin);
+        coefficients_.fill(begin, samples, c[0], at_once);
+#ifdef __clang__
+#pragma clang loop unroll(disable)
+#endif
+        for (Index n = 0; n < samples; ++n, out += sample_size, x = advanced(x, sample_size)) {
+          Constant<Real, K> constant;
+          for (std::size_t k = 0; k < K; ++k) constant.value[k] = c[k][n];
+          run_in<decltype(value), K>(element_, out, x, size, constant, whole);
+        }
+      }
+    });
   }
 
   /// Samples side by side: rows [begin, end) hold one value of every sample. Rows wider than the tile are taken in parts. (The
@@ -128,14 +188,14 @@ class Kernel {
       coefficients_.fill(first, width, tile.value[0], tile.stride);
       // The coefficients of as many rows as make a run, and of a packet more, which may begin in the last row.
       Index period = width;
-      while (period < short_run && period < (end - begin) * width) period *= 2;
-      for (Index filled = width; filled < period + tile.packet; filled *= 2) {
-        const Index copied = (std::min)(filled, period + tile.packet - filled);
-        for (std::size_t k = 0; k < K; ++k) std::copy_n(tile.value[k], copied, tile.value[k] + filled);
-      }
+      const Index values = (end - begin) * width;
+      while (period < short_run && 4 * period < values) period *= 2;
+      for (Index filled = width; filled < period + tile.packet; filled *= 2) tile.repeat(filled, period + tile.packet);
       Index row = begin;
-      if (period > long_run) row = in_streams<4>(tile, period, first, width, row, end);
-      row = in_streams<2>(tile, period, first, width, row, end);
+      if (values > 256 * tile.packet && (width == batch_ || width % tile.packet == 0)) {
+        if (period > long_run) row = in_streams<4>(tile, period, first, width, row, end);
+        row = in_streams<2>(tile, period, first, width, row, end);
+      }
       in_streams<1>(tile, period, first, width, row, end);
     }
   }
@@ -151,8 +211,12 @@ class Kernel {
       while (left > 0) {
         // Whole packets, the last of which may reach beyond the period: there the next run begins.
         const Index size = (std::min)(left, (period - phase + tile.packet - 1) / tile.packet * tile.packet);
-        detail::run<Rows, K>(element_, out_ + at, advanced(x_, at), size, rows * batch_,
-                             TilePart<Tile<Real, K>>{tile, phase});
+        const TilePart<Tile<Real, K>> coefficients{tile, phase};
+        if constexpr (Rows > 1) {
+          run_side_by_side<Rows, K>(element_, out_ + at, advanced(x_, at), size, rows * batch_, coefficients);
+        } else {
+          detail::run<K>(element_, out_ + at, advanced(x_, at), size, coefficients);
+        }
         at += size, left -= size, phase += size - period;
       }
     }
@@ -191,16 +255,30 @@ template <class Element, class Scalar, std::size_t Inputs, std::size_t K>
 [[gnu::flatten, gnu::noinline]] void run_of_one(const Element element, Scalar* out,
                                                 const std::array<const Scalar*, Inputs> x, Index size,
                                                 const Constant<Arithmetic<Scalar>, K> constant) {
-  run<1, K>(element, out, x, size, 0, constant);
+  with_widest<Element, Scalar>(size,
+                               [&](auto value) { run_in<decltype(value), K>(element, out, x, size, constant, false); });
+}
+
+/// The walk of `batch` samples, with the coefficients of each.
+template <class Device, class Out, class Element, class Coefficients, class... X>
+[[gnu::noinline]] void run_of_batch(const Device& device, Out& out, Index batch, const Element& element,
+                                    const Coefficients& coefficients, const X&... x) {
+  using Scalar = typename Out::Scalar;
+  constexpr std::size_t K = coefficients_of<Coefficients>;
+  const SampleCoefficients<Arithmetic<Scalar>, K> of_sample(coefficients);
+  const std::array<const Scalar*, sizeof...(X)> inputs{x.data()...};
+  const Kernel<Element, Scalar, sizeof...(X), K> kernel(element, out.data(), inputs, batch,
+                                                        static_cast<Index>(out.size()) / batch, of_sample);
+  kernel.run(static_cast<int>(Out::Layout) == Eigen::RowMajor, device);
 }
 
 /// out[n] = element(coefficients(n), x_0[n], x_1[n], ...) for tensors in memory that share shape and layout; when `uniform`,
 /// coefficients(0) hold for all samples. out may be one of x.
 template <class Device, class Out, class Element, class Coefficients, class... X>
-void elementwise(const Device& device, Out& out, bool uniform, const Element& element, const Coefficients& coefficients,
-                 const X&... x) {
+[[gnu::always_inline]] inline void elementwise(const Device& device, Out& out, bool uniform, const Element& element,
+                                               const Coefficients& coefficients, const X&... x) {
   using Scalar = typename Out::Scalar;
-  constexpr std::size_t K = std::tuple_size_v<std::decay_t<std::invoke_result_t<Coefficients, Index>>>;
+  constexpr std::size_t K = coefficients_of<Coefficients>;
   const Index size = static_cast<Index>(out.size());
   if (size == 0) return;
   const Index batch = uniform ? 1 : static_cast<Index>(out.dimensions()[0]);
@@ -212,11 +290,7 @@ void elementwise(const Device& device, Out& out, bool uniform, const Element& el
       return run_of_one(element, out.data(), std::array<const Scalar*, sizeof...(X)>{x.data()...}, size, constant);
     }
   }
-  const SampleCoefficients<Arithmetic<Scalar>, K> of_sample(coefficients);
-  const std::array<const Scalar*, sizeof...(X)> inputs{x.data()...};
-  const Kernel<Element, Scalar, sizeof...(X), K> kernel(element, out.data(), inputs, batch,
-                                                        batch == 1 ? size : size / batch, of_sample);
-  kernel.run(static_cast<int>(Out::Layout) == Eigen::RowMajor, device);
+  run_of_batch(device, out, batch, element, coefficients, x...);
 }
 
 /// out[n] = sum_k coefficients(n)[k] x_k[n], as above. Of no x: out[n] = coefficients(n)[0].

@@ -5,6 +5,8 @@
 #include <Eigen/Core>
 #include <array>
 #include <stdexcept>  // std::domain_error, std::out_of_range
+#include <tuple>      // std::tuple_size_v
+#include <type_traits>
 
 #include "../tensor.hpp"
 #include "affine.hpp"
@@ -22,6 +24,7 @@ struct Interval {
 struct Intervals {
   TimestepsView s, t;
   bool uniform() const { return s.uniform() && t.uniform(); }
+  Intervals entries() const { return *this; }
   Interval operator[](Index n) const { return {s[n], t[n]}; }
 };
 
@@ -31,7 +34,7 @@ struct ForwardOperation {
   const char* where;
   const Tables& tables;
 
-  void check_steps(const TimestepsView& t, Index batch) const {
+  [[gnu::always_inline]] void check_steps(const TimestepsView& t, Index batch) const {
     check_timesteps(where, "t", t, batch, 0, tables.betas.size());
   }
   void check_steps(const Intervals& steps, Index batch) const {
@@ -57,21 +60,33 @@ struct ForwardOperation {
 
   /// All checks of an operation on x and `more`; after them no operation throws.
   template <class Out, class Steps, class X, class... More>
-  void check(const Out& out, const Steps& steps, const Argument<X>& x, const Argument<More>&... more) const {
+  [[gnu::always_inline]] void check(const Out& out, const Steps& steps, const Argument<X>& x,
+                                    const Argument<More>&... more) const {
     const Index batch = batch_size(where, x);
     (check_same_shape(where, x, more), ...);
     check_same_shape(where, x, argument("out", out));
     check_steps(steps, batch);
   }
 
+  /// f(uniform, n -> coefficients(steps[n])). What it calls for sample n knows whether there is one step or many.
+  template <class Steps, class Coefficients, class F>
+  [[gnu::always_inline]] static void by_sample(const Steps& steps, const Coefficients& coefficients, const F& f) {
+    if (steps.uniform()) {
+      const auto c = coefficients(steps[0]);
+      f(true, OneForAll<std::tuple_size_v<std::decay_t<decltype(c)>>>{c});
+    } else {
+      f(false, [coefficients, entries = steps.entries()](Index n) { return coefficients(entries[n]); });
+    }
+  }
+
   /// out[n] = sum_k coefficients(steps[n])[k] x_k[n]
   template <class Device, class Out, class Steps, class Coefficients, class... X>
-  void combine(const Device& device, Out& out, const Steps& steps, const Coefficients& coefficients,
-               const Argument<X>&... x) const {
+  [[gnu::always_inline]] void combine(const Device& device, Out& out, const Steps& steps,
+                                      const Coefficients& coefficients, const Argument<X>&... x) const {
     if constexpr (tensors_agree<Scalar, Out, X...>()) {
       check(out, steps, x...);
-      affine(
-          device, out, steps.uniform(), [&](Index n) { return coefficients(steps[n]); }, x.tensor...);
+      by_sample(steps, coefficients,
+                [&](bool uniform, const auto& of_sample) { affine(device, out, uniform, of_sample, x.tensor...); });
     }
   }
 
@@ -85,8 +100,9 @@ struct ForwardOperation {
     } else if constexpr (tensors_agree<Scalar, Out, X>()) {
       check(out, steps, x);
       if constexpr (makes_runs_v<Noise, std::decay_t<X>, Device>) {
-        affine_with_noise(
-            device, out, steps.uniform(), [&](Index n) { return coefficients(steps[n]); }, x.tensor, noise);
+        by_sample(steps, coefficients, [&](bool uniform, const auto& of_sample) {
+          affine_with_noise(device, out, uniform, of_sample, x.tensor, noise);
+        });
       } else if (out.data() == x.tensor.data()) {
         auto drawn = like(x.tensor);
         draw(noise, drawn, device);
@@ -106,9 +122,13 @@ struct ForwardOperation {
       check_same_shape(where, x, argument("out.variance", out.variance));
       check_same_shape(where, x, argument("out.log_variance", out.log_variance));
       combine(device, out.mean, t, mean, x, more...);
-      const auto at = [&](const Eigen::ArrayXd& table) { return [&](Index n) { return std::array{table[t[n]]}; }; };
-      affine(device, out.variance, t.uniform(), at(variance));
-      affine(device, out.log_variance, t.uniform(), at(log_variance));
+      const auto fill = [&](auto& moment, const double* table) {
+        by_sample(
+            t, [table](Index step) { return std::array{table[step]}; },
+            [&](bool uniform, const auto& of_sample) { affine(device, moment, uniform, of_sample); });
+      };
+      fill(out.variance, variance.data());
+      fill(out.log_variance, log_variance.data());
     }
   }
 };

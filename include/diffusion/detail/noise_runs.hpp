@@ -41,11 +41,11 @@ void affine_with_noise(const Device& device, Out& out, bool uniform, const Coeff
   // The source is shown x, which it may bring into the cache, and not out: who reads must wait.
   const auto use = [&](Index offset, const auto* z, Index count, const auto& c) {
     if constexpr (std::is_same_v<decltype(z), const Scalar*>) {
-      run<1, K, AffineElement, Scalar, 2>({}, out.data() + offset, {x.data() + offset, z}, count, 0, c);
+      run<K, AffineElement, Scalar, 2>({}, out.data() + offset, {x.data() + offset, z}, count, c);
     } else {
       Rounded rounded;
       std::transform(z, z + count, rounded.begin(), [](auto value) { return static_cast<Scalar>(value); });
-      run<1, K, AffineElement, Scalar, 2>({}, out.data() + offset, {x.data() + offset, rounded.data()}, count, 0, c);
+      run<K, AffineElement, Scalar, 2>({}, out.data() + offset, {x.data() + offset, rounded.data()}, count, c);
     }
   };
   if (uniform || static_cast<int>(Out::Layout) == Eigen::RowMajor) {

@@ -128,40 +128,106 @@ struct FunctionElement {
   F f;
 };
 
-/// out[i] = element(c[i], x[i]) in `steps` steps of one Value from i on; in `Rows` runs, `stride` apart, that share each coefficient
-/// that is loaded. Returns where it came to.
-template <class Value, int Rows, std::size_t K, class Element, class Scalar, std::size_t Inputs, class Coefficients>
-inline Index span(const Element& element, Scalar* out, const std::array<const Scalar*, Inputs>& x, Index i,
-                  std::size_t steps, Index stride, const Coefficients& c) {
-  for (; steps > 0; --steps, i += size_of<Value>) {
-    std::array<Value, K> a;
-    for (std::size_t k = 0; k < K; ++k) a[k] = c.template at<Value>(k, i);
-    for (int row = 0; row < Rows; ++row) {
-      const Index at = i + row * stride;
-      store(out + at, element.template at<Arithmetic<Scalar>>(a, x, at));
-    }
-  }
-  return i;
+/// The coefficients of the elements from i on.
+template <class Value, std::size_t K, class Coefficients>
+inline std::array<Value, K> coefficients_at(const Coefficients& c, Index i) {
+  std::array<Value, K> a;
+  for (std::size_t k = 0; k < K; ++k) a[k] = c.template at<Value>(k, i);
+  return a;
 }
 
-/// out[i] = element(c[i], x[i]) for i in [0, size), by the widest packets of the target, then narrower ones, then one by one.
-template <int Rows, std::size_t K, class Element, class Scalar, std::size_t Inputs, class Coefficients>
-inline void run(const Element& element, Scalar* out, const std::array<const Scalar*, Inputs>& x, Index size,
-                Index stride, const Coefficients& c) {
+/// out[i] = element(c[i], x[i]) for `count` Values from i on, `Values` in a step while there are as many; in `Rows` runs, `stride`
+/// apart, that share each coefficient that is loaded.
+template <class Value, int Values, int Rows, std::size_t K, class Element, class Scalar, std::size_t Inputs,
+          class Coefficients>
+inline void span(const Element& element, Scalar* out, const std::array<const Scalar*, Inputs>& x, Index i,
+                 std::size_t count, Index stride, const Coefficients& c) {
+#ifdef __clang__
+#pragma clang loop unroll(disable)  // it would take 32 Values in a step, and be slow at what is left
+#endif
+  for (std::size_t steps = count / Values; steps > 0; --steps, i += Values * size_of<Value>) {
+    std::array<Value, K> a[Values];
+    for (int v = 0; v < Values; ++v) a[v] = coefficients_at<Value, K>(c, i + v * size_of<Value>);
+    for (int row = 0; row < Rows; ++row) {
+      Value result[Values];
+      const Index at = i + row * stride;
+      for (int v = 0; v < Values; ++v) {
+        result[v] = element.template at<Arithmetic<Scalar>>(a[v], x, at + v * size_of<Value>);
+      }
+      for (int v = 0; v < Values; ++v) store(out + at + v * size_of<Value>, result[v]);
+    }
+  }
+  // Written so that compilers see that there can be but one step of two, and one of one.
+  if constexpr (Values > 1) span<Value, Values / 2, Rows, K>(element, out, x, i, count % Values, stride, c);
+}
+
+/// f(Value()) with the widest Value that Element is computed in and of which `size` elements fill one at least.
+template <class Element, class Scalar, class F>
+[[gnu::always_inline]] inline void with_widest(Index size, const F& f) {
   using Real = Arithmetic<Scalar>;
-  const auto total = static_cast<std::size_t>(size);
   if constexpr (Element::in_packets && std::is_same_v<Scalar, Real>) {
     using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
     using Half = typename Eigen::internal::unpacket_traits<Packet>::half;
     using Quarter = typename Eigen::internal::unpacket_traits<Half>::half;
-    constexpr std::size_t packet = size_of<Packet>, half = size_of<Half>, quarter = size_of<Quarter>;
-    Index i = span<Packet, Rows, K>(element, out, x, 0, total / packet, stride, c);
-    // What is left is less than a packet. Written so that compilers see how few steps there can be.
-    if constexpr (half < packet) i = span<Half, Rows, K>(element, out, x, i, total % packet / half, stride, c);
-    if constexpr (quarter < half) i = span<Quarter, Rows, K>(element, out, x, i, total % half / quarter, stride, c);
-    if constexpr (1 < quarter) span<Real, Rows, K>(element, out, x, i, total % quarter, stride, c);
+    if (size >= size_of<Packet>) return f(Packet());
+    if constexpr (size_of<Half> < size_of<Packet>) {
+      if (size >= size_of<Half>) return f(Half());
+    }
+    if constexpr (size_of<Quarter> < size_of<Half>) {
+      if (size >= size_of<Quarter>) return f(Quarter());
+    }
+  }
+  f(Real());
+}
+
+/// Whether `size` elements are whole Values, and so many that it pays to ask.
+template <class Value>
+inline bool many_whole(Index size) {
+  return size > 8 * size_of<Value> && size % size_of<Value> == 0;
+}
+
+/// out[i] = element(c[i], x[i]) for i in [0, size) in Values, of which there must be one at least. When `whole`, they are all
+/// there is, and memory is read in its order. Otherwise the last ends at size, and may overlap the one before.
+template <class Value, std::size_t K, class Element, class Scalar, std::size_t Inputs, class Coefficients>
+inline void run_in(const Element& element, Scalar* out, const std::array<const Scalar*, Inputs>& x, Index size,
+                   const Coefficients& c, bool whole) {
+  using Real = Arithmetic<Scalar>;
+  if constexpr (std::is_same_v<Value, Real>) {
+    span<Value, 1, 1, K>(element, out, x, 0, static_cast<std::size_t>(size), 0, c);
   } else {
-    span<Real, Rows, K>(element, out, x, 0, total, stride, c);
+    const Index end = size - size_of<Value>;
+    Value last;  // computed first: where out is x, the one before writes what the last one reads
+    if (!whole) last = element.template at<Real>(coefficients_at<Value, K>(c, end), x, end);
+    // A step of four pays for its loop where there are as many: of narrower packets there are but two.
+    constexpr int values = std::is_same_v<Value, typename Eigen::internal::packet_traits<Scalar>::type> ? 4 : 1;
+    const auto before = static_cast<std::size_t>(whole ? size : size - 1) / size_of<Value>;
+    span<Value, values, 1, K>(element, out, x, 0, before, 0, c);
+    if (!whole) store(out + end, last);
+  }
+}
+
+/// out[i] = element(c[i], x[i]) for i in [0, size).
+template <std::size_t K, class Element, class Scalar, std::size_t Inputs, class Coefficients>
+inline void run(const Element& element, Scalar* out, const std::array<const Scalar*, Inputs>& x, Index size,
+                const Coefficients& c) {
+  with_widest<Element, Scalar>(size, [&](auto value) {
+    using Value = decltype(value);
+    run_in<Value, K>(element, out, x, size, c, many_whole<Value>(size));
+  });
+}
+
+/// The same in `Rows` runs, `stride` apart, whose size must be whole packets of the target.
+template <int Rows, std::size_t K, class Element, class Scalar, std::size_t Inputs, class Coefficients>
+inline void run_side_by_side(const Element& element, Scalar* out, const std::array<const Scalar*, Inputs>& x,
+                             Index size, Index stride, const Coefficients& c) {
+  using Real = Arithmetic<Scalar>;
+  const auto total = static_cast<std::size_t>(size);
+  if constexpr (Element::in_packets && std::is_same_v<Scalar, Real>) {
+    using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
+    constexpr int values = Rows > 2 ? 1 : 4;  // four runs pay for the loop themselves
+    span<Packet, values, Rows, K>(element, out, x, 0, total / size_of<Packet>, stride, c);
+  } else {
+    span<Real, 1, Rows, K>(element, out, x, 0, total, stride, c);
   }
 }
 
