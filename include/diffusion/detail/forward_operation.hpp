@@ -28,7 +28,7 @@ struct Intervals {
   Interval operator[](Index n) const { return {s[n], t[n]}; }
 };
 
-/// One operation: its name, for messages, and the tables of the process.
+/// One operation: its name, for messages, and the tables of the process. What a call on little data goes through is in line.
 template <class Scalar>
 struct ForwardOperation {
   const char* where;
@@ -93,8 +93,8 @@ struct ForwardOperation {
   /// combine(x, noise), where the noise may yet have to be drawn: run by run as it is used; or else in `out`, unless x is
   /// there.
   template <class Device, class Out, class Steps, class Coefficients, class X, class Noise>
-  void diffuse(const Device& device, Out& out, const Steps& steps, const Coefficients& coefficients,
-               const Argument<X>& x, Noise& noise) const {
+  [[gnu::always_inline]] void diffuse(const Device& device, Out& out, const Steps& steps,
+                                      const Coefficients& coefficients, const Argument<X>& x, Noise& noise) const {
     if constexpr (is_tensor_v<Noise>) {
       combine(device, out, steps, coefficients, x, argument("noise", noise));
     } else if constexpr (tensors_agree<Scalar, Out, X>()) {

@@ -40,12 +40,16 @@ void affine_with_noise(const Device& device, Out& out, bool uniform, const Coeff
   const SampleCoefficients<Real, K> of_sample(coefficients);
   // The source is shown x, which it may bring into the cache, and not out: who reads must wait.
   const auto use = [&](Index offset, const auto* z, Index count, const auto& c) {
+    const auto of_size = [&](const Scalar* drawn, Index size) {
+      run<K, AffineElement, Scalar, 2>({}, out.data() + offset, {x.data() + offset, drawn}, size, c);
+    };
     if constexpr (std::is_same_v<decltype(z), const Scalar*>) {
-      run<K, AffineElement, Scalar, 2>({}, out.data() + offset, {x.data() + offset, z}, count, c);
+      constexpr Index usual = 64;  // a size that compilers know costs them no loop
+      count == usual ? of_size(z, usual) : of_size(z, count);
     } else {
       Rounded rounded;
       std::transform(z, z + count, rounded.begin(), [](auto value) { return static_cast<Scalar>(value); });
-      run<K, AffineElement, Scalar, 2>({}, out.data() + offset, {x.data() + offset, rounded.data()}, count, c);
+      of_size(rounded.data(), count);
     }
   };
   if (uniform || static_cast<int>(Out::Layout) == Eigen::RowMajor) {

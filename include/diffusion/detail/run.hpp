@@ -161,7 +161,8 @@ inline void span(const Element& element, Scalar* out, const std::array<const Sca
   if constexpr (Values > 1) span<Value, Values / 2, Rows, K>(element, out, x, i, count % Values, stride, c);
 }
 
-/// f(Value()) with the widest Value that Element is computed in and of which `size` elements fill one at least.
+/// f(Value()) with the widest Value that Element is computed in and of which `size` elements fill one at least. (In line, so that
+/// what f refers to stays in registers.)
 template <class Element, class Scalar, class F>
 [[gnu::always_inline]] inline void with_widest(Index size, const F& f) {
   using Real = Arithmetic<Scalar>;
