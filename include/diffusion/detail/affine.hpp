@@ -74,7 +74,7 @@ class Kernel {
 
   /// `size` values from value `from` on of each of the samples [first, last).
   void of_each(Index first, Index last, Index from, Index size) const {
-    with_widest<Element, Scalar>(size, [=](auto value) {
+    with_widest<Element, Scalar>(size, [this, first, last, from, size](auto value) {
       constexpr Index at_once = 32;
       Real c[K][static_cast<std::size_t>(at_once)];
       const Index sample_size = sample_size_;
