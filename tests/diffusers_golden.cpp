@@ -172,10 +172,9 @@ TimeGrid dpm_grid(const Recording& c, const GaussianDiffusion<double>& process) 
     REQUIRE_THAT(sigmas, AllClose(c.record("sigmas"), 1e-12));
     return grid_of(process, sigmas, told);
   }
-  const bool cut = c.number("lambda_min_clipped", -1e9) > -1e9;
+  const Index above = diffusion::num_timesteps_above(process, c.number("lambda_min_clipped", -1e9));
   const auto offset = static_cast<Index>(c.number("steps_offset", 0));
-  const std::vector<double> times =
-      cut ? told : diffusion::dpm_solver_timesteps(T, spacing_of(c, "linspace"), n, offset);
+  const std::vector<double> times = diffusion::dpm_solver_timesteps(above, spacing_of(c, "linspace"), n, offset);
   REQUIRE(times == told);
   return timestep_grid(process, times, ending_of(c));
 }

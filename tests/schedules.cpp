@@ -176,6 +176,10 @@ TEST_CASE("sigmoid betas are the exact formula's", "[schedules]") {
                                               {499, 0.0100201202099389843214},
                                               {500, 0.0100798797900610156786},
                                               {999, 0.0199507947991829679908}});
+  require_exact(sigmoid_beta_schedule(999, 0.5, 0.01), {{0, 0.498788414653248960577},
+                                                        {499, 0.255},
+                                                        {996, 0.0112410001428761830898},
+                                                        {998, 0.0112115853467510396313}});
 }
 
 TEST_CASE("Jabri's sigmoid betas are the exact formula's", "[schedules]") {

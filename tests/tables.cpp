@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "diffusion/gaussian_diffusion.hpp"
+#include "diffusion/respacing.hpp"
 #include "diffusion/schedules.hpp"
 #include "matchers.hpp"
 
@@ -261,6 +262,16 @@ TEST_CASE("the inverses of abar are infinite only where abar is 0", "[tables]") 
   REQUIRE(process.alphas_cumprod()[35999] < std::numeric_limits<double>::min());
   REQUIRE(std::isfinite(process.sqrt_recip_alphas_cumprod()[35999]));
   REQUIRE(std::isfinite(process.sqrt_recipm1_alphas_cumprod()[35999]));
+}
+
+TEST_CASE("abar that underflows is 0, and does not stop above it", "[tables]") {
+  const GaussianDiffusion<double> process(ArrayXd::Constant(40000, 0.02));
+  const ArrayXd& abar = process.alphas_cumprod();
+  REQUIRE(abar[39999] == 0);
+  REQUIRE((abar.tail(39999) < abar.head(39999) || abar.tail(39999) == 0).all());
+  REQUIRE(refusal<std::domain_error>([&] {
+            respace(process, {0, 39998, 39999});
+          }) == "diffusion::respace: alphas_cumprod[39998] = 0: no signal is left to step from");
 }
 
 TEST_CASE("the tables do not depend on the scalar type, and are all of type ArrayXd", "[tables]") {

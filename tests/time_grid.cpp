@@ -186,3 +186,17 @@ TEST_CASE("levels that are no path down are refused", "[time_grid]") {
   REQUIRE_THAT(refusal<std::invalid_argument>([&] { flow_matching_grid(above); }),
                StartsWith("diffusion::TimeGrid: levels[0] has alpha = -0.5"));
 }
+
+TEST_CASE("the timesteps above a lambda are those that have at least that", "[time_grid]") {
+  const GaussianDiffusion<double> cosine(cosine_beta_schedule(1000));
+  const Index n = num_timesteps_above(cosine, -5.1);
+  REQUIRE(n == 996);  // as diffusers has it
+  REQUIRE(half_log_snr(timestep_grid(cosine, std::vector<Index>{n - 1}).levels()[0]) >= -5.1);
+  REQUIRE(half_log_snr(timestep_grid(cosine, std::vector<Index>{n}).levels()[0]) < -5.1);
+  REQUIRE(num_timesteps_above(cosine, -infinity) == 1000);
+  REQUIRE(num_timesteps_above(GaussianDiffusion<double>(linear_beta_schedule(20)), -100) ==
+          19);  // the last has no signal
+  REQUIRE_THAT(refusal<std::invalid_argument>([&] { num_timesteps_above(cosine, 10); }),
+               StartsWith("diffusion::num_timesteps_above: lambda_min = 10 is above lambda at t = 0, which is 5."));
+  REQUIRE_THROWS_AS(num_timesteps_above(cosine, std::nan("")), std::invalid_argument);
+}

@@ -39,7 +39,7 @@ void normal_kl_into(Out&& out, const M1& mean1, const V1& logvar1, const M2& mea
 
 /// The approximation of the normal distribution function that Likelihood::approximate is made of:
 ///     Phi(x) ~ 1/2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
-/// of each element, to full relative precision also where it is near 0. Of a number it is a double.
+/// of each element, right to 1e-14 of itself also where it is near 0. Of a number it is a double.
 template <class X>
 auto approx_standard_normal_cdf(const X& x) {
   if constexpr (detail::are_values<X>()) {

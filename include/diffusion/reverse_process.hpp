@@ -20,15 +20,16 @@ namespace diffusion {
 /// The reverse of `process` by `model`. Both are held by value.
 ///
 /// The model is called as model(x_t, t): t is an Eigen::Tensor<Scalar, 1> of shape [N], the timesteps in the original process
-/// (process.timestep_map(), then rescaled to 0..1000 if asked). It returns a tensor or expression of x_t's shape, of twice the
-/// channels (axis 1) for learned variances; or it writes it: model(x_t, t, out), out being a plain tensor of that shape. It is
-/// called as const: wrap one that changes when called in std::ref.
+/// (process.timestep_map(), then rescaled to 0..1000 if asked), rounded to Scalar: of the whole numbers beyond 256 bfloat16 does
+/// not have all, nor half of those beyond 2048. It returns a tensor or expression of x_t's shape, of twice the channels (axis 1)
+/// for learned variances; or it writes it: model(x_t, t, out), out being a plain tensor of that shape. It is called as const:
+/// wrap one that changes when called in std::ref.
 ///
 /// Tensors, timesteps, `_into` forms and devices are as in GaussianDiffusion. An `_into` form takes a ReverseWorkspace and,
 /// once that has its memory, allocates nothing unless a user's function does; out.sample may be x, other outputs may not be
 /// inputs. `noise` is a tensor of x's shape or a noise source (noise.hpp). A source is called once in every step, after the
-/// model and before cond_fn, also where the step has no use for noise (t = 0, eta = 0), as in guided-diffusion. A sample's
-/// result does not depend on the rest of its batch, bit for bit, if the model's does not.
+/// model, also where the step has no use for noise (t = 0, eta = 0), by p_sample before cond_fn and by ddim_sample after it, all
+/// as in guided-diffusion. A sample's result does not depend on the rest of its batch, bit for bit, if the model's does not.
 ///
 /// Throws what GaussianDiffusion does; std::invalid_argument where a user's function gives a tensor of the wrong shape (it
 /// says both shapes) and for learned variances of a tensor of rank 1; std::domain_error where the model's output does not tell
@@ -233,8 +234,8 @@ class ReverseProcess {
     parts_.check_noise(where, in, noise);
     detail::check_eta(where, process(), t, eta, !std::is_same_v<std::decay_t<Noise>, NoNoise>);
     parts_.predict_xstart(where, device, out.pred_xstart, in, t, workspace);
+    parts_.guide_xstart(where, device, out.pred_xstart, in, t, workspace);
     const auto step = [&](const auto&... noise_if_any) {
-      parts_.guide_xstart(where, device, out.pred_xstart, in, t, workspace);
       parts_.equations().ddim(device, out.sample, out.pred_xstart, in, t, eta, noise_if_any...);
     };
     if constexpr (std::is_same_v<std::decay_t<Noise>, NoNoise>) {
@@ -246,7 +247,7 @@ class ReverseProcess {
 
   /// The step from x_t up to x_{t+1} that inverts ddim_sample with eta = 0 as far as x_0 is predicted the same at both ends:
   ///     x_{t+1} = sqrt(abar_{t+1}) x_0 + sqrt(1 - abar_{t+1}) epsilon,   abar_T = 0
-  /// Song, Meng, Ermon 2021, Section 4.3.
+  /// Song, Meng, Ermon 2021, Section 4.3. With a cond_fn the predicted x_0 is condition_score's (guided-diffusion's is unguided).
   template <class X>
   ReverseStep<PlainTensor<X>> ddim_reverse_sample(const X& x, TimestepsView t) const {
     const auto& in = detail::stored(x);

@@ -133,9 +133,10 @@ void check_sampler(const Sampler&, long) {}
 
 }  // namespace detail
 
-/// x moved along the levels of the grid by the sampler. x is at the first level: for a run from pure noise, N(0, 1) times
-/// hypot(alpha, sigma) of that level, which is 1 on a variance-preserving path; for one that starts part-way,
-/// add_noise's. `denoiser`: a Denoiser, or any callable of its forms. `noise`: a noise source, which a deterministic
+/// x moved along the levels of the grid by the sampler, all samples of a batch through the same levels (ReverseProcess takes a
+/// timestep for each). x is at the first level: for a run from pure noise, N(0, 1) times hypot(alpha, sigma) of that level,
+/// which is 1 on a variance-preserving path (k-diffusion, and diffusers' Euler and LMS for linspace and trailing, have sigma
+/// alone for it); for one that starts part-way, add_noise's. `denoiser`: a Denoiser, or any callable of its forms. `noise`: a noise source, which a deterministic
 /// sampler does not ask for. After the first step nothing is allocated, unless the model, the noise or a hook does.
 /// Throws std::invalid_argument for a sampler's parameters out of range, and where it needs noise and has none.
 template <class Sampler, class Denoiser, class X, class Noise = NoNoise>

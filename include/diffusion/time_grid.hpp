@@ -174,6 +174,21 @@ TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, TimestepSpacing
   return timestep_grid(process, spaced_timesteps(process.num_timesteps(), spacing, n, offset), ending);
 }
 
+/// How many timesteps of `process` have lambda = log(alpha / sigma) >= lambda_min: the num_timesteps of dpm_solver_timesteps for
+/// solvers in lambda, of which cosine schedules take -36 in the last few. diffusers' lambda_min_clipped (-5.1 for those), for
+/// spacings other than trailing. Throws std::invalid_argument where there is none.
+template <class Scalar>
+Eigen::Index num_timesteps_above(const GaussianDiffusion<Scalar>& process, double lambda_min) {
+  Eigen::Index n = process.num_timesteps();
+  while (n > 0 && !(-std::log(process.sqrt_recipm1_alphas_cumprod()[n - 1]) >= lambda_min)) --n;
+  if (n == 0) {
+    detail::fail<std::invalid_argument>("num_timesteps_above", "lambda_min = ", lambda_min,
+                                        " is above lambda at t = 0, which is ",
+                                        -std::log(process.sqrt_recipm1_alphas_cumprod()[0]));
+  }
+  return n;
+}
+
 /// The steps of diffusers' DDIM and PNDM: from timestep t not to the next of the list, but to t - floor(T / n), which differs
 /// where n does not divide T and, for linspace, always. Only to reproduce its pictures; timestep_grid is right.
 template <class Scalar>

@@ -169,7 +169,7 @@ class Kernel {
 };
 
 /// The run of a single sample. What it is given by value no store to `out` can change, and flattened, it keeps that in
-/// registers: g++ would call `run`, which loads the coefficients again for every packet.
+/// registers: g++ would call run_in, which loads the coefficients again for every packet.
 template <class Element, class Scalar, std::size_t Inputs, std::size_t K>
 [[gnu::flatten, gnu::noinline]] void run_of_one(const Element element, Scalar* out,
                                                 const std::array<const Scalar*, Inputs> x, Index size,

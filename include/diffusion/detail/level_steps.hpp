@@ -88,7 +88,8 @@ inline void check_order(const char* where, int order, int most) {
 }  // namespace detail
 
 /// Stochastic steps may begin by adding noise: where s_tmin <= s <= s_tmax, s rises to (1 + gamma) s; Karras et al. 2022
-/// (EDM), Algorithm 2, with gamma = min(s_churn / n, sqrt(2) - 1).
+/// (EDM), Algorithm 2, with gamma = min(s_churn / n, sqrt(2) - 1). Noise is drawn only where gamma > 0 (k-diffusion
+/// draws in every step, so that its run has the same noise if all steps churn).
 struct Churn {
   double s_churn = 0.0;
   double s_tmin = 0.0;

@@ -17,7 +17,8 @@
 namespace diffusion {
 namespace detail {
 
-/// What GaussianDiffusion knows of its schedule, each array of length T = num_timesteps and within 4 ulp of the true value.
+/// What GaussianDiffusion knows of its schedule, each array of length T = num_timesteps and within 4 ulp of the true value as
+/// long as abar_t is a normal double (above 2.2e-308); below it has fewer digits, and where it cannot fall further it is 0.
 struct Tables {
   using Index = Eigen::Index;
 
@@ -101,7 +102,8 @@ struct Tables {
     for (Index t = 0; t < T; ++t) {
       const detail::DoubleDouble step = alpha_bar * betas[t];
       one_minus = one_minus + step;
-      alpha_bar = alpha_bar - step;
+      // A product that underflows would leave abar where it is for ever.
+      alpha_bar = step.high > 0.0 ? alpha_bar - step : DoubleDouble{0.0};
       alphas_cumprod[t] = alpha_bar.high;
       alphas_cumprod_low[t] = alpha_bar.low;
       one_minus_alphas_cumprod[t] = one_minus.high;
