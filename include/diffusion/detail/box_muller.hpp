@@ -194,10 +194,10 @@ template <class Numbers>
 inline typename Numbers::Real signed_word(typename Numbers::Bits word) {
   using T = typename Numbers::Scalar;
   using Real = typename Numbers::Real;
-  if constexpr (Numbers::size == 1) {
+  if constexpr (sizeof(T) == 4) {
+    return converted<Real>(bit_cast<typename Numbers::Integer>(word));
+  } else if constexpr (Numbers::size == 1) {
     return static_cast<T>(static_cast<std::int32_t>(static_cast<std::uint32_t>(word)));
-  } else if constexpr (sizeof(T) == 4) {
-    return __builtin_convertvector(bit_cast<typename Numbers::Integer>(word), Real);
   } else {  // 2^52 + k has the mantissa k
     return bit_cast<Real>((word ^ 0x80000000u) | 0x4330000000000000u) - (0x1p52 + 0x1p31);
   }

@@ -144,11 +144,24 @@ inline typename Numbers::Bits load_words(const std::uint32_t* words) {
   using Bits = typename Numbers::Bits;
   if constexpr (Numbers::size == 1) {
     return static_cast<Bits>(*words);
+#ifdef DIFFUSION_REGISTER
   } else if constexpr (sizeof(typename Numbers::Scalar) == 4) {
     return read_as<Bits>(words);
   } else {
     return zero_extended(words);
+#endif
   }
+}
+
+/// The numbers that these integers are, rounded.
+template <class Real, class Integer>
+inline Real converted(const Integer& i) {
+#ifdef DIFFUSION_REGISTER
+  if constexpr (!std::is_arithmetic_v<Real>)
+    return __builtin_convertvector(i, Real);
+  else
+#endif
+    return static_cast<Real>(i);
 }
 
 #ifdef DIFFUSION_REGISTER
@@ -166,6 +179,7 @@ inline void write_interleaved(T* to, const std::array<Register, count>& r) {
   static_assert(count == 2 || count == 4);
   if constexpr (Numbers::size == 1) {
     for (std::size_t k = 0; k < count; ++k) to[k] = r[k];
+#ifdef DIFFUSION_REGISTER
   } else {
     constexpr auto all = std::make_index_sequence<Numbers::size>();
     constexpr std::size_t half = count / 2;
@@ -181,6 +195,7 @@ inline void write_interleaved(T* to, const std::array<Register, count>& r) {
       write(to, first[0]);
       write(to + Numbers::size, second[0]);
     }
+#endif
   }
 }
 
