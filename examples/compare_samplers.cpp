@@ -136,6 +136,8 @@ int main(int argc, char** argv) {
   app.add_option("--points", points_out, "the PNG file of the samples")->capture_default_str();
 
   return example::run(app, argc, argv, [&] {
+    example::check_writable(out);
+    example::check_writable(points_out);
     std::sort(calls.begin(), calls.end());
     ExactModel model;
     const NoiseLevel first = grid(1).levels().front(), last = grid(1).levels().back();

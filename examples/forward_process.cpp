@@ -115,7 +115,9 @@ int main(int argc, char** argv) {
       ->delimiter(',')
       ->allow_extra_args(false)
       ->capture_default_str();
-  app.add_option("--steps", T, "T, the number of steps")->check(CLI::Range(1, 1000000))->capture_default_str();
+  app.add_option("--steps", T, "T, the number of steps; \"linear\" needs 20")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
   app.add_option("--seed", seed, "of the noise")->check(CLI::Range(Index(0), Index(4294967295)))->capture_default_str();
   app.add_option("--size", side, "pictures with a longer side are made smaller first")
       ->check(CLI::Range(1, 1024))

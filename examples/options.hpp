@@ -4,12 +4,23 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstring>  // std::strerror
 #include <exception>
+#include <fstream>
 #include <iostream>
 #include <new>  // std::bad_alloc
+#include <stdexcept>
 #include <string>
 
 namespace example {
+
+/// Lest long work be lost to a path that cannot be written. Throws std::runtime_error.
+inline void check_writable(const std::string& path) {
+  if (!std::ofstream(path, std::ios::app)) {
+    throw std::runtime_error("cannot open " + path + " for writing: " + std::strerror(errno));
+  }
+}
 
 /// Reads the command line into the options of `app`, then runs `program`, a callable that returns the exit code.
 template <class Program>

@@ -56,7 +56,9 @@ int main(int argc, char** argv) {
   CLI::App app("Walks from noise back to x_0 by the posterior and compares every step with the closed form.",
                "posterior_walk");
   app.add_option("--schedule", schedule, "its name; any other name lists them all")->capture_default_str();
-  app.add_option("--steps", T, "T, the number of steps")->check(CLI::Range(1, 1000000))->capture_default_str();
+  app.add_option("--steps", T, "T, the number of steps; \"linear\" needs 20")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
   app.add_option("--walkers", walkers, "how many for each x_0")
       ->check(CLI::Range(1000, 10000000))
       ->capture_default_str();

@@ -99,6 +99,7 @@ int main(int argc, char** argv) {
   app.add_flag("--progress", progress, "draw a progress bar even where stderr is no terminal");
 
   return example::run(app, argc, argv, [&] {
+    example::check_writable(out);
     const GaussianDiffusion<double> process(diffusion::named_beta_schedule(schedule, 1000));
     const Digits digits = example::read_digits(path);
     const PosteriorMean model{process, digits};

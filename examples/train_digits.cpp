@@ -274,11 +274,6 @@ void in_one_line(const std::string& what, const Work& work) {
   }
 }
 
-/// Lest a training be lost to a path that cannot be written.
-void check_writable(const std::string& path) {
-  if (!std::ofstream(path, std::ios::app)) throw std::runtime_error("cannot open " + path + " for writing");
-}
-
 int main(int argc, char** argv) {
   std::string path = EXAMPLE_DATA_DIR "/digits.csv", out = "train_digits.png", weights = "train_digits.pt", load;
   Training training;
@@ -320,8 +315,8 @@ int main(int argc, char** argv) {
     Network network, average;
     std::vector<double> losses;
     if (load.empty()) {
-      check_writable(weights);
-      check_writable(out);
+      example::check_writable(weights);
+      example::check_writable(out);
       const Batch x_0 = to_learn.cast<float>();
       std::printf("%s: %ld digits to learn, %ld held out; %ld steps of %ld digits\n", path.c_str(), long(learnt.size()),
                   long(kept.size()), long(training.steps), long(training.batch));

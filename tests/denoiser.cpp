@@ -104,7 +104,10 @@ TEST_CASE("where no signal or no noise is left, what can be told is told, and th
   REQUIRE_THAT(Denoiser(same, ModelMeanType::start_x)(x, no_signal).epsilon, AllEqual(x));
   REQUIRE_THAT(Denoiser(same, ModelMeanType::flow_velocity)(x, no_signal).epsilon, AllEqual(x));
   REQUIRE_THAT(Denoiser(same, ModelMeanType::epsilon)(x, no_noise).x_start, AllEqual(x));
-  REQUIRE_THAT(Denoiser(same, ModelMeanType::edm)(x, no_noise).x_start, AllEqual(x));
+  REQUIRE(
+      refusal<std::domain_error>([&] { Denoiser(same, ModelMeanType::edm)(x, no_noise); }) ==
+      "diffusion::Denoiser: alpha = 1 and sigma = 0: an edm model is told log(sigma / alpha) / 4, which is infinite");
+  REQUIRE_THROWS_AS(Denoiser(same, ModelMeanType::edm)(x, no_signal), std::domain_error);
 }
 
 TEMPLATE_TEST_CASE("x_0 is clipped, and epsilon follows it or not", "[denoiser]", LAYOUTS) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <unsupported/Eigen/CXX11/Tensor>
 
+#include "diffusion/detail/multiply_add.hpp"
 #include "diffusion/gaussian_diffusion.hpp"
 #include "diffusion/reverse_process.hpp"
 #include "diffusion/schedules.hpp"
@@ -21,6 +22,7 @@ struct GuidedModel {
 
   Tensor operator()(const Tensor& x, const Eigen::Tensor<Scalar, 1>& t) const {
     using diffusion::ModelVarType;
+    using diffusion::detail::multiply_add;
     const bool learned = var_type == ModelVarType::learned || var_type == ModelVarType::learned_range;
     const auto in = with_layout<Eigen::RowMajor>(x);
     auto shape = in.dimensions();
@@ -31,10 +33,12 @@ struct GuidedModel {
       for (Eigen::Index i = 0; i < size; ++i) {
         const Scalar value = in.data()[n * size + i];
         Scalar* const to = out.data() + n * halves * size + i;
-        *to = Scalar(0.1) * std::sin(value) + Scalar(0.9) * value + Scalar(0.05) * std::cos(Scalar(0.01) * t(n));
+        // (Of two products in a sum a compiler may fuse either, one in this layout and the other in that.)
+        *to = multiply_add(Scalar(0.1), std::sin(value),
+                           multiply_add(Scalar(0.9), value, Scalar(0.05) * std::cos(Scalar(0.01) * t(n))));
         if (learned) {
-          to[size] =
-              std::sin(Scalar(0.7) * value + Scalar(0.02) * t(n)) - Scalar(var_type == ModelVarType::learned ? 3 : 0);
+          to[size] = std::sin(multiply_add(Scalar(0.7), value, Scalar(0.02) * t(n))) -
+                     Scalar(var_type == ModelVarType::learned ? 3 : 0);
         }
       }
     }

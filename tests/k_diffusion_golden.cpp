@@ -156,6 +156,8 @@ TEST_CASE("every run of k-diffusion is met", "[samplers]") {
     const std::string name = "dpm_fast_nfe" + std::to_string(calls);
     check_run(name, DpmSolverFast{calls}, even_grid(name, calls / 3 + 1));
   }
+  check_run("dpm_fast_nfe13_eta0.5", DpmSolverFast{13, 0.5}, even_grid("dpm_fast_nfe13_eta0.5", 5));
+  check_run("dpm_fast_nfe5_eta1", DpmSolverFast{5, 1.0, 1.01}, even_grid("dpm_fast_nfe5_eta1", 2));
   for (const int order : {2, 3}) {
     const std::string name = "dpm_adaptive_o" + std::to_string(order);
     check_run(name, DpmSolverAdaptive{order}, even_grid(name, 1), 1, tolerance::adaptive_sampler);

@@ -90,12 +90,12 @@ long double documented(std::uint64_t seed, std::uint64_t stream, std::uint64_t c
   return box_muller(joined(0), joined(2), 64)[j % 2];
 }
 
-/// |got - expected| in units in the last place of max(|expected|, 1).
+/// |got - expected| in units in the last place of max(|expected|, 1), or in those of a number of 64 bits where T has more.
 template <class T>
 double ulps(T got, long double expected) {
   const long double magnitude = (std::max)(std::abs(expected), 1.0L);
-  const long double ulp =
-      std::ldexp(static_cast<long double>(std::numeric_limits<T>::epsilon()), std::ilogb(magnitude));
+  const long double epsilon = (std::max)(static_cast<long double>(std::numeric_limits<T>::epsilon()), 0x1p-63L);
+  const long double ulp = std::ldexp(epsilon, std::ilogb(magnitude));
   return static_cast<double>(std::abs(static_cast<long double>(got) - expected) / ulp);
 }
 
@@ -512,14 +512,14 @@ TEST_CASE("the bits in a range of numbers", "[noise]") {
 
 TEST_CASE("RecordedNoise replays its tensors, one a call, into both layouts", "[noise]") {
   const auto a = random_tensor<Tensor<float, 3>>({2, 3, 4}, 1), b = random_tensor<Tensor<float, 3>>({1, 5, 2}, 2);
-  RecordedNoise noise(std::vector{a, b});
+  RecordedNoise noise{std::vector{a, b}};
   CHECK(noise.size() == 2);
   CHECK_THAT((filled<Tensor<float, 3, ColMajor>>(noise, 2, 3, 4)), AllEqual(a));
   CHECK(noise.call() == 1);
   CHECK_THAT((filled<Tensor<float, 3>>(noise, 1, 5, 2)), AllEqual(b));
 
   const auto c = with_layout<ColMajor>(a);
-  RecordedNoise columns(std::vector{c});
+  RecordedNoise columns{std::vector{c}};
   CHECK_THAT((filled<Eigen::Tensor<float, 3, RowMajor, int>>(columns, 2, 3, 4)), AllEqual(a));
 }
 
@@ -536,7 +536,7 @@ TEST_CASE("RecordedNoise replays one tensor whose first axis is the call", "[noi
 TEST_CASE("RecordedNoise refuses another shape and a call too many", "[noise]") {
   Tensor<double, 2> recorded(2, 3), other(3, 2);
   recorded.setConstant(1);
-  RecordedNoise noise(std::vector{recorded, recorded});
+  RecordedNoise noise{std::vector{recorded, recorded}};
   noise(recorded);
   REQUIRE_THROWS_AS(noise(other), std::invalid_argument);
   REQUIRE_THROWS_WITH(noise(other),

@@ -90,6 +90,7 @@ std::vector<ListedSampler<Tensor>> all_samplers() {
   add("DpmSolverPP order=3 sde", 0, stochastic, DpmSolverPP{3, midpoint, 1.0});
   add("DpmSolver sde", 0, stochastic, DpmSolver{2, midpoint, 1.0});
   add("DpmSolverSinglestep sde", 0, stochastic, DpmSolverSinglestep{2, midpoint, 1.0});
+  add("DpmSolverSinglestep order=3 sde", 0, stochastic, DpmSolverSinglestep{3, midpoint, 1.0});
   add("DpmSolverPP2SAncestral", 0, stochastic, DpmSolverPP2SAncestral{});
   add("DpmSolverPPSde", 0, stochastic, DpmSolverPPSde{});
   add("Lcm", 0, stochastic, Lcm{10.0, 0.0});  // without the boundary's share of x, which is for distilled models

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -181,7 +182,7 @@ TEST_CASE("a stochastic sampler reaches the mean and the variance of the data as
     out.x_start = (x - level.alpha * mean) * ratio + mean;
     out.epsilon = (x - out.x_start * level.alpha) / level.sigma;
   };
-  std::printf("%-30s %10s %10s %10s   error of the variance after steps\n", "", "100", "200", "400");
+  std::printf("%-30s %10s %10s %10s   error of the variance after steps\n", "", "200", "400", "800");
   for (const auto& sampler : all_samplers<Tensor>()) {
     if (!sampler.stochastic || sampler.name == "Tcd") continue;  // Tcd's way down does not grow short with the steps
     if (sampler.name == "Lcm") continue;                         // knows the scale of t; else it is FlowEuler
@@ -190,7 +191,7 @@ TEST_CASE("a stochastic sampler reaches the mean and the variance of the data as
         sampler.name == "FlowEuler stochastic" ? consistent : gaussian<Tensor>(mean, deviation);
     double errors[3], last_mean = 0;
     for (int i = 0; i < 3; ++i) {
-      const auto [got, variance] = moments(sampler, 100 << i, denoiser);
+      const auto [got, variance] = moments(sampler, 200 << i, denoiser);
       errors[i] = variance / (deviation * deviation) - 1;
       last_mean = got;
     }
@@ -310,6 +311,54 @@ TEST_CASE("a sampler that adds noise refuses to go up, any other inverts", "[sam
       const Tensor x = run();
       for (Index i = 0; i < x.size(); ++i) CHECK(std::abs(x.data()[i]) < 6);
     }
+  }
+}
+
+TEST_CASE("from data without noise a sampler inverts, or says that it cannot", "[samplers]") {
+  const TimeGrid up = grid(20).reversed();
+  REQUIRE(up.levels().front().sigma == 0.0);
+  std::size_t inverts = 0;
+  for (const auto& sampler : all_samplers<Tensor>()) {
+    INFO(sampler.name);
+    try {
+      const Tensor x = sampler.run(up, gaussian<Tensor>(0.3, 0.5), start<Tensor>(1, 3), noise<Tensor>(), {});
+      for (Index i = 0; i < x.size(); ++i) CHECK(std::abs(x.data()[i]) < 6);
+      ++inverts;
+    } catch (const std::domain_error& error) {
+      CHECK_THAT(error.what(), StartsWith("diffusion::sample: sigma = 0 at t = 0: this sampler cannot start without"));
+    } catch (const std::invalid_argument& error) {
+      CHECK_THAT(error.what(), StartsWith("diffusion::sample: this sampler goes down only"));
+    }
+  }
+  REQUIRE(inverts > 5);
+}
+
+TEST_CASE("a grid may end with its last sigma once more", "[samplers]") {
+  ArrayXd sigmas(9);
+  sigmas << 12, 6, 3, 1.5, 0.8, 0.4, 0.2, 0.1, 0.1;
+  const TimeGrid levels = sigma_grid(process(), sigmas);
+  for (const auto& sampler : all_samplers<Tensor>()) {
+    INFO(sampler.name);
+    const Tensor x = sampler.run(levels, gaussian<Tensor>(0.3, 0.5), start<Tensor>(2, 5), noise<Tensor>(), {});
+    for (Index i = 0; i < x.size(); ++i) CHECK(std::abs(x.data()[i]) < 4);
+  }
+}
+
+TEST_CASE("an ancestral step keeps its digits where little is left below", "[samplers]") {
+  for (const double ratio : {0.5, 1e-3, 1e-6}) {
+    const auto posterior = diffusion::detail::ancestral_step({0, 1, 3}, {0, 1, 3 * ratio}, 1.0);
+    CHECK(std::abs(posterior.down.sigma / (3 * ratio * ratio) - 1) < tolerance::ancestral);
+    const auto half = diffusion::detail::ancestral_step({0, 1, 3}, {0, 1, 3 * ratio}, 0.5);
+    CHECK(std::abs(std::hypot(half.down.sigma, half.up) / (3 * ratio) - 1) < tolerance::ancestral);
+  }
+}
+
+TEST_CASE("Tcd draws no noise for a step that ends at timestep 0", "[samplers]") {
+  for (int k = 1; k <= 50; ++k) {
+    const GaussianDiffusion<double> linear(diffusion::linear_beta_schedule(1000, 0.0001, 0.001 * k));
+    const TimeGrid one_step = timestep_grid(linear, std::vector<Index>{999}, Ending::sigma_min);
+    const Tensor x = start<Tensor>(1, 3);
+    REQUIRE_NOTHROW(sample(diffusion::Tcd{0.3}, one_step, gaussian<Tensor>(0.3, 0.5), x));
   }
 }
 

@@ -335,11 +335,12 @@ TEST_CASE("parameters of samplers out of range are refused before anything is do
   REQUIRE(refused(Deis{7}) == "diffusion::Deis: order = 7 is outside [1, 3]");
   REQUIRE(refused(UniPc{4}) == "diffusion::UniPc: order = 4 is outside [1, 3]");
   REQUIRE(refused(Ipndm{0}) == "diffusion::Ipndm: order = 0 is outside [1, 4]");
-  REQUIRE(refused(DpmSolverSinglestep{3, DpmSolverType::heun, 1.0}) ==
-          "diffusion::DpmSolverSinglestep: order = 3 is for the ODE, but eta = 1");
   REQUIRE(refused(DpmSolverPPSde{1, 1, 1}) == "diffusion::DpmSolverPPSde: r = 1 is outside (0, 1)");
   REQUIRE(refused(Tcd{2}) == "diffusion::Tcd: eta = 2 is outside [0, 1]");
   REQUIRE(refused(DpmSolverAdaptive{4}) == "diffusion::DpmSolverAdaptive: order = 4 is neither 2 nor 3");
+  DpmSolverAdaptive hard_to_please;
+  hard_to_please.accept_safety = 3;
+  REQUIRE(refused(hard_to_please) == "diffusion::DpmSolverAdaptive: accept_safety = 3 is outside (0, 1]");
   REQUIRE(refused(DpmSolverFast{30}) == "diffusion::DpmSolverFast: model_calls = 30 need a grid of 11 steps, not 5");
 }
 
@@ -347,6 +348,31 @@ TEST_CASE("a sampler that needs noise and has none says so", "[sampling]") {
   REQUIRE(refusal([] { sample(Ddim{0.5}, grid(5), denoiser(), start()); }) ==
           "diffusion::sample: this sampler needs noise, and none is given");
   REQUIRE_NOTHROW(sample(Ddim{}, grid(5), denoiser(), start()));
+}
+
+TEST_CASE("predictions and corrections of another shape are refused", "[sampling]") {
+  const auto run = [](const auto& denoise, const Hooks<Tensor>& hooks) {
+    return refusal<std::invalid_argument>([&] { sample(Ddim{}, grid(3), denoise, start(), NoNoise(), hooks); });
+  };
+  const auto forgets_epsilon = [](const Tensor& x, const NoiseLevel&, Prediction<Tensor>& out) { out.x_start = x; };
+  const auto too_small = [](const Tensor& x, const NoiseLevel&) {
+    Prediction<Tensor> out;
+    out.epsilon = x;
+    out.x_start = Tensor(1, 1);
+    return out;
+  };
+  REQUIRE(run(forgets_epsilon, {}) ==
+          "diffusion::sample: the denoiser's epsilon has shape [0, 0], but for x of shape [2, 3] it must have [2, 3]");
+  REQUIRE(run(too_small, {}) ==
+          "diffusion::sample: the denoiser's x_start has shape [1, 1], but for x of shape [2, 3] it must have [2, 3]");
+  Hooks<Tensor> hooks;
+  hooks.correct_x_start = [](Tensor& x_start, const NoiseLevel&) { x_start = Tensor(3, 2); };
+  REQUIRE(run(denoiser(), hooks) ==
+          "diffusion::sample: x_start after correct_x_start has shape [3, 2], but for x of shape [2, 3] it must have "
+          "[2, 3]");
+  hooks = {};
+  hooks.correct_x_t = [](Tensor& x, const NoiseLevel&) { x = Tensor(3, 2); };
+  REQUIRE(run(denoiser(), hooks) == "diffusion::sample: correct_x_t made x of shape [2, 3] one of shape [3, 2]");
 }
 
 TEST_CASE("epsilon at a level without signal is refused by a run", "[sampling]") {

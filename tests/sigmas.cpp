@@ -43,6 +43,12 @@ TEST_CASE("quantiles of beta distributions", "[sigmas]") {
     REQUIRE(std::abs(beta_quantile(p, 2, 1) - std::sqrt(p)) <= tolerance::quantile);
     REQUIRE(std::abs(beta_quantile(p, 0.6, 0.6) + beta_quantile(1 - p, 0.6, 0.6) - 1) <= tolerance::quantile);
   }
+  // The middle, where rounding may put P(X <= mean) on either side of 1/2.
+  for (const double a : {0.1, 0.5, 0.6, 0.7, 1.0, 3.0, 10.0, 1000.0}) {
+    INFO(a);
+    REQUIRE(std::abs(beta_quantile(0.5, a, a) - 0.5) <= tolerance::quantile);
+    REQUIRE(std::abs(beta_sigmas(3, 0.03, 14.6, a, a)[1] - 0.5 * (0.03 + 14.6)) <= 14.6 * tolerance::quantile);
+  }
 }
 
 TEST_CASE("the steps of Align Your Steps, and those between", "[sigmas]") {
@@ -76,6 +82,8 @@ TEST_CASE("parameters of lists of sigmas out of range are refused", "[sigmas]") 
           "diffusion::karras_sigmas: rho = 0 must be positive and finite");
   REQUIRE(refusal<std::invalid_argument>([] { vp_sigmas(5, 19.9, 0.1, 1); }) ==
           "diffusion::vp_sigmas: eps_s = 1 is outside (0, 1)");
+  REQUIRE(refusal<std::invalid_argument>([] { vp_sigmas(5, 5000); }) ==
+          "diffusion::vp_sigmas: sigma(1) = inf must be positive and finite");
   REQUIRE(refusal<std::invalid_argument>([] { shifted_sigma(0.5, -1); }) ==
           "diffusion::shifted_sigma: shift = -1 must be positive and finite");
   REQUIRE(refusal<std::invalid_argument>([] { stretched_to_terminal(flow_matching_sigmas(4), 1); }) ==

@@ -161,7 +161,7 @@ TEST_CASE("the rank does not matter, only the first axis does", "[tensor]") {
 
 // ---- timesteps ----
 
-TEST_CASE("timesteps may be a tensor, a map, or one integer of any type", "[tensor]") {
+TEST_CASE("timesteps may be a tensor, a map, a vector, or one integer of any type", "[tensor]") {
   Setting s;
   const auto require_timesteps = [&](TimestepsView t) {
     REQUIRE_FALSE(t.uniform());
@@ -176,6 +176,7 @@ TEST_CASE("timesteps may be a tensor, a map, or one integer of any type", "[tens
   Eigen::TensorFixedSize<Index, Eigen::Sizes<3>> fixed;
   fixed = s.t;
   require_timesteps(fixed);
+  require_timesteps(std::vector<Index>(s.t.data(), s.t.data() + 3));
   require_timesteps(with_int_index(s.t));
   require_timesteps(with_layout<Eigen::RowMajor>(s.t));
 

@@ -155,7 +155,7 @@ TEST_CASE("diffusers' DDIM steps to t - floor(T / n), and only that grid does", 
 
 TEST_CASE("levels that are no path down are refused", "[time_grid]") {
   REQUIRE(refusal<std::invalid_argument>([] { timestep_grid(process(), {}, Ending::sigma_min); }) ==
-          "diffusion::TimeGrid: a grid needs 2 levels at least, not 0");
+          "diffusion::timestep_grid: timesteps is empty");
   REQUIRE(refusal<std::out_of_range>([] {
             timestep_grid(process(), {1000, 5});
           }) == "diffusion::timestep_grid: timesteps[0] = 1000 is outside [0, 1000)");
@@ -166,25 +166,68 @@ TEST_CASE("levels that are no path down are refused", "[time_grid]") {
           "diffusion::timestep_grid: timesteps[0] = nan is outside [0, 1000)");
   REQUIRE(refusal<std::out_of_range>([] { timestep_grid(process(), TimestepSpacing::leading, 1000, 1); }) ==
           "diffusion::timestep_grid: timesteps[0] = 1000 is outside [0, 1000)");
-  REQUIRE_THAT(refusal<std::invalid_argument>([] {
-                 timestep_grid(process(), {500, 500});
-               }),
-               StartsWith("diffusion::TimeGrid: sigma / alpha must fall, but step 0 goes from"));
-  REQUIRE_THAT(refusal<std::invalid_argument>([] {
-                 timestep_grid(process(), {900, 400, 500});
-               }),
-               StartsWith("diffusion::TimeGrid: sigma / alpha must fall, but step 1 goes from"));
+  REQUIRE(refusal<std::invalid_argument>([] {
+            timestep_grid(process(), {500, 500});
+          }) == "diffusion::timestep_grid: timesteps[1] = 500 is not below timesteps[0] = 500");
+  REQUIRE(refusal<std::invalid_argument>([] {
+            timestep_grid(process(), {900, 400, 500});
+          }) == "diffusion::timestep_grid: timesteps[2] = 500 is not below timesteps[1] = 400");
   ArrayXd rising(2), negative(2);
   rising << 0.1, 3;
   negative << 3, -1;
   REQUIRE(refusal<std::invalid_argument>([&] { edm_grid(rising); }) ==
-          "diffusion::TimeGrid: sigma / alpha must fall, but step 0 goes from 0.1 to 3");
-  REQUIRE_THAT(refusal<std::invalid_argument>([&] { edm_grid(negative); }),
-               StartsWith("diffusion::TimeGrid: levels[1] has alpha = 1 and sigma = -1"));
+          "diffusion::edm_grid: sigmas[1] = 3 is not below sigmas[0] = 0.1");
+  REQUIRE(refusal<std::invalid_argument>([&] { edm_grid(negative); }) ==
+          "diffusion::edm_grid: sigmas[1] = -1 is outside [0, inf]");
+  REQUIRE(refusal<std::invalid_argument>([&] { sigma_grid(process(), negative.head(1)); }) ==
+          "diffusion::sigma_grid: sigmas has 1 entries; a grid needs 2 at least");
+  REQUIRE(refusal<std::invalid_argument>([&] { sigma_grid(process(), ArrayXd::Constant(3, std::nan(""))); }) ==
+          "diffusion::sigma_grid: sigmas[0] = nan is outside [0, inf]");
   ArrayXd above(2);
   above << 1.5, 0;
-  REQUIRE_THAT(refusal<std::invalid_argument>([&] { flow_matching_grid(above); }),
-               StartsWith("diffusion::TimeGrid: levels[0] has alpha = -0.5"));
+  REQUIRE(refusal<std::invalid_argument>([&] { flow_matching_grid(above); }) ==
+          "diffusion::flow_matching_grid: sigmas[0] = 1.5 is outside [0, 1]");
+  for (const double time_scale : {0.0, -1.0, std::nan("")}) {
+    REQUIRE_THAT(refusal<std::invalid_argument>([&] { flow_matching_grid(4, 1.0, time_scale); }),
+                 StartsWith("diffusion::flow_matching_grid: time_scale = "));
+  }
+
+  const NoisePath path = detail::ProcessPath(process());
+  const auto of_levels = [&](const std::vector<NoiseLevel>& levels) {
+    return refusal<std::invalid_argument>([&] { TimeGrid(levels, path); });
+  };
+  REQUIRE(of_levels({{0, 1, 0}}) == "diffusion::TimeGrid: a grid needs 2 levels at least, not 1");
+  REQUIRE(of_levels({{1, 1, 1}, {0, 1, 2}}) ==
+          "diffusion::TimeGrid: sigma / alpha must fall, but step 0 goes from 1 to 2");
+  REQUIRE_THAT(of_levels({{1, 1, 1}, {0, 1, -1}}),
+               StartsWith("diffusion::TimeGrid: levels[1] has alpha = 1 and sigma = -1"));
+  REQUIRE(refusal<std::invalid_argument>([] {
+            TimeGrid({{1, 1, 1}, {0, 1, 0}}, NoisePath());
+          }) == "diffusion::TimeGrid: path has no function for its levels");
+  const TimeGrid four = timestep_grid(process(), TimestepSpacing::trailing, 4);
+  for (const Index i : {-1, 4}) {
+    REQUIRE_THAT(refusal<std::out_of_range>([&] { four.target(i); }), StartsWith("diffusion::TimeGrid::target: i = "));
+  }
+}
+
+TEST_CASE("the last sigma may be there twice, as a step of next to no length", "[time_grid]") {
+  ArrayXd sigmas(4), almost(4);
+  sigmas << 5, 1, 0.25, 0.25;
+  almost << 5, 1, 0.25, std::nextafter(0.25, 1.0);
+  for (const ArrayXd& list : {sigmas, almost}) {
+    for (const TimeGrid& grid : {sigma_grid(process(), list), edm_grid(list), flow_matching_grid(list / 5)}) {
+      REQUIRE(grid.num_steps() == 3);
+      const double before = noise_to_signal(grid.levels()[2]), last = noise_to_signal(grid.levels()[3]);
+      REQUIRE(last < before);
+      REQUIRE(last > before * (1 - tolerance::level));
+    }
+  }
+  for (const Index n : {1, 10}) {
+    const TimeGrid theirs = diffusers_ddim_grid(process(), TimestepSpacing::leading, n, 0, Ending::sigma_min);
+    REQUIRE(theirs.num_steps() == n);
+    REQUIRE(theirs.target(n - 1).t == 0);
+    REQUIRE(std::abs(theirs.target(n - 1).sigma - process().sqrt_one_minus_alphas_cumprod()[0]) < tolerance::level);
+  }
 }
 
 TEST_CASE("the timesteps above a lambda are those that have at least that", "[time_grid]") {

@@ -29,6 +29,9 @@ TEST_CASE("spacings are what their formulas say", "[timestep_spacing]") {
   REQUIRE(spaced_timesteps(1000, TimestepSpacing::leading, 4) == V{750, 500, 250, 0});
   REQUIRE(spaced_timesteps(1000, TimestepSpacing::leading, 4, 1) == V{751, 501, 251, 1});
   REQUIRE(spaced_timesteps(1000, TimestepSpacing::trailing, 4) == V{999, 749, 499, 249});
+  // Halves come out as numpy's arange rounds them: 87.5 is a little less there, 62.5 too, 12.5 not.
+  REQUIRE(spaced_timesteps(100, TimestepSpacing::trailing, 24) ==
+          V{99, 95, 91, 86, 82, 78, 74, 70, 66, 61, 57, 53, 49, 45, 41, 36, 32, 28, 24, 20, 16, 11, 7, 3});
   REQUIRE(spaced_timesteps(1000, TimestepSpacing::linspace, 4) == V{999, 666, 333, 0});
   REQUIRE(spaced_timesteps(6, TimestepSpacing::linspace, 3) == V{5, 2, 0});  // 2.5 goes to the even
   REQUIRE(dpm_solver_timesteps(1000, TimestepSpacing::linspace, 3) == V{999, 666, 333});
@@ -45,6 +48,11 @@ TEST_CASE("numbers of steps out of range are refused", "[timestep_spacing]") {
           "diffusion::spaced_timesteps: n = 11 is more than the 10 timesteps there are");
   REQUIRE(refusal<std::invalid_argument>([] { dpm_solver_timesteps(10, TimestepSpacing::leading, -1); }) ==
           "diffusion::dpm_solver_timesteps: n = -1 must be at least 1");
+  for (const TimestepSpacing spacing : {TimestepSpacing::leading, TimestepSpacing::linspace}) {
+    REQUIRE(refusal<std::invalid_argument>([&] { dpm_solver_timesteps(10, spacing, 10); }) ==
+            "diffusion::dpm_solver_timesteps: n = 10 is all of the timesteps: leading and linspace spread n + 1");
+    REQUIRE(dpm_solver_timesteps(10, spacing, 9).size() == 9);
+  }
   REQUIRE(refusal<std::invalid_argument>([] { lcm_timesteps(1000, 50, 51); }) ==
           "diffusion::lcm_timesteps: n = 51 is more than the 50 timesteps there are");
 }

@@ -62,6 +62,7 @@ constexpr double sampler          = 1e-11;    // whole runs against the referenc
 constexpr double level            = 4e-15;    // levels of noise through a logarithm and back
 constexpr double quantile         = 1e-14;    // of beta distributions
 constexpr double phi              = 1e-13;    // phi functions against quadrature: the recurrence loses up to three digits, at k = 4 and z near -1
+constexpr double ancestral        = 1e-15;    // the two parts of an ancestral step against their closed form
 constexpr double exact_run        = 1e-11;    // whole runs against exact answers, x up to 15 times what it ends at, and at two scales
 constexpr double sampler_order    = 0.2;      // of convergence, from 360 steps on
 constexpr double stochastic_mean  = 1e-3;     // of Gaussian data, after 400 steps

@@ -99,7 +99,7 @@ inline DenoiserCoefficients denoiser_coefficients(const NoiseLevel& level, Model
 ///
 /// each on the path its model was trained on, where x is scaled to (see DenoiserOptions::scale_input).
 ///
-/// Throws std::domain_error where the output does not tell both: epsilon and score at alpha = 0, start_x at sigma = 0;
+/// Throws std::domain_error where the output does not tell both: epsilon and score at alpha = 0, start_x at sigma = 0, edm at both;
 /// std::invalid_argument for previous_x, for options out of range, and for an output of the wrong shape.
 template <class Model>
 class Denoiser {
@@ -137,7 +137,7 @@ class Denoiser {
     return out;
   }
 
-  /// The same into `out`, whose memory it uses again.
+  /// The same into `out`, whose memory it uses again; x may be none of its tensors.
   template <class X>
   void operator()(const X& x_or_expression, const NoiseLevel& level, Prediction<PlainTensor<X>>& out) const {
     const auto& x = detail::stored(x_or_expression);
@@ -189,6 +189,10 @@ class Denoiser {
     if (divides_by_alpha && level.alpha == 0.0) {
       detail::fail<std::domain_error>("Denoiser", "alpha = 0 at t = ", level.t,
                                       ": x_0 cannot be told from epsilon or the score where no signal is left");
+    }
+    if (mean_type_ == ModelMeanType::edm && (level.alpha == 0.0 || level.sigma == 0.0)) {
+      detail::fail<std::domain_error>("Denoiser", "alpha = ", level.alpha, " and sigma = ", level.sigma,
+                                      ": an edm model is told log(sigma / alpha) / 4, which is infinite");
     }
     if (mean_type_ == ModelMeanType::start_x && level.sigma == 0.0) {
       detail::fail<std::domain_error>("Denoiser", "sigma = 0 at t = ", level.t,

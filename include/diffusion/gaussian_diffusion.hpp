@@ -7,8 +7,7 @@
 
 #include <Eigen/Core>
 #include <array>
-#include <cmath>      // std::sqrt
-#include <stdexcept>  // std::domain_error, std::invalid_argument
+#include <cmath>  // std::sqrt
 #include <type_traits>
 #include <utility>  // std::move
 #include <vector>
@@ -55,11 +54,17 @@ class GaussianDiffusion {
   /// The process with these betas (schedules.hpp makes them). Throws std::invalid_argument unless there is at least one and
   /// each is in (0, 1].
   explicit GaussianDiffusion(Eigen::ArrayXd betas) : tables_(std::move(betas)) {}
+  template <class T>
+  explicit GaussianDiffusion(const std::vector<T>&) : GaussianDiffusion(Eigen::ArrayXd()) {
+    static_assert(!std::is_same_v<T, T>,
+                  "diffusion: betas must be an Eigen::ArrayXd; a std::vector<double> v is one as "
+                  "Eigen::Map<const Eigen::ArrayXd>(v.data(), v.size())");
+  }
 
   /// T, the number of steps.
   Index num_timesteps() const { return tables_.betas.size(); }
 
-  // The tables, each of length T; their formulas stand beside the members.
+  // The tables, each of length T; detail/tables.hpp has their formulas.
   const Eigen::ArrayXd& betas() const { return tables_.betas; }
   const Eigen::ArrayXd& alphas_cumprod() const { return tables_.alphas_cumprod; }
   const Eigen::ArrayXd& alphas_cumprod_prev() const { return tables_.alphas_cumprod_prev; }
@@ -234,7 +239,7 @@ class GaussianDiffusion {
         .combine(device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("v", v));
   }
 
-  /// v = sqrt(abar_t) noise - sqrt(1 - abar_t) x_0, the target of v-prediction; Salimans, Ho 2022, Eq. (10).
+  /// v = sqrt(abar_t) noise - sqrt(1 - abar_t) x_0, the target of v-prediction; Salimans, Ho 2022, Section 4 and Appendix D.
   template <class X, class Y>
   PlainTensor<X> velocity(const X& x_start, TimestepsView t, const Y& noise) const {
     return detail::returned(x_start, [&](auto& out, const auto& x) { velocity_into(out, x, t, noise); });

@@ -76,7 +76,7 @@ inline GuidanceScale limited_interval(GuidanceScale s, double low, double high) 
 /// Classifier-free guidance; Ho, Salimans 2022, Eq. (6):
 ///     guided = uncond + s (cond - uncond)
 /// With `uncond` a worse model of the same condition it is autoguidance (Karras et al. 2024); with a condition to avoid, a
-/// negative prompt. And rescaled; Lin et al. 2023, Section 3.4:
+/// negative prompt. And rescaled; Lin et al. 2024, Section 3.4:
 ///     guided = guided (phi std(cond) / std(guided) + 1 - phi)
 /// where phi is in [0, 1] and std is of the values of a sample. (A guided sample whose values are all the same stays as it is.)
 struct ClassifierFreeGuidance {
@@ -212,6 +212,7 @@ class CfgPlusPlus {
     uncond_(x, level, prediction);
     cond_(x, level, cond);
     detail::check_result(where, "the unconditional x_start", prediction.x_start, x, sizes);
+    detail::check_result(where, "the unconditional epsilon", prediction.epsilon, x, sizes);
     detail::check_result(where, "the conditional x_start", cond.x_start, x, sizes);
     detail::apply(
         Eigen::DefaultDevice(), prediction.x_start, true, detail::Guided(),

@@ -171,7 +171,7 @@ class JaxNoise {
     }
     const std::uint64_t half = (size + 1) / 2;
     const std::uint64_t first = i % half, second = first + half;
-    return detail::threefry2x32(key, {low(first), second < size ? low(second) : 0})[i / half];
+    return detail::threefry2x32(key, {low(first), second < size ? low(second) : 0})[static_cast<std::size_t>(i / half)];
   }
   std::uint64_t bits(const detail::ThreefryWords& key, std::uint64_t i, std::uint64_t size, std::uint64_t) const {
     const detail::ThreefryWords counter =

@@ -65,7 +65,7 @@ void training_target_into(Out&& out, const GaussianDiffusion<Scalar>& process, M
 enum class LossType {
   mse,           // mean (target - output)^2, and the term of the bound for learned variances
   rescaled_mse,  // the same, with the bound times T / 1000
-  kl,            // the term of the bound, which x_0 is not clipped for
+  kl,            // the term of the bound, of a prediction of x_0 that is not clipped
   rescaled_kl    // the same times T: its mean over t estimates the bound
 };
 
@@ -157,7 +157,7 @@ void training_losses_gradient_into(Out&& gradient, const ReverseProcess<Scalar, 
       output, x_start, x_t, t, noise, [&](const char* where, const auto& x_0, const auto& inputs) {
         if constexpr (detail::tensors_agree<Scalar, Out>()) {
           const auto halves = detail::output_halves<Scalar>(where, gradient, "gradient", x_0.tensor,
-                                                            detail::learns_variance(reverse.options()));
+                                                            detail::learns_variance(reverse.options().var_type));
           const double values = static_cast<double>(x_0.tensor.size()) / static_cast<double>(x_0.tensor.dimension(0));
           detail::walk_samples(
               device, x_0.tensor, [&](Eigen::Index n) { return inputs.term(n); },

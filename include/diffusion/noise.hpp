@@ -16,6 +16,7 @@
 #include <utility>  // std::declval, std::move
 #include <vector>
 
+#include "detail/affine.hpp"
 #include "detail/box_muller.hpp"
 #include "detail/error.hpp"
 #include "detail/operands.hpp"
@@ -27,26 +28,10 @@
 namespace diffusion {
 namespace detail {
 
-template <class X, class = void>
-inline constexpr bool is_writable_v = false;
-template <class X>
-inline constexpr bool
-    is_writable_v<X, std::enable_if_t<is_stored_v<std::decay_t<X>> &&
-                                      !std::is_const_v<std::remove_pointer_t<decltype(std::declval<X&>().data())>>>> =
-        true;
-
 template <class T>
 inline constexpr bool is_noise_scalar_v =
     std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, long double> ||
     std::is_same_v<T, Eigen::half> || std::is_same_v<T, Eigen::bfloat16>;
-
-/// Whether work can be given to the threads of a D.
-template <class D, class = void>
-inline constexpr bool has_threads_v = false;
-template <class D>
-inline constexpr bool has_threads_v<D, std::void_t<decltype(std::declval<const D&>().parallelFor(
-                                           Eigen::Index(), std::declval<Eigen::TensorOpCost>(),
-                                           std::declval<void (*)(Eigen::Index, Eigen::Index)>()))>> = true;
 
 /// Whether a noise source can fill an X; if not, one sentence says why.
 template <class X>
@@ -119,7 +104,10 @@ class PhiloxNoise {
       const Call call(seed_, first_sample_, call_++, batch, sample_size);
       if (size == 0) return;
 
-      const auto run = [&](Eigen::Index begin, Eigen::Index end) {
+      // Of a value, about 5 cycles: parallelFor asks, to give a thread enough to do.
+      constexpr double values = Call::block_size;
+      const Eigen::TensorOpCost cost(0, values * sizeof(*x.data()), values * 5);
+      detail::in_parallel(device, call.blocks(), cost, [&](Eigen::Index begin, Eigen::Index end) {
         if constexpr (detail::Traits<X>::layout == Eigen::RowMajor) {
           call.row_major(begin, end, sink);
         } else {
@@ -127,16 +115,7 @@ class PhiloxNoise {
                                                                                                     also.data()...};
           call.col_major(detail::row_major_walk<1>(x), memories, begin, end, sink);
         }
-      };
-      if constexpr (detail::has_threads_v<Device>) {
-        // Of a value, about 5 cycles: parallelFor asks, to give a thread enough to do.
-        constexpr double values = Call::block_size;
-        device.parallelFor(call.blocks(), Eigen::TensorOpCost(0, values * sizeof(*x.data()), values * 5), run);
-      } else {
-        static_assert(std::is_same_v<Device, Eigen::DefaultDevice>,
-                      "diffusion: the device must be an Eigen::DefaultDevice or an Eigen::ThreadPoolDevice");
-        run(0, call.blocks());
-      }
+      });
     }
   }
 
@@ -147,7 +126,7 @@ class PhiloxNoise {
 /// Noise from a uniform random bit generator: std::mt19937, std::mt19937_64, or any class of that kind, whatever the range of
 /// its numbers. Values are drawn in row-major order of the whole tensor, by the transform of PhiloxNoise instead of
 /// std::normal_distribution, whose numbers differ from one standard library to the next. Holds the engine by value:
-///     EngineNoise noise(std::mt19937(seed));
+///     EngineNoise noise{std::mt19937(seed)};
 ///
 /// Two values take two numbers a, b (detail/box_muller.hpp) of 32 bits for float, half and bfloat16, of 64 bits for double and
 /// long double. A number of the engine gives its m bits, m = floor(log2(max - min + 1)), after subtraction of min; one of 2^m
@@ -209,7 +188,7 @@ class EngineNoise {
 template <class Tensor>
 class RecordedNoise {
   static_assert(
-      detail::is_stored_v<Tensor>,
+      std::is_same_v<Tensor, typename detail::Traits<Tensor>::Plain>,
       "diffusion: RecordedNoise replays a std::vector of Eigen::Tensors, or one Eigen::Tensor whose first axis "
       "is the call");
   using Traits = detail::Traits<Tensor>;

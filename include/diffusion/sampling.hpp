@@ -21,6 +21,8 @@
 /// straight paths alike. A run begins with step.index == 0, where a State that has served another run must forget it.
 #pragma once
 
+#include <array>
+#include <cstddef>  // std::size_t
 #include <functional>
 #include <stdexcept>  // std::invalid_argument
 #include <type_traits>
@@ -35,7 +37,7 @@
 
 namespace diffusion {
 
-/// A step of a run, from one level to the next.
+/// A step of a run, from one level to the next. It refers to the grid: keep a copy of the levels, not of the step.
 struct Step {
   NoiseLevel from, to;
   Eigen::Index index, count;  // this is step `index` of `count`
@@ -74,8 +76,11 @@ class HookedDenoiser {
     } else if constexpr (returns) {
       out = denoiser_(x, level);
     }
+    check_result("sample", "the denoiser's x_start", out.x_start, x, shape(x));
+    check_result("sample", "the denoiser's epsilon", out.epsilon, x, shape(x));
     if (hooks_.correct_x_start) {
       hooks_.correct_x_start(out.x_start, level);
+      check_result("sample", "x_start after correct_x_start", out.x_start, x, shape(x));
       if (level.sigma > 0.0) {
         combine<Tensor>(out.epsilon, {{1.0 / level.sigma, x}, {-level.alpha / level.sigma, out.x_start}});
       }
@@ -111,7 +116,7 @@ class StepNoise {
     if constexpr (std::is_same_v<std::decay_t<Noise>, NoNoise>) {
       fail<std::invalid_argument>("sample", "this sampler needs noise, and none is given");
     } else if constexpr (!is_tensor_v<Noise>) {
-      draw(noise_, z, Eigen::DefaultDevice());
+      detail::draw(noise_, z, Eigen::DefaultDevice());
     }
   }
 
@@ -138,7 +143,8 @@ void check_sampler(const Sampler&, long) {}
 /// which is 1 on a variance-preserving path (k-diffusion, and diffusers' Euler and LMS for linspace and trailing, have sigma
 /// alone for it); for one that starts part-way, add_noise's. `denoiser`: a Denoiser, or any callable of its forms. `noise`: a noise source, which a deterministic
 /// sampler does not ask for. After the first step nothing is allocated, unless the model, the noise or a hook does.
-/// Throws std::invalid_argument for a sampler's parameters out of range, and where it needs noise and has none.
+/// Throws std::invalid_argument for a sampler's parameters out of range, where it needs noise and has none, and for a
+/// prediction, or an x that a hook has changed, of another shape.
 template <class Sampler, class Denoiser, class X, class Noise = NoNoise>
 PlainTensor<X> sample(const Sampler& sampler, const TimeGrid& grid, Denoiser&& denoiser, const X& x,
                       Noise&& noise = Noise(), const Hooks<PlainTensor<X>>& hooks = {}) {
@@ -162,14 +168,22 @@ void sample_into(Tensor& x, const Sampler& sampler, const TimeGrid& grid, Denois
   detail::check_sampler(sampler, 0);
   const detail::HookedDenoiser<std::remove_reference_t<Denoiser>, Tensor> denoise(denoiser, hooks);
   const detail::StepNoise<std::remove_reference_t<Noise>> draw(noise);
+  const auto correct_x_t = [&hooks, &x, sizes = detail::shape(x)](const NoiseLevel& level) {
+    if (!hooks.correct_x_t) return;
+    hooks.correct_x_t(x, level);
+    if (!detail::has_shape(x, sizes)) {
+      detail::fail<std::invalid_argument>("sample", "correct_x_t made x of shape ", detail::shape_text(sizes),
+                                          " one of shape ", detail::shape_text(x));
+    }
+  };
   for (Eigen::Index i = 0; i < grid.num_steps(); ++i) {
     const Step step{grid.levels()[static_cast<std::size_t>(i)], grid.target(i), i, grid.num_steps(), grid};
-    if (hooks.correct_x_t) hooks.correct_x_t(x, step.from);
+    correct_x_t(step.from);
     sampler.step(step, x, denoise, draw, state);
     if (hooks.observer) hooks.observer(step, x);
     if (hooks.stop && hooks.stop(step, x)) return;
   }
-  if (hooks.correct_x_t) hooks.correct_x_t(x, grid.levels().back());
+  correct_x_t(grid.levels().back());
 }
 
 /// alpha x_0 + sigma noise: where a run that starts at this level begins. `noise`: a tensor, or a noise source. Throws

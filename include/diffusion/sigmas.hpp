@@ -85,8 +85,9 @@ inline Eigen::ArrayXd vp_sigmas(Eigen::Index n, double beta_d = 19.9, double bet
   if (!(eps_s > 0.0 && eps_s < 1.0)) {
     detail::fail<std::invalid_argument>("vp_sigmas", "eps_s = ", eps_s, " is outside (0, 1)");
   }
-  return detail::sigmas_along(n, 1.0, eps_s,
-                              [&](double t) { return std::sqrt(std::expm1(0.5 * beta_d * t * t + beta_min * t)); });
+  const auto sigma = [&](double t) { return std::sqrt(std::expm1(0.5 * beta_d * t * t + beta_min * t)); };
+  detail::check_positive_number("vp_sigmas", "sigma(1)", sigma(1.0));
+  return detail::sigmas_along(n, 1.0, eps_s, sigma);
 }
 
 /// Quantiles of a Beta(a, b) distribution stretched over [sigma_min, sigma_max]; Lee et al. 2024 ("Beta Sampling is All You

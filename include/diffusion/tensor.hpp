@@ -8,6 +8,8 @@
 
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
+#include <utility>  // std::declval
+#include <vector>
 
 namespace diffusion {
 
@@ -33,6 +35,15 @@ template <class S, class Sizes, int Options, class I>
 inline constexpr bool is_stored_v<Eigen::TensorFixedSize<S, Sizes, Options, I>> = true;
 template <class Plain, int Options, template <class> class Pointer>
 inline constexpr bool is_stored_v<Eigen::TensorMap<Plain, Options, Pointer>> = true;
+
+/// Whether its values can be written there too.
+template <class X, class = void>
+inline constexpr bool is_writable_v = false;
+template <class X>
+inline constexpr bool
+    is_writable_v<X, std::enable_if_t<is_stored_v<std::decay_t<X>> &&
+                                      !std::is_const_v<std::remove_pointer_t<decltype(std::declval<X&>().data())>>>> =
+        true;
 
 template <class X, bool = is_tensor_v<X>>
 struct TensorTraits {
@@ -66,19 +77,21 @@ using PlainTensor = typename detail::Traits<X>::Plain;
 /// One timestep per sample of a batch, each in [0, T): t = 0 is one step of noise, t = T - 1 the most.
 using Timesteps = Eigen::Tensor<Eigen::Index, 1>;
 
-/// What a parameter `t` is: Timesteps (or a map of them), or one timestep for the whole batch. Made implicitly from
-/// either, it refers to the Timesteps and does not copy them, so it lives no longer than they do.
+/// What a parameter `t` is: Timesteps (or a map of them, or a std::vector<Eigen::Index>), or one timestep for the whole batch.
+/// Made implicitly from either, it refers to the Timesteps and does not copy them, so it lives no longer than they do.
 class TimestepsView {
  public:
   template <class Integer, std::enable_if_t<std::is_integral_v<Integer> && !std::is_same_v<Integer, bool>, int> = 0>
   TimestepsView(Integer t) : value_(static_cast<Eigen::Index>(t)), size_(-1) {}
 
   template <class X, std::enable_if_t<detail::is_stored_v<X>, int> = 0>
-  TimestepsView(const X& t) : data_(t.data()), size_(static_cast<Eigen::Index>(t.size())) {
-    static_assert(std::is_same_v<typename detail::Traits<X>::Scalar, Eigen::Index> && detail::Traits<X>::rank == 1,
-                  "diffusion: timesteps must be an Eigen::Tensor<Eigen::Index, 1> (diffusion::Timesteps) or one "
-                  "integer for the whole batch");
-  }
+  TimestepsView(const X& t)
+      : data_(entries_of<typename detail::Traits<X>::Scalar, detail::Traits<X>::rank>(t)),
+        size_(static_cast<Eigen::Index>(t.size())) {}
+
+  template <class Integer>
+  TimestepsView(const std::vector<Integer>& t)
+      : data_(entries_of<Integer, 1>(t)), size_(static_cast<Eigen::Index>(t.size())) {}
 
   /// Whether one timestep stands for every sample.
   bool uniform() const { return size_ < 0; }
@@ -90,6 +103,19 @@ class TimestepsView {
   const Eigen::Index* entries() const { return data_; }
 
  private:
+  template <class Scalar, int rank, class X>
+  static const Eigen::Index* entries_of(const X& t) {
+    constexpr bool right = std::is_same_v<Scalar, Eigen::Index> && rank == 1;
+    static_assert(right,
+                  "diffusion: timesteps must be an Eigen::Tensor<Eigen::Index, 1> (diffusion::Timesteps) or one "
+                  "integer for the whole batch");
+    if constexpr (right) {
+      return t.data();
+    } else {
+      return nullptr;
+    }
+  }
+
   // Two words, so that it travels in registers.
   union {
     const Eigen::Index* data_;

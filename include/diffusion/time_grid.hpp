@@ -10,8 +10,9 @@
 #pragma once
 
 #include <Eigen/Core>
-#include <cmath>      // std::exp, std::floor, std::isfinite, std::log
-#include <cstddef>    // std::size_t
+#include <cmath>    // std::abs, std::exp, std::floor, std::isfinite, std::log
+#include <cstddef>  // std::size_t
+#include <limits>
 #include <stdexcept>  // std::invalid_argument, std::out_of_range
 #include <type_traits>
 #include <utility>  // std::move
@@ -44,8 +45,12 @@ class TimeGrid {
   /// Steps: one fewer than levels.
   Index num_steps() const { return static_cast<Index>(levels_.size()) - 1; }
 
-  /// The level that step i, which starts at levels()[i], ends at: levels()[i + 1], but for diffusers_ddim_grid.
+  /// The level that step i, which starts at levels()[i], ends at: levels()[i + 1], but for diffusers_ddim_grid. Throws
+  /// std::out_of_range unless 0 <= i < num_steps().
   const NoiseLevel& target(Index i) const {
+    if (i < 0 || i >= num_steps()) {
+      detail::fail<std::out_of_range>("TimeGrid::target", "i = ", i, " is outside [0, ", num_steps(), ")");
+    }
     const auto at = static_cast<std::size_t>(i);
     return targets_.empty() ? levels_[at + 1] : targets_[at];
   }
@@ -81,7 +86,8 @@ class TimeGrid {
     return starting_at(num_steps() - kept);
   }
 
-  /// The same stops from data to noise, for inversion: the one grid whose noise rises.
+  /// The same stops from data to noise, for inversion: the one grid whose noise rises. Ddim, Pndm, Ipndm and Lms can start at
+  /// its clean level; others throw std::domain_error there, and start at a level with noise (starting_at(1)).
   TimeGrid reversed() const {
     TimeGrid out = *this;
     out.levels_.assign(levels_.rbegin(), levels_.rend());
@@ -92,6 +98,7 @@ class TimeGrid {
  private:
   void check() const {
     constexpr const char* where = "TimeGrid";
+    if (!path_.at || !path_.at_time) detail::fail<std::invalid_argument>(where, "path has no function for its levels");
     const auto size = static_cast<Index>(levels_.size());
     if (size < 2) detail::fail<std::invalid_argument>(where, "a grid needs 2 levels at least, not ", size);
     if (!targets_.empty() && static_cast<Index>(targets_.size()) != size - 1) {
@@ -138,6 +145,28 @@ inline void check_grid_timestep(const char* where, double t, Index i, Index num_
 
 inline constexpr NoiseLevel clean_level{0.0, 1.0, 0.0};
 
+/// A step of no length is made one of hardly any, so that solvers may divide by it.
+constexpr double just_below_1 = 1.0 - 4e-16;
+
+/// The sigmas of a grid, two at least, which fall from `most` at most to 0 at least; but the last may repeat the one before, up to
+/// rounding, which is a step of no length.
+inline Eigen::ArrayXd grid_sigmas(const char* where, Eigen::ArrayXd sigmas, double most) {
+  const Eigen::Index size = sigmas.size();
+  if (size < 2) fail<std::invalid_argument>(where, "sigmas has ", size, " entries; a grid needs 2 at least");
+  const double before_last = sigmas[size - 2];
+  if (std::abs(sigmas[size - 1] - before_last) < 1e-14 * before_last) sigmas[size - 1] = before_last * just_below_1;
+  for (Index i = 0; i < size; ++i) {
+    if (!(sigmas[i] >= 0.0 && sigmas[i] <= most)) {
+      fail<std::invalid_argument>(where, "sigmas[", i, "] = ", sigmas[i], " is outside [0, ", most, "]");
+    }
+    if (i > 0 && !(sigmas[i] < sigmas[i - 1])) {
+      fail<std::invalid_argument>(where, "sigmas[", i, "] = ", sigmas[i], " is not below sigmas[", i - 1,
+                                  "] = ", sigmas[i - 1]);
+    }
+  }
+  return sigmas;
+}
+
 }  // namespace detail
 
 /// The levels of these timesteps of `process`, which fall and may lie between whole ones (there log sigma / alpha is
@@ -146,15 +175,22 @@ inline constexpr NoiseLevel clean_level{0.0, 1.0, 0.0};
 template <class Scalar>
 TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, const std::vector<double>& timesteps,
                        Ending ending = Ending::clean) {
+  constexpr const char* where = "timestep_grid";
   const detail::ProcessPath path(process);
   std::vector<NoiseLevel> levels;
+  if (timesteps.empty()) detail::fail<std::invalid_argument>(where, "timesteps is empty");
   for (std::size_t i = 0; i < timesteps.size(); ++i) {
-    detail::check_grid_timestep("timestep_grid", timesteps[i], static_cast<Eigen::Index>(i), process.num_timesteps());
+    const auto at = static_cast<Eigen::Index>(i);
+    detail::check_grid_timestep(where, timesteps[i], at, process.num_timesteps());
+    if (i > 0 && timesteps[i] >= timesteps[i - 1]) {
+      detail::fail<std::invalid_argument>(where, "timesteps[", at, "] = ", timesteps[i], " is not below timesteps[",
+                                          at - 1, "] = ", timesteps[i - 1]);
+    }
     levels.push_back(detail::process_level(process, path, timesteps[i]));
   }
   if (ending == Ending::clean) {
     levels.push_back(detail::clean_level);
-  } else if (!timesteps.empty() && timesteps.back() > 0.0) {
+  } else if (timesteps.back() > 0.0) {
     levels.push_back(detail::process_level(process, path, 0.0));
   }
   return {std::move(levels), path};
@@ -195,27 +231,30 @@ template <class Scalar>
 TimeGrid diffusers_ddim_grid(const GaussianDiffusion<Scalar>& process, TimestepSpacing spacing, Eigen::Index n,
                              Eigen::Index offset = 0, Ending ending = Ending::clean) {
   const Eigen::Index num_timesteps = process.num_timesteps();
-  std::vector<double> timesteps = spaced_timesteps(num_timesteps, spacing, n, offset);
-  // From timestep 0 to the level of timestep 0 is no step.
-  if (ending == Ending::sigma_min && timesteps.back() == 0.0) timesteps.pop_back();
-  const TimeGrid grid = timestep_grid(process, timesteps, ending);
+  const std::vector<double> timesteps = spaced_timesteps(num_timesteps, spacing, n, offset);
+  std::vector<NoiseLevel> levels = timestep_grid(process, timesteps).levels(), targets;
   const detail::ProcessPath path(process);
-  std::vector<NoiseLevel> targets;
+  if (ending == Ending::sigma_min) {
+    levels.back() = detail::process_level(process, path, 0.0);
+    // From timestep 0 to its own level x stays; but a prediction of x_0 that is clipped moves it.
+    if (timesteps.back() == 0.0) levels.back().sigma *= detail::just_below_1;
+  }
   for (const double t : timesteps) {
     const double to = t - static_cast<double>(num_timesteps / n);
-    targets.push_back(to < 0.0 ? grid.levels().back() : detail::process_level(process, path, to));
+    targets.push_back(to < 0.0 ? levels.back() : detail::process_level(process, path, to));
   }
-  return {grid.levels(), path, std::move(targets)};
+  return {std::move(levels), path, std::move(targets)};
 }
 
-/// Levels of a process by their sigma / alpha, a list that falls and may end with 0 (sigmas.hpp makes some). The model is
+/// Levels of a process by their sigma / alpha, a list that falls and may end with 0 (sigmas.hpp makes some) or, as diffusers ends
+/// some runs, with the last sigma again, a step on which but the model's correction of x is left. The model is
 /// told the timestep at which the process has that much noise, by interpolation in log sigma; a level beyond the ends is
-/// told as the end.
+/// told as the end. Here and in the grids below, std::invalid_argument is thrown where the sigmas do not fall or are out of range.
 template <class Scalar>
 TimeGrid sigma_grid(const GaussianDiffusion<Scalar>& process, const Eigen::ArrayXd& sigmas) {
   const detail::ProcessPath path(process);
   std::vector<NoiseLevel> levels;
-  for (const double s : sigmas) {
+  for (const double s : detail::grid_sigmas("sigma_grid", sigmas, std::numeric_limits<double>::infinity())) {
     levels.push_back(s == 0.0 ? detail::clean_level : path.at(-std::log(s)));
     // The level is of s itself, which the way through the logarithm would round.
     if (s > 0.0) levels.back() = variance_preserving_level(levels.back().t, s);
@@ -226,7 +265,9 @@ TimeGrid sigma_grid(const GaussianDiffusion<Scalar>& process, const Eigen::Array
 /// EDM's levels, alpha = 1: the model is told t = log(sigma) / 4; Karras et al. 2022, Table 1.
 inline TimeGrid edm_grid(const Eigen::ArrayXd& sigmas) {
   std::vector<NoiseLevel> levels;
-  for (const double s : sigmas) levels.push_back({s == 0.0 ? 0.0 : 0.25 * std::log(s), 1.0, s});
+  for (const double s : detail::grid_sigmas("edm_grid", sigmas, std::numeric_limits<double>::infinity())) {
+    levels.push_back({s == 0.0 ? 0.0 : 0.25 * std::log(s), 1.0, s});
+  }
   return {std::move(levels),
           {[](double half_log_snr) {
              return NoiseLevel{-0.25 * half_log_snr, 1.0, std::exp(-half_log_snr)};
@@ -241,9 +282,10 @@ inline TimeGrid edm_grid(const Eigen::ArrayXd& sigmas) {
 /// The straight path x = (1 - sigma) x_0 + sigma epsilon at these sigmas in [0, 1]; Lipman et al. 2023; Liu et al. 2023.
 /// The model is told t = time_scale sigma.
 inline TimeGrid flow_matching_grid(const Eigen::ArrayXd& sigmas, double time_scale = 1000.0) {
+  detail::check_positive_number("flow_matching_grid", "time_scale", time_scale);
   const auto level = [time_scale](double sigma) { return NoiseLevel{time_scale * sigma, 1.0 - sigma, sigma}; };
   std::vector<NoiseLevel> levels;
-  for (const double s : sigmas) levels.push_back(level(s));
+  for (const double s : detail::grid_sigmas("flow_matching_grid", sigmas, 1.0)) levels.push_back(level(s));
   return {std::move(levels),
           {[level](double half_log_snr) { return level(1.0 / (1.0 + std::exp(half_log_snr))); },
            [level, time_scale](double t) { return level(t / time_scale); }}};

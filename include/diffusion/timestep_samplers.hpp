@@ -7,6 +7,7 @@
 #include <Eigen/Core>
 #include <algorithm>  // std::min, std::max, std::upper_bound
 #include <cmath>      // std::sqrt, std::fma, std::isfinite, std::abs
+#include <cstddef>    // std::size_t
 #include <stdexcept>  // std::invalid_argument
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
@@ -186,7 +187,8 @@ class LossSecondMomentResampler {
   ///     gather(const TimestepLosses& mine) -> a range of the TimestepLosses of all workers, in the order of their rank
   /// and mine among them; an MPI_Allgatherv of the sizes and then of the values, say. Workers may differ in how many losses
   /// they have. All workers remember the same losses in the same order, so samplers that were equal stay equal. Throws as
-  /// update_with_all_losses does; what a worker may not have sent is refused by all of them, before any loss is remembered.
+  /// update_with_all_losses does: of ts and losses that differ in size before gather is called; of what a worker may not have sent
+  /// after it, in all workers, before any loss is remembered.
   template <class Losses, class Gather>
   void update_with_local_losses(TimestepsView ts, const Losses& losses, Gather&& gather) {
     constexpr const char* where = "LossSecondMomentResampler::update_with_local_losses";

@@ -24,17 +24,20 @@ inline void check_num_timesteps_kept(const char* where, Eigen::Index n, Eigen::I
 
 /// How n timesteps are spread over 0, ..., T - 1.
 enum class TimestepSpacing {
-  leading,   // i floor(T / n) + offset: begins at 0 + offset and stops short of T - 1
-  trailing,  // round(T - i T / n) - 1: begins at T - 1, and n = T takes all
-  linspace   // round(linspace(0, T - 1, n)): both ends
+  leading,  // i floor(T / n) + offset: begins at 0 + offset and stops short of T - 1
+  trailing,  // round(T - i T / n) - 1: begins at T - 1, and n = T takes all; rounded as numpy's arange(T, 0, -T / n) comes out
+  linspace  // round(linspace(0, T - 1, n)): both ends
 };
 
-/// n timesteps, latest first. They are what DDPM, DDIM and PNDM of diffusers take; n = 1 is timestep 0 for leading and
+/// n timesteps, latest first. They are what DDPM, DDIM and PNDM of diffusers take (which has an (n + 1)st, -1, for some n of
+/// trailing); n = 1 is timestep 0 for leading and
 /// linspace, as there, which is no use: take trailing. Throws std::invalid_argument unless 1 <= n <= T.
 inline std::vector<double> spaced_timesteps(Eigen::Index num_timesteps, TimestepSpacing spacing, Eigen::Index n,
                                             Eigen::Index offset = 0) {
   detail::check_num_timesteps_kept("spaced_timesteps", n, num_timesteps);
-  const double T = static_cast<double>(num_timesteps), stride = T / static_cast<double>(n);
+  const double T = static_cast<double>(num_timesteps);
+  const double arange_step =
+      detail::rounded(T - T / static_cast<double>(n)) - T;  // -T / n, with the rounding of its first
   const Eigen::ArrayXd even = detail::linspace(0.0, T - 1.0, n);
   std::vector<double> out;
   for (Eigen::Index i = 0; i < n; ++i) {
@@ -44,8 +47,8 @@ inline std::vector<double> spaced_timesteps(Eigen::Index num_timesteps, Timestep
         out.push_back(static_cast<double>(left * (num_timesteps / n) + offset));
         break;
       case TimestepSpacing::trailing:
-        out.push_back(
-            static_cast<double>(detail::round_half_even(T - detail::rounded(static_cast<double>(i) * stride)) - 1));
+        out.push_back(static_cast<double>(
+            detail::round_half_even(T + detail::rounded(static_cast<double>(i) * arange_step)) - 1));
         break;
       case TimestepSpacing::linspace:
         out.push_back(static_cast<double>(detail::round_half_even(even[left])));
@@ -56,11 +59,15 @@ inline std::vector<double> spaced_timesteps(Eigen::Index num_timesteps, Timestep
 }
 
 /// The n timesteps that diffusers' DPM-Solver, UniPC and DEIS take: the first n of n + 1 that are spread with leading or
-/// linspace; trailing as above.
+/// linspace; trailing as above. Throws std::invalid_argument unless 1 <= n < T, for trailing <= T.
 inline std::vector<double> dpm_solver_timesteps(Eigen::Index num_timesteps, TimestepSpacing spacing, Eigen::Index n,
                                                 Eigen::Index offset = 0) {
   detail::check_num_timesteps_kept("dpm_solver_timesteps", n, num_timesteps);
   if (spacing == TimestepSpacing::trailing) return spaced_timesteps(num_timesteps, spacing, n);
+  if (n == num_timesteps) {
+    detail::fail<std::invalid_argument>("dpm_solver_timesteps", "n = ", n,
+                                        " is all of the timesteps: leading and linspace ", "spread n + 1");
+  }
   std::vector<double> out;
   const Eigen::ArrayXd even = detail::linspace(0.0, static_cast<double>(num_timesteps) - 1.0, n + 1);
   for (Eigen::Index i = n; i >= 1; --i) {

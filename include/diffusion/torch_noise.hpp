@@ -239,7 +239,7 @@ class TorchCudaNoise {
       constexpr Eigen::Index values = std::is_same_v<T, float> ? 4 : 2;
       const auto size = static_cast<Eigen::Index>(x.size());
       if (size == 0) return;
-      if (size > (Eigen::Index(1) << 31) / Eigen::Index(sizeof(Scalar))) {
+      if (static_cast<std::uint64_t>(size) > (std::uint64_t{1} << 31) / sizeof(Scalar)) {
         detail::fail<std::invalid_argument>("TorchCudaNoise", "x has ", size,
                                             " values; torch fills tensors of more than 2 GiB ",
                                             "in pieces, which is not supported");

@@ -114,7 +114,9 @@ auto calc_bpd_loop(const ReverseProcess<Scalar, M, D, C>& reverse, const X& x_st
   BpdTerms<Vector, Matrix> out;
   if constexpr (!detail::is_tensor_v<Noise> && detail::tensors_agree<Scalar, X>()) {
     const Eigen::Index T = process.num_timesteps(), batch = detail::checked_batch(where, process, 0, x_0);
-    const auto terms = [&] { return Matrix(static_cast<int>(batch), static_cast<int>(T)); };
+    const auto terms = [&] {
+      return Matrix(static_cast<typename Matrix::Index>(batch), static_cast<typename Matrix::Index>(T));
+    };
     out = {Vector(batch), prior_bpd(process, x_0.tensor), terms(), terms(), terms()};
     Eigen::ArrayXd total = Eigen::ArrayXd::Zero(batch);
     auto z = detail::like(x_0.tensor), x_t = detail::like(x_0.tensor), pred_xstart = detail::like(x_0.tensor);

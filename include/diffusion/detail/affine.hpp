@@ -23,14 +23,28 @@ inline std::array<const Scalar*, K> advanced(std::array<const Scalar*, K> x, Ind
   return x;
 }
 
+/// Whether work can be given to the threads of a D.
+template <class D, class = void>
+inline constexpr bool has_threads_v = false;
+template <class D>
+inline constexpr bool has_threads_v<D, std::void_t<decltype(std::declval<const D&>().parallelFor(
+                                           Eigen::Index(), std::declval<Eigen::TensorOpCost>(),
+                                           std::declval<void (*)(Eigen::Index, Eigen::Index)>()))>> = true;
+
 /// f(begin, end) over parts of [0, size) that together are all of it: one part, or what the threads of the device make of it.
 template <class Device, class F>
-inline void in_parallel(const Device& device, Index size, double bytes_each, const F& f) {
-  if constexpr (std::is_same_v<Device, Eigen::DefaultDevice>) {
-    f(Index(0), size);
+inline void in_parallel(const Device& device, Index size, const Eigen::TensorOpCost& cost_each, const F& f) {
+  if constexpr (has_threads_v<Device>) {
+    device.parallelFor(size, cost_each, f);
   } else {
-    device.parallelFor(size, Eigen::TensorOpCost(bytes_each, bytes_each, 1.0), f);
+    static_assert(std::is_same_v<Device, Eigen::DefaultDevice>,
+                  "diffusion: the device must be an Eigen::DefaultDevice or an Eigen::ThreadPoolDevice");
+    f(Index(0), size);
   }
+}
+template <class Device, class F>
+inline void in_parallel(const Device& device, Index size, double bytes_each, const F& f) {
+  in_parallel(device, size, Eigen::TensorOpCost(bytes_each, bytes_each, 1.0), f);
 }
 
 /// The two ways to walk a batch: they differ in how coefficients reach the elements, not in what is computed.

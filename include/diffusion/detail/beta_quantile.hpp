@@ -2,7 +2,8 @@
 /// The quantiles of the beta distribution.
 #pragma once
 
-#include <cmath>  // std::abs, std::exp, std::lgamma, std::log, std::log1p
+#include <cmath>    // std::abs, std::exp, std::lgamma, std::log, std::log1p
+#include <utility>  // std::swap
 
 namespace diffusion {
 namespace detail {
@@ -25,14 +26,17 @@ inline double lower_beta_probability(double x, double a, double b) {
 
 /// The x with P(X <= x) = p of X ~ Beta(a, b), to a few units in the last place of the smaller of x and 1 - x.
 inline double beta_quantile(double p, double a, double b) {
-  const double mean = a / (a + b);
-  const double at_mean = lower_beta_probability(mean, a, b);
-  if (p > at_mean) return 1.0 - beta_quantile(1.0 - p, b, a);  // 1 - X ~ Beta(b, a)
-  double low = 0.0, high = mean;
+  const bool mirrored = p > lower_beta_probability(a / (a + b), a, b);
+  if (mirrored) {  // 1 - X ~ Beta(b, a)
+    p = 1.0 - p;
+    std::swap(a, b);
+  }
+  double low = 0.0, high = a / (a + b);
   for (double middle = 0.5 * (low + high); low < middle && middle < high; middle = 0.5 * (low + high)) {
     (lower_beta_probability(middle, a, b) < p ? low : high) = middle;
   }
-  return p <= 0.0 ? 0.0 : high;
+  const double x = p <= 0.0 ? 0.0 : high;
+  return mirrored ? 1.0 - x : x;
 }
 
 }  // namespace detail

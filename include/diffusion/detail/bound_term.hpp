@@ -45,10 +45,6 @@ struct OutputHalves {
   }
 };
 
-inline bool learns_variance(const ReverseOptions& options) {
-  return options.var_type == ModelVarType::learned || options.var_type == ModelVarType::learned_range;
-}
-
 /// The halves of `output`, a model's at x. Throws std::invalid_argument unless its shape is x's, with twice the channels where
 /// variances are learned.
 template <class Element, class Output, class X>
@@ -132,21 +128,6 @@ struct BoundTerm {
   }
 };
 
-/// Throws std::domain_error where the model's output does not tell x_0.
-template <class Scalar>
-void check_tells_xstart(const char* where, const GaussianDiffusion<Scalar>& process, ModelMeanType mean_type,
-                        TimestepsView t, Eigen::Index batch) {
-  for (Eigen::Index n = 0; n < (t.uniform() ? 1 : batch); ++n) {
-    if (mean_type == ModelMeanType::epsilon && process.alphas_cumprod()[t[n]] == 0.0) {
-      fail<std::domain_error>(where, "alphas_cumprod[", t[n], "] = 0: epsilon tells nothing of x_0 (sample ", n, ")");
-    }
-    if (mean_type == ModelMeanType::previous_x && process.posterior_mean_coef1()[t[n]] == 0.0) {
-      fail<std::domain_error>(where, "posterior_mean_coef1[", t[n], "] = 0: x_{t-1} tells nothing of x_0 (sample ", n,
-                              ")");
-    }
-  }
-}
-
 template <class Scalar>
 BoundTerm bound_term(const GaussianDiffusion<Scalar>& process, const ReverseOptions& options, bool clip, bool exact,
                      Eigen::Index t) {
@@ -159,7 +140,7 @@ BoundTerm bound_term(const GaussianDiffusion<Scalar>& process, const ReverseOpti
   term.coef1 = process.posterior_mean_coef1()[t];
   term.coef2 = process.posterior_mean_coef2()[t];
   term.true_log_variance = process.posterior_log_variance_clipped()[t];
-  if (learns_variance(options)) {
+  if (learns_variance(options.var_type)) {
     const auto [slope, offset] = equations.learned_log_variance(t);
     term.log_variance_slope = slope;
     term.log_variance = offset;
@@ -201,7 +182,7 @@ template <class Scalar, class Output, class X, class Y, class P, class Result>
 void bound_means(const char* where, const GaussianDiffusion<Scalar>& process, const ReverseOptions& options, bool clip,
                  bool exact, const Output& output, const Argument<X>& x_start, const Y& x_t, TimestepsView t,
                  P& pred_xstart, const Result& result) {
-  const auto halves = output_halves<const Scalar>(where, output, "output", x_t, learns_variance(options));
+  const auto halves = output_halves<const Scalar>(where, output, "output", x_t, learns_variance(options.var_type));
   sample_means(
       where, Eigen::DefaultDevice(), x_start,
       [&](Index n) {

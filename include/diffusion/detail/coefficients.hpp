@@ -14,8 +14,8 @@
 namespace diffusion {
 namespace detail {
 
-/// The coefficients of the samples, (n) -> std::array<double, K>, from a function whose type is forgotten: so that the walk below
-/// is compiled once for all of them.
+/// The coefficients of the samples, (n) -> std::array<double, K>, from a function whose type is forgotten: so that the walk of a
+/// batch is compiled once for all of them.
 template <class Real, std::size_t K>
 class SampleCoefficients {
  public:
@@ -69,7 +69,7 @@ struct OneForAll {
 
 /// Coefficients that change from element to element, one for each element of a run. By default 16 KiB for each k, of which most
 /// batches use but the beginning; that stays in the first-level cache beside what streams past it.
-template <class Real, std::size_t K, Index size = 16384 / sizeof(Real)>
+template <class Real, std::size_t K, Index size = 16384 / static_cast<Index>(sizeof(Real))>
 struct Tile {
   static constexpr Index capacity = size, packet = Eigen::internal::packet_traits<Real>::size;
   // A packet may begin with the last element, and one that `repeat` writes may begin with that one's last.

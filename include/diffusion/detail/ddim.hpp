@@ -9,6 +9,7 @@
 
 #include "../tensor.hpp"
 #include "error.hpp"
+#include "multiply_add.hpp"
 
 namespace diffusion {
 namespace detail {
@@ -31,7 +32,7 @@ double ddim_rest(const Process& process, Eigen::Index t, double eta) {
   const double beta = process.betas()[t];
   const double prev = process.alphas_cumprod_prev()[t];
   const double alpha = beta < 0.5 || prev == 0.0 ? 1.0 - beta : process.alphas_cumprod()[t] / prev;
-  return (1.0 - eta) * (1.0 + eta) * beta + alpha * one_minus_prev(process, t);
+  return multiply_add((1.0 - eta) * (1.0 + eta), beta, alpha * one_minus_prev(process, t));
 }
 
 /// Song, Meng, Ermon 2021, Eqs. (12) and (16), with epsilon = (x_t - sqrt(abar_t) x_0) / sqrt(1 - abar_t):
@@ -46,8 +47,8 @@ DdimCoefficients ddim_coefficients(const Process& process, Eigen::Index t, doubl
   const double sigma = eta * std::sqrt(process.posterior_variance()[t]);
   if (t == 0) return {1.0, 0.0, 0.0};
   const double k = std::sqrt(one_minus_prev(process, t) * ddim_rest(process, t, eta)) / one_minus;
-  const double numerator = prev * process.betas()[t] + sigma * sigma * process.alphas_cumprod()[t];
-  const double denominator = one_minus * (std::sqrt(prev) + k * process.sqrt_alphas_cumprod()[t]);
+  const double numerator = multiply_add(prev, process.betas()[t], sigma * sigma * process.alphas_cumprod()[t]);
+  const double denominator = one_minus * multiply_add(k, process.sqrt_alphas_cumprod()[t], std::sqrt(prev));
   return {prev == 0.0 ? 0.0 : numerator / denominator, k, sigma};
 }
 
@@ -62,7 +63,7 @@ DdimCoefficients ddim_reverse_coefficients(const Process& process, Eigen::Index 
   const double k = std::sqrt(one_minus_next / one_minus);
   const double fall = last ? alpha_bar : alpha_bar * process.betas()[t + 1];  // abar_t - abar_{t+1}
   const double denominator =
-      one_minus * (std::sqrt(process.alphas_cumprod_next()[t]) + k * process.sqrt_alphas_cumprod()[t]);
+      one_minus * multiply_add(k, process.sqrt_alphas_cumprod()[t], std::sqrt(process.alphas_cumprod_next()[t]));
   return {alpha_bar == 0.0 ? 0.0 : -fall / denominator, k, 0.0};
 }
 

@@ -2,6 +2,10 @@
 /// Messages of the exceptions: "diffusion::<function>: <what was wrong, with index and value>".
 #pragma once
 
+#if __cplusplus < 201703L && (!defined(_MSVC_LANG) || _MSVC_LANG < 201703L)
+#error "diffusion: C++17 is needed"
+#endif
+
 #include <cstdio>   // std::snprintf
 #include <cstdlib>  // std::strtod
 #include <string>

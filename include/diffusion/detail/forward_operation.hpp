@@ -58,7 +58,7 @@ struct ForwardOperation {
     }
   }
 
-  /// All checks of an operation on x and `more`; after them no operation throws.
+  /// All checks of an operation on x and `more`; after them only a noise source may throw.
   template <class Out, class Steps, class X, class... More>
   [[gnu::always_inline]] void check(const Out& out, const Steps& steps, const Argument<X>& x,
                                     const Argument<More>&... more) const {
@@ -83,7 +83,7 @@ struct ForwardOperation {
   template <class Device, class Out, class Steps, class Coefficients, class... X>
   [[gnu::always_inline]] void combine(const Device& device, Out& out, const Steps& steps,
                                       const Coefficients& coefficients, const Argument<X>&... x) const {
-    if constexpr (tensors_agree<Scalar, Out, X...>()) {
+    if constexpr (can_be_results<Out>() && tensors_agree<Scalar, Out, X...>()) {
       check(out, steps, x...);
       by_sample(steps, coefficients,
                 [&](bool uniform, const auto& of_sample) { affine(device, out, uniform, of_sample, x.tensor...); });
@@ -97,7 +97,7 @@ struct ForwardOperation {
                                       const Coefficients& coefficients, const Argument<X>& x, Noise& noise) const {
     if constexpr (is_tensor_v<Noise>) {
       combine(device, out, steps, coefficients, x, argument("noise", noise));
-    } else if constexpr (tensors_agree<Scalar, Out, X>()) {
+    } else if constexpr (can_be_results<Out>() && tensors_agree<Scalar, Out, X>()) {
       check(out, steps, x);
       if constexpr (makes_runs_v<Noise, std::decay_t<X>, Device>) {
         by_sample(steps, coefficients, [&](bool uniform, const auto& of_sample) {
@@ -105,10 +105,10 @@ struct ForwardOperation {
         });
       } else if (out.data() == x.tensor.data()) {
         auto drawn = like(x.tensor);
-        draw(noise, drawn, device);
+        detail::draw(noise, drawn, device);
         combine(device, out, steps, coefficients, x, argument("noise", drawn));
       } else {
-        draw(noise, out, device);
+        detail::draw(noise, out, device);
         combine(device, out, steps, coefficients, x, argument("noise", out));
       }
     }
@@ -118,7 +118,9 @@ struct ForwardOperation {
   template <class Device, class Moments, class Mean, class X, class... More>
   void moments(const Device& device, Moments& out, TimestepsView t, const Mean& mean, const Eigen::ArrayXd& variance,
                const Eigen::ArrayXd& log_variance, const Argument<X>& x, const Argument<More>&... more) const {
-    if constexpr (tensors_agree<Scalar, decltype(out.variance), decltype(out.log_variance), X>()) {
+    if constexpr (!are_moments<std::decay_t<Moments>>()) {
+    } else if constexpr (can_be_results<decltype(out.mean), decltype(out.variance), decltype(out.log_variance)>() &&
+                         tensors_agree<Scalar, decltype(out.variance), decltype(out.log_variance), X>()) {
       check_same_shape(where, x, argument("out.variance", out.variance));
       check_same_shape(where, x, argument("out.log_variance", out.log_variance));
       combine(device, out.mean, t, mean, x, more...);

@@ -6,7 +6,7 @@
 #include <algorithm>  // std::max, std::min
 #include <cmath>      // std::log, std::log1p, std::sqrt
 #include <limits>
-#include <stdexcept>  // std::invalid_argument
+#include <stdexcept>  // std::domain_error, std::invalid_argument
 
 #include "../sampling.hpp"
 #include "combine.hpp"
@@ -18,8 +18,17 @@ namespace detail {
 /// step that is exact if the prediction of x_0 is: move_by_x_start.
 inline bool at_an_end(const Step& step) { return step.to.sigma == 0.0 || step.from.alpha == 0.0; }
 
+/// Throws std::domain_error where there is no noise to start from, and so neither lambda nor an epsilon that x_0 tells.
+inline void check_has_noise(const NoiseLevel& from) {
+  if (from.sigma == 0.0) {
+    fail<std::domain_error>("sample", "sigma = 0 at t = ", from.t,
+                            ": this sampler cannot start without noise; Ddim, Pndm, Ipndm and Lms can");
+  }
+}
+
 /// lambda_to - lambda_from, lambda = log(alpha / sigma)
 inline double half_log_snr_rise(const NoiseLevel& from, const NoiseLevel& to) {
+  check_has_noise(from);
   return std::log((to.alpha / from.alpha) * (from.sigma / to.sigma));
 }
 
@@ -27,6 +36,7 @@ inline double half_log_snr_rise(const NoiseLevel& from, const NoiseLevel& to) {
 template <class Tensor>
 void move_by_x_start(Tensor& out, const Tensor& x, const NoiseLevel& from, const NoiseLevel& to,
                      const Tensor& x_start) {
+  check_has_noise(from);
   const double ratio = to.sigma / from.sigma;
   combine<Tensor>(out, {{ratio, x}, {to.alpha - from.alpha * ratio, x_start}});
 }
@@ -54,7 +64,7 @@ inline void check_goes_down(const NoiseLevel& from, const NoiseLevel& to) {
 }
 
 /// An ancestral step from s to s_to goes down to s_down and back up by noise of deviation s_up, s_down^2 + s_up^2 = s_to^2:
-///     s_up = min(s_to, eta s_to sqrt(1 - s_to^2 / s^2))
+///     s_up = min(s_to, eta s_to sqrt(1 - s_to^2 / s^2)),   s_down = s_to sqrt(max(0, 1 - eta^2 + eta^2 s_to^2 / s^2))
 /// With eta = 1 that is the posterior q(x_to | x, x_0).
 struct AncestralStep {
   NoiseLevel down;  // the noise below, at the scale of `to`
@@ -65,7 +75,8 @@ inline AncestralStep ancestral_step(const NoiseLevel& from, const NoiseLevel& to
   check_goes_down(from, to);
   const double ratio = noise_to_signal(to) / noise_to_signal(from);
   const double up = (std::min)(to.sigma, eta * to.sigma * std::sqrt((1.0 - ratio) * (1.0 + ratio)));
-  return {{to.t, to.alpha, std::sqrt((to.sigma - up) * (to.sigma + up))}, up};
+  const double down = (1.0 - eta) * (1.0 + eta) + eta * eta * ratio * ratio;
+  return {{to.t, to.alpha, to.sigma * std::sqrt((std::max)(0.0, down))}, up};
 }
 
 /// x += deviation N(0, 1). No noise is asked for where the deviation is 0.

@@ -59,13 +59,6 @@ void resize(X& x, const std::array<Eigen::Index, Rank>& sizes) {
   x.resize(dimensions);
 }
 
-template <std::size_t Rank>
-std::string shape_text(const std::array<Eigen::Index, Rank>& sizes) {
-  std::string out;
-  for (const Eigen::Index size : sizes) out += (out.empty() ? "" : ", ") + text(size);
-  return "[" + out + "]";
-}
-
 /// Throws std::invalid_argument, with both shapes, unless what `name` gave for x has the shape `sizes`.
 template <class Out, class X, std::size_t Rank>
 void check_result(const char* where, const char* name, const Out& out, const X& x,

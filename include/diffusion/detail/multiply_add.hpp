@@ -2,8 +2,13 @@
 /// a * b + c that gives the same bits wherever it stands.
 #pragma once
 
-#include <cmath>  // std::fma
+#include <cfloat>  // FLT_EVAL_METHOD
+#include <cmath>   // std::fma
 #include <limits>
+
+#if FLT_EVAL_METHOD == 2
+#error "diffusion: not for x87 arithmetic, which rounds where a register is stored; compile with -msse2 -mfpmath=sse"
+#endif
 
 namespace diffusion {
 namespace detail {

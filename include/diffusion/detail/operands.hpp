@@ -39,7 +39,11 @@ Argument<decltype(stored(std::declval<const X&>()))> argument(const char* name, 
 
 template <class X, std::size_t... axis>
 std::array<Eigen::Index, sizeof...(axis)> shape(const X& x, std::index_sequence<axis...>) {
-  return {static_cast<Eigen::Index>(x.dimension(axis))...};
+  if constexpr (is_tensor_v<X>) {
+    return {static_cast<Eigen::Index>(x.dimension(axis))...};
+  } else {
+    return {};  // who asks has said that this is no tensor
+  }
 }
 /// The sizes of the axes of a tensor in memory.
 template <class X>
@@ -108,12 +112,39 @@ constexpr bool tensors_agree() {
   return false;
 }
 
+/// Whether all can be written to; if not, one sentence says so.
+template <class... Out>
+constexpr bool can_be_results() {
+  constexpr bool writable = (is_writable_v<Out> && ...);
+  static_assert(writable,
+                "diffusion: `out` must be an Eigen::Tensor, TensorMap or TensorFixedSize that is not const (to write a "
+                "part of a tensor, map it)");
+  return writable;
+}
+
+/// Whether Moments has the tensors mean, variance and log_variance; if not, one sentence says so.
+template <class Moments, class = void>
+inline constexpr bool has_moments_v = false;
+template <class Moments>
+inline constexpr bool has_moments_v<
+    Moments, std::void_t<decltype(Moments::mean), decltype(Moments::variance), decltype(Moments::log_variance)>> = true;
+template <class Moments>
+constexpr bool are_moments() {
+  static_assert(has_moments_v<Moments>,
+                "diffusion: `out` must have the tensors mean, variance and log_variance: a diffusion::MeanVariance");
+  return has_moments_v<Moments>;
+}
+
 /// "[2, 3, 8, 8]"
+template <std::size_t Rank>
+std::string shape_text(const std::array<Eigen::Index, Rank>& sizes) {
+  std::string out;
+  for (const Eigen::Index size : sizes) out += (out.empty() ? "" : ", ") + text(size);
+  return "[" + out + "]";
+}
 template <class X>
 std::string shape_text(const X& x) {
-  std::string sizes;
-  for (const Eigen::Index size : shape(x)) sizes += (sizes.empty() ? "" : ", ") + text(size);
-  return "[" + sizes + "]";
+  return shape_text(shape(x));
 }
 
 // Out of line, like `fail`, is also what a message is made of; and an Argument is not handed on, which would put it in memory.

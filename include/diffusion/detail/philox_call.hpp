@@ -59,7 +59,7 @@ class PhiloxCall {
     Index n = begin * width / counters_, b = begin * width % counters_;
     CounterBlock counter;
     WordBlock words;
-    alignas(64) T z[block_size];
+    alignas(64) T z[static_cast<std::size_t>(block_size)];
     Index of_sample = -1;  // the sample of the last block that lay in one; a block that does not ends beyond it
     for (Index block = begin; block < end; ++block) {
       // All of one sample, as most blocks are: words 1 to 3 stay as they are.
@@ -159,7 +159,7 @@ class PhiloxCall {
     return true;
   }
 
-  /// Lanes [lane, lane + count) of counter b of sample n, of which one rises from lane to lane: word 0, which is b,
+  /// Lanes [lane, lane + count) of counter b of sample n, of which one rises from lane to lane. This sets word 0, which is b.
   enum class Rising { sample, counter };
   template <Rising rising>
   void set_number(CounterBlock& counter, Index lane, Index count, Index b) const {
@@ -169,7 +169,7 @@ class PhiloxCall {
           low_word(static_cast<std::uint64_t>(b)) + (rising == Rising::counter ? rising_.at[i] : 0);
     }
   }
-  /// and the other words.
+  /// And this the other words: the call and the stream.
   template <Rising rising>
   void set_stream(CounterBlock& counter, Index lane, Index count, Index n) const {
     const std::uint64_t stream = first_sample_ + static_cast<std::uint64_t>(n);

@@ -19,6 +19,25 @@
 namespace diffusion {
 namespace detail {
 
+inline bool learns_variance(ModelVarType type) {
+  return type == ModelVarType::learned || type == ModelVarType::learned_range;
+}
+
+/// Throws std::domain_error where the model's output does not tell x_0.
+template <class Scalar>
+void check_tells_xstart(const char* where, const GaussianDiffusion<Scalar>& process, ModelMeanType mean_type,
+                        TimestepsView t, Eigen::Index batch) {
+  for (Eigen::Index n = 0; n < (t.uniform() ? 1 : batch); ++n) {
+    if (mean_type == ModelMeanType::epsilon && process.alphas_cumprod()[t[n]] == 0.0) {
+      fail<std::domain_error>(where, "alphas_cumprod[", t[n], "] = 0: epsilon tells nothing of x_0 (sample ", n, ")");
+    }
+    if (mean_type == ModelMeanType::previous_x && process.posterior_mean_coef1()[t[n]] == 0.0) {
+      fail<std::domain_error>(where, "posterior_mean_coef1[", t[n], "] = 0: x_{t-1} tells nothing of x_0 (sample ", n,
+                              ")");
+    }
+  }
+}
+
 /// Throws std::invalid_argument for what only a Denoiser knows.
 inline void check_mean_type(const char* where, ModelMeanType mean_type) {
   const bool known = mean_type == ModelMeanType::previous_x || mean_type == ModelMeanType::start_x ||
@@ -79,7 +98,7 @@ struct ReverseMoments {
   ModelVarType var_type;
 
   bool previous() const { return mean_type == ModelMeanType::previous_x; }
-  bool learned() const { return var_type == ModelVarType::learned || var_type == ModelVarType::learned_range; }
+  bool learned() const { return learns_variance(var_type); }
 
   // ---- the numbers of one timestep ----
 
@@ -166,11 +185,7 @@ struct ReverseMoments {
   template <class Device, class Out, class P, class G>
   void guide_xstart(const char* where, const Device& device, Out& out, const P& pred_xstart, TimestepsView t,
                     const G& gradient) const {
-    for (Index n = 0; n < (t.uniform() ? 1 : t.size()); ++n) {
-      if (process.alphas_cumprod()[t[n]] == 0.0) {
-        fail<std::domain_error>(where, "alphas_cumprod[", t[n], "] = 0: epsilon tells nothing of x_0 (sample ", n, ")");
-      }
-    }
+    check_tells_xstart(where, process, ModelMeanType::epsilon, t, t.size());
     const auto coefficients = [&](Index n) {
       return std::array{1.0, process.one_minus_alphas_cumprod()[t[n]] * process.sqrt_recip_alphas_cumprod()[t[n]]};
     };

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>    // std::size_t
 #include <stdexcept>  // std::invalid_argument
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
@@ -124,7 +125,7 @@ struct ReverseParts {
       return stored(noise);
     } else {
       resize(workspace.noise, shape(x));
-      draw(noise, workspace.noise, device);
+      detail::draw(noise, workspace.noise, device);
       return (workspace.noise);
     }
   }

@@ -95,7 +95,11 @@ struct AffineElement {
 
 /// (x_0 + a_0 x_1) / a_1
 struct QuotientElement {
+#if defined(__ARM_NEON) && !defined(__aarch64__)
+  static constexpr bool in_packets = false;  // it has no division, and that of Eigen's packets is right to 16 bits only
+#else
   static constexpr bool in_packets = true;
+#endif
   template <class Real, class Value, class Scalar>
   Value at(const std::array<Value, 2>& a, const std::array<const Scalar*, 2>& x, Index i) const {
     return Eigen::internal::pdiv(fused<Real>(a[0], load<Value>(x[1] + i), load<Value>(x[0] + i)), a[1]);
@@ -145,7 +149,7 @@ inline void span(const Element& element, Scalar* out, const std::array<const Sca
 #ifdef __clang__
 #pragma clang loop unroll(disable)  // it would take 32 Values in a step, and be slow at what is left
 #endif
-  for (std::size_t steps = count / Values; steps > 0; --steps, i += Values * size_of<Value>) {
+  for (std::size_t steps = count / std::size_t(Values); steps > 0; --steps, i += Values * size_of<Value>) {
     std::array<Value, K> a[Values];
     for (int v = 0; v < Values; ++v) a[v] = coefficients_at<Value, K>(c, i + v * size_of<Value>);
     for (int row = 0; row < Rows; ++row) {
@@ -158,7 +162,8 @@ inline void span(const Element& element, Scalar* out, const std::array<const Sca
     }
   }
   // Written so that compilers see that there can be but one step of two, and one of one.
-  if constexpr (Values > 1) span<Value, Values / 2, Rows, K>(element, out, x, i, count % Values, stride, c);
+  if constexpr (Values > 1)
+    span<Value, Values / 2, Rows, K>(element, out, x, i, count % std::size_t(Values), stride, c);
 }
 
 /// f(Value()) with the widest Value that Element is computed in and of which `size` elements fill one at least. (In line, so that
@@ -197,7 +202,7 @@ inline void run_in(const Element& element, Scalar* out, const std::array<const S
     span<Value, 1, 1, K>(element, out, x, 0, static_cast<std::size_t>(size), 0, c);
   } else {
     const Index end = size - size_of<Value>;
-    Value last;  // computed first: where out is x, the one before writes what the last one reads
+    Value last{};  // computed first: where out is x, the one before writes what the last one reads
     if (!whole) last = element.template at<Real>(coefficients_at<Value, K>(c, end), x, end);
     // A step of four pays for its loop where there are as many: of narrower packets there are but two.
     constexpr int values = std::is_same_v<Value, typename Eigen::internal::packet_traits<Scalar>::type> ? 4 : 1;

@@ -83,8 +83,8 @@ struct Tables {
   /// alpha_t = 1 - beta_t = abar_t / abar_{t-1}: by the quotient, which stays exact where beta_t is itself a rounded
   /// difference close to 1, unless abar_t is too small to have all its digits.
   double alpha(Index t) const {
-    return alphas_cumprod[t] < std::numeric_limits<double>::min() ? 1.0 - betas[t]
-                                                                  : alphas_cumprod[t] / alphas_cumprod_prev[t];
+    return alphas_cumprod[t] < (std::numeric_limits<double>::min)() ? 1.0 - betas[t]
+                                                                    : alphas_cumprod[t] / alphas_cumprod_prev[t];
   }
 
   /// abar_t and 1 - abar_t of every step, together and in twice the working precision:

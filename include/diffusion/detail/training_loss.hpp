@@ -93,7 +93,7 @@ struct LossInputs {
   const Scalar *x_start, *x_t, *noise;
   TimestepsView t;
 
-  bool has_vb() const { return !kind.mse || learns_variance(options); }
+  bool has_vb() const { return !kind.mse || learns_variance(options.var_type); }
 
   double vb_scale() const {
     const auto steps = static_cast<double>(process.num_timesteps());
@@ -133,7 +133,7 @@ void with_loss_inputs(const char* where, const GaussianDiffusion<Scalar>& proces
         process,
         options,
         kind,
-        output_halves<const Scalar>(where, y.tensor, "output", x.tensor, learns_variance(options)),
+        output_halves<const Scalar>(where, y.tensor, "output", x.tensor, learns_variance(options.var_type)),
         x_0.tensor.data(),
         x.tensor.data(),
         z.tensor.data(),

@@ -3,13 +3,15 @@
 
 #include <algorithm>  // std::max, std::min
 #include <array>
-#include <cmath>  // std::abs, std::atan, std::pow, std::sqrt
+#include <cmath>      // std::abs, std::atan, std::pow, std::sqrt
+#include <stdexcept>  // std::invalid_argument
+#include <utility>    // std::swap
 
 #include "../detail/dpm_stages.hpp"
 
 namespace diffusion {
 
-/// DPM-Solver with its own step size; Lu et al. 2022 (DPM-Solver), Algorithm 4 and Appendix C, with the controller of
+/// DPM-Solver with its own step size; Lu et al. 2022 (DPM-Solver), Appendix C, with the controller of
 /// k-diffusion's sample_dpm_adaptive. Between two levels of the grid it makes as many steps h in lambda as the error asks
 /// for: x_low and x_high are answers of orders p - 1 and p, and with z = x / alpha
 ///     error  = root mean square of (z_low - z_high) / max(atol, rtol max(|z_low|, |z_previous|))
@@ -37,7 +39,9 @@ struct DpmSolverAdaptive {
     detail::check_positive_number("DpmSolverAdaptive", "rtol", rtol);
     detail::check_positive_number("DpmSolverAdaptive", "atol", atol);
     detail::check_positive_number("DpmSolverAdaptive", "h_init", h_init);
-    detail::check_positive_number("DpmSolverAdaptive", "accept_safety", accept_safety);
+    if (!(accept_safety > 0.0 && accept_safety <= 1.0)) {  // factor is 1 for an error of 1, and never above 1 + pi / 2
+      detail::fail<std::invalid_argument>("DpmSolverAdaptive", "accept_safety = ", accept_safety, " is outside (0, 1]");
+    }
   }
 
   template <class Tensor, class Denoise, class Noise>

@@ -1,13 +1,17 @@
 /// @file dpm_solver_fast.hpp
 #pragma once
 
+#include <cmath>      // std::sqrt
+#include <stdexcept>  // std::invalid_argument
+
 #include "../detail/dpm_stages.hpp"
 
 namespace diffusion {
 
 /// DPM-Solver-fast; Lu et al. 2022 (DPM-Solver), Section 3.4: as many steps of third order as a number of model calls
 /// allows, and the last ones of lower order, so that the calls are spent exactly. The grid must have
-/// floor(model_calls / 3) + 1 steps, even in log sigma (lu_sigmas), and end above 0. With eta the steps are ancestral, as EulerAncestral's.
+/// floor(model_calls / 3) + 1 steps, even in log sigma (lu_sigmas), and end above 0. With eta the steps
+/// are ancestral, as EulerAncestral's, but never go below where the grid ends; the noise back up is less then.
 struct DpmSolverFast {
   Eigen::Index model_calls = 12;
   double eta = 0.0;
@@ -35,7 +39,12 @@ struct DpmSolverFast {
     }
     auto& stages = state.stages;
     const NoiseLevel& from = step.from;
-    const auto [down, up] = detail::ancestral_step(from, step.to, eta);
+    auto [down, up] = detail::ancestral_step(from, step.to, eta);
+    const double least = step.to.alpha * noise_to_signal(step.grid.levels().back());
+    if (down.sigma < least) {
+      down.sigma = least;
+      up = std::sqrt((step.to.sigma - least) * (step.to.sigma + least));
+    }
     // The answer of every order but the first overwrites that of the one below, for which x must not have changed.
     const int order = detail::at_an_end(step) ? 1 : order_of(step);
     if (order == 1) {

@@ -1,6 +1,8 @@
 /// @file dpm_solver_pp_sde.hpp
 #pragma once
 
+#include <stdexcept>  // std::invalid_argument
+
 #include "../detail/level_steps.hpp"
 
 namespace diffusion {

@@ -19,7 +19,7 @@ namespace diffusion {
 struct DpmSolverSinglestep {
   int order = 2;  // 1 to 3
   DpmSolverType type = DpmSolverType::midpoint;
-  double eta = 0.0;  // 0: the ODE; 1: the SDE, up to order 2
+  double eta = 0.0;  // 0: the ODE; 1: the SDE
   double s_noise = 1.0;
   bool predict_x0 = true;  // interpolate the predictions of x_0, or those of epsilon
   bool lower_order_final =
@@ -37,9 +37,6 @@ struct DpmSolverSinglestep {
     detail::check_order("DpmSolverSinglestep", order, 3);
     detail::check_not_negative("DpmSolverSinglestep", "eta", eta);
     detail::check_not_negative("DpmSolverSinglestep", "s_noise", s_noise);
-    if (eta > 0.0 && order == 3) {
-      detail::fail<std::invalid_argument>("DpmSolverSinglestep", "order = 3 is for the ODE, but eta = ", eta);
-    }
   }
 
   template <class Tensor, class Denoise, class Noise>

@@ -1,6 +1,8 @@
 /// @file ipndm.hpp
 #pragma once
 
+#include <cstddef>  // std::size_t
+
 #include "../detail/adams_bashforth.hpp"
 
 namespace diffusion {

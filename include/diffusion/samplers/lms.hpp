@@ -1,8 +1,9 @@
 /// @file lms.hpp
 #pragma once
 
-#include <array>
-#include <cmath>  // std::sqrt
+#include <algorithm>  // std::min
+#include <cmath>      // std::sqrt
+#include <cstddef>    // std::size_t
 
 #include "../detail/history.hpp"
 #include "../detail/level_steps.hpp"

@@ -1,7 +1,10 @@
 /// @file repaint.hpp
 #pragma once
 
-#include <cmath>  // std::sqrt
+#include <array>
+#include <cmath>      // std::sqrt
+#include <cstddef>    // std::size_t
+#include <stdexcept>  // std::invalid_argument
 
 #include "../detail/level_steps.hpp"
 #include "../detail/multiply_add.hpp"
