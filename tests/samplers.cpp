@@ -353,6 +353,13 @@ TEST_CASE("an ancestral step keeps its digits where little is left below", "[sam
   }
 }
 
+TEST_CASE("the step of diffusers' DDIM that has no length keeps x, without noise", "[samplers]") {
+  const TimeGrid theirs = diffusers_ddim_grid(process(), TimestepSpacing::leading, 1, 0, Ending::sigma_min);
+  const Tensor x = start<Tensor>(2, 5);
+  const Tensor out = sample(diffusion::Ddim{1.0}, theirs, gaussian<Tensor>(0.3, 0.5), x);
+  CHECK_THAT(out, AllClose(x, tolerance::exact_run, tolerance::exact_run));
+}
+
 TEST_CASE("Tcd draws no noise for a step that ends at timestep 0", "[samplers]") {
   for (int k = 1; k <= 50; ++k) {
     const GaussianDiffusion<double> linear(diffusion::linear_beta_schedule(1000, 0.0001, 0.001 * k));

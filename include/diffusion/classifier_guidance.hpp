@@ -29,6 +29,7 @@ class ClassifierGuidedModel {
  public:
   using Index = Eigen::Index;
 
+  /// classifier_guidance makes these.
   ClassifierGuidedModel(const GaussianDiffusion<Scalar>& process, Model model, CondFn cond_fn, double scale,
                         bool rescale_timesteps)
       : model_(std::move(model)),

@@ -104,6 +104,7 @@ inline DenoiserCoefficients denoiser_coefficients(const NoiseLevel& level, Model
 template <class Model>
 class Denoiser {
  public:
+  /// Throws std::invalid_argument for previous_x and for options out of range.
   Denoiser(Model model, ModelMeanType mean_type, DenoiserOptions options = {})
       : model_(std::move(model)), mean_type_(mean_type), options_(options) {
     constexpr const char* where = "Denoiser";

@@ -174,8 +174,8 @@ class GaussianDiffusion {
     operation(where).combine(device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("eps", eps));
   }
 
-  /// x_0 of a given x_{t-1}, by the posterior's mean: x_0 = (x_{t-1} - coef2_t x_t) / coef1_t. Throws std::domain_error where
-  /// coef1_t = 0.
+  /// x_0 of a given x_{t-1}, by the posterior's mean: x_0 = (x_{t-1} - coef2_t x_t) / coef1_t; Ho et al. 2020, Eq. (7),
+  /// solved for x_0. Throws std::domain_error where coef1_t = 0.
   template <class X, class Y>
   PlainTensor<X> predict_xstart_from_xprev(const X& x_t, TimestepsView t, const Y& xprev) const {
     return detail::returned(x_t, [&](auto& out, const auto& x) { predict_xstart_from_xprev_into(out, x, t, xprev); });

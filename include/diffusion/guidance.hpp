@@ -127,6 +127,7 @@ struct ClassifierFreeGuidance {
 template <class Models, class Guidance>
 class GuidedModel {
  public:
+  /// guided_model and guided_model_of_doubled_batch make these.
   GuidedModel(Models models, Guidance guidance) : models_(std::move(models)), guidance_(std::move(guidance)) {}
 
   template <class X, class T>
@@ -194,6 +195,7 @@ GuidedModel<detail::DoubledBatch<Model>, Guidance> guided_model_of_doubled_batch
 template <class Cond, class Uncond>
 class CfgPlusPlus {
  public:
+  /// cfg_plus_plus makes these.
   CfgPlusPlus(Cond denoise_cond, Uncond denoise_uncond, double scale)
       : cond_(std::move(denoise_cond)), uncond_(std::move(denoise_uncond)), scale_(scale) {
     if (!std::isfinite(scale)) {

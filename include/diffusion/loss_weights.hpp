@@ -117,7 +117,7 @@ inline double edm_weight_v(double snr, double sigma_data = 0.5) {
 /// weight(abar_t / (1 - abar_t)) for each of the timesteps, [N] (of one integer, [1]): what to multiply the loss of each
 /// sample with, or its gradient. `weight` is a callable double -> double:
 ///     loss_weights(process, t, [](double snr) { return min_snr_weight_v(snr); })
-/// Throws std::out_of_range for timesteps outside [0, T).
+/// Throws std::out_of_range for timesteps outside [0, T); what `weight` returns is taken as it is.
 template <class Scalar, class Weight>
 Eigen::Tensor<Scalar, 1> loss_weights(const GaussianDiffusion<Scalar>& process, TimestepsView t, const Weight& weight) {
   Eigen::Tensor<Scalar, 1> out(t.uniform() ? 1 : t.size());

@@ -72,6 +72,7 @@ class PhiloxNoise {
   explicit PhiloxNoise(std::uint64_t seed, std::uint64_t first_sample = 0, std::uint64_t call = 0)
       : seed_(seed), first_sample_(first_sample), call_(call) {}
 
+  /// What it was made with.
   std::uint64_t seed() const { return seed_; }
   std::uint64_t first_sample() const { return first_sample_; }
   std::uint64_t call() const { return call_; }
@@ -135,13 +136,16 @@ class PhiloxNoise {
 template <class Engine>
 class EngineNoise {
  public:
+  /// From `engine` in its present state.
   explicit EngineNoise(Engine engine) : engine_(std::move(engine)) {
     static_assert(detail::is_bit_generator_v<Engine>,
                   "diffusion: the engine of EngineNoise must be a uniform random bit generator, such as std::mt19937");
   }
 
+  /// The engine in the state that the calls have left it in.
   const Engine& engine() const { return engine_; }
 
+  /// Fills x, of any shape, with N(0, 1).
   template <class X>
   void operator()(X&& x) {
     if constexpr (detail::can_be_filled<X>() && detail::is_bit_generator_v<Engine>) {

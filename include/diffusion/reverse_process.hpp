@@ -39,11 +39,13 @@ class ReverseProcess {
  public:
   using Index = Eigen::Index;
 
+  /// Throws std::invalid_argument for a mean_type that only a Denoiser knows: score, flow_velocity, edm.
   ReverseProcess(GaussianDiffusion<Scalar> process, Model model, ReverseOptions options = {})
       : parts_{std::move(process), std::move(model), options, {}, {}} {
     detail::check_mean_type("ReverseProcess", options.mean_type);
   }
 
+  /// The forward process that is reversed, and how.
   const GaussianDiffusion<Scalar>& process() const { return parts_.process; }
   const ReverseOptions& options() const { return parts_.options; }
 

@@ -74,6 +74,7 @@ inline AncestralStep ancestral_step(const NoiseLevel& from, const NoiseLevel& to
   if (eta == 0.0) return {to, 0.0};
   check_goes_down(from, to);
   const double ratio = noise_to_signal(to) / noise_to_signal(from);
+  if (ratio > 1.0 - 1e-15) return {to, 0.0};  // a step of no length, where up would be made of rounding
   const double up = (std::min)(to.sigma, eta * to.sigma * std::sqrt((1.0 - ratio) * (1.0 + ratio)));
   const double down = (1.0 - eta) * (1.0 + eta) + eta * eta * ratio * ratio;
   return {{to.t, to.alpha, to.sigma * std::sqrt((std::max)(0.0, down))}, up};

@@ -8,11 +8,11 @@
 
 namespace diffusion {
 
-/// PNDM; Liu, Ren, Lin, Zhao 2022, Eqs. (9), (11)-(14): DDIM steps along combinations of the last four epsilons. The
-/// first three steps are by Runge and Kutta's method of fourth order (four calls of the model each, two of them in the middle;
-/// diffusers rounds that to a whole timestep, one way for x and the other for the model) or, as Stable
-/// Diffusion has it, skipping those, the first is by Heun's (two calls) and the orders rise from there. With `velocity`
-/// it is v = alpha epsilon - sigma x_0 that is combined, as in diffusers for models of v; otherwise epsilon.
+/// PNDM; Liu, Ren, Lin, Zhao 2022, Eqs. (9), (11)-(14): DDIM steps along combinations of the last four epsilons. The first
+/// three steps are by Runge and Kutta's method of fourth order (four calls of the model each, two of them at the time in the
+/// middle, which diffusers rounds to a whole timestep, one way for x and the other for the model) or, as Stable Diffusion has
+/// it, skipping those, the first is by Heun's (two calls) and the orders rise from there. With `velocity` it is v = alpha
+/// epsilon - sigma x_0 that is combined, as in diffusers for models of v; otherwise epsilon.
 struct Pndm {
   bool skip_prk_steps = true;
   bool velocity = false;
