@@ -272,6 +272,13 @@ TEST_CASE("abar that underflows is 0, and does not stop above it", "[tables]") {
   REQUIRE(refusal<std::domain_error>([&] {
             respace(process, {0, 39998, 39999});
           }) == "diffusion::respace: alphas_cumprod[39998] = 0: no signal is left to step from");
+
+  // A small beta late in the day takes nothing away, and leaves what there is.
+  ArrayXd steep = ArrayXd::Constant(20, 1 - std::ldexp(1.0, -53));
+  steep[19] = 1e-25;
+  const GaussianDiffusion<double> late(steep);
+  REQUIRE(late.alphas_cumprod()[19] == late.alphas_cumprod()[18]);
+  REQUIRE(late.alphas_cumprod()[19] > 0);
 }
 
 TEST_CASE("the tables do not depend on the scalar type, and are all of type ArrayXd", "[tables]") {

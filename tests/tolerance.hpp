@@ -59,13 +59,14 @@ constexpr double respaced         = 2e-15;    // tables of a respaced process ag
 // Sampling.
 constexpr double sampler          = 1e-11;    // whole runs against the references' float64 ones; rel and abs
 
+constexpr double no_length        = 2e-14;    // relative, what is put between two equal sigmas
 constexpr double level            = 4e-15;    // levels of noise through a logarithm and back
 constexpr double quantile         = 1e-14;    // of beta distributions
 constexpr double phi              = 1e-13;    // phi functions against quadrature: the recurrence loses up to three digits, at k = 4 and z near -1
 constexpr double ancestral        = 1e-15;    // the two parts of an ancestral step against their closed form
 constexpr double exact_run        = 1e-11;    // whole runs against exact answers, x up to 15 times what it ends at, and at two scales
 constexpr double sampler_order    = 0.2;      // of convergence, from 360 steps on
-constexpr double stochastic_mean  = 1e-3;     // of Gaussian data, after 400 steps
+constexpr double stochastic_mean  = 1e-3;     // of Gaussian data, after 800 steps
 constexpr double stochastic_variance = 1e-2;  // the same, relative, when the part that falls as 1 / n is taken out
 constexpr double last_variance    = 5e-4;     // what the step from sigma = 0.01 to 0 leaves out, 0.01^2 / 0.5^2
 constexpr double sampler_f32      = 1e-4;     // whole runs in float against double; rel and abs

@@ -86,9 +86,9 @@ inline DenoiserCoefficients denoiser_coefficients(const NoiseLevel& level, Model
 
 /// denoiser(x, level): x_0 and epsilon of x = alpha x_0 + sigma epsilon, as the model has them. The model, held by value,
 /// is called as const: model(x, t) returns a tensor or expression of x's shape, or model(x, t, out) writes it. t is an
-/// Eigen::Tensor<Scalar, 1> of shape [N], level.t for every sample (log(sigma / alpha) / 4 for edm), rounded to Scalar: of the
-/// timesteps beyond 256 bfloat16 does not have all. Coefficients are in
-/// double; a sample's result does not depend on the rest of its batch, if the model's does not.
+/// Eigen::Tensor<Scalar, 1> of shape [N], level.t for every sample (log(sigma / alpha) / 4 for edm), rounded to Scalar: of
+/// the timesteps beyond 256 bfloat16 does not have all. Coefficients are in double; a sample's result does not depend on the
+/// rest of its batch, if the model's does not.
 ///
 ///     epsilon        x_0 = (x - sigma output) / alpha                     Ho et al. 2020, Eq. (15)
 ///     start_x        epsilon = (x - alpha output) / sigma

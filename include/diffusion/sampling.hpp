@@ -141,10 +141,11 @@ void check_sampler(const Sampler&, long) {}
 /// x moved along the levels of the grid by the sampler, all samples of a batch through the same levels (ReverseProcess takes a
 /// timestep for each). x is at the first level: for a run from pure noise, N(0, 1) times hypot(alpha, sigma) of that level,
 /// which is 1 on a variance-preserving path (k-diffusion, and diffusers' Euler and LMS for linspace and trailing, have sigma
-/// alone for it); for one that starts part-way, add_noise's. `denoiser`: a Denoiser, or any callable of its forms. `noise`: a noise source, which a deterministic
-/// sampler does not ask for. After the first step nothing is allocated, unless the model, the noise or a hook does.
-/// Throws std::invalid_argument for a sampler's parameters out of range, where it needs noise and has none, and for a
-/// prediction, or an x that a hook has changed, of another shape.
+/// alone for it); for one that starts part-way, add_noise's. `denoiser`: a Denoiser, or any callable of its forms. `noise`: a
+/// noise source, which a deterministic sampler does not ask for. After the first step nothing is allocated, unless the model,
+/// the noise or a hook does. Throws std::invalid_argument for a sampler's parameters out of range, where it needs noise and
+/// has none, and for a prediction, or an x that a hook has changed, of another shape; std::domain_error where a sampler cannot
+/// start for want of noise, and what the Denoiser does.
 template <class Sampler, class Denoiser, class X, class Noise = NoNoise>
 PlainTensor<X> sample(const Sampler& sampler, const TimeGrid& grid, Denoiser&& denoiser, const X& x,
                       Noise&& noise = Noise(), const Hooks<PlainTensor<X>>& hooks = {}) {

@@ -8,9 +8,10 @@
 /// leave (0, 1]. In the formulas i is the index of a beta and ramp(a, b)_i = a + i (b - a) / (T - 1).
 ///
 /// Where a textbook formula subtracts nearly equal numbers (1 - abar_i / abar_{i-1} does), an equal one is used that
-/// does not; betas are then right to a few units in the last place at every i, for T = 1 to 100000 and beyond (a ramp, which
-/// is numpy's linspace bit for bit, to that of its larger end). Fused multiply-adds change nothing of that. -ffast-math does: rescaled betas are then right to 1e-11 only, linear ones may
-/// not equal the references' bit for bit, and a NaN among the arguments may pass unnoticed.
+/// does not; betas are then right to a few units in the last place at every i, for T = 1 to 100000 and beyond (a ramp,
+/// which is numpy's linspace bit for bit, to a few of its larger end). Fused multiply-adds change nothing of that.
+/// -ffast-math does: rescaled betas are then right to 1e-11 only, linear ones may not equal the references' bit for bit,
+/// and a NaN among the arguments may pass unnoticed.
 #pragma once
 
 #include <Eigen/Core>

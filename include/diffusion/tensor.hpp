@@ -78,7 +78,7 @@ using PlainTensor = typename detail::Traits<X>::Plain;
 using Timesteps = Eigen::Tensor<Eigen::Index, 1>;
 
 /// What a parameter `t` is: Timesteps (or a map of them, or a std::vector<Eigen::Index>), or one timestep for the whole batch.
-/// Made implicitly from either, it refers to the Timesteps and does not copy them, so it lives no longer than they do.
+/// Made implicitly from each, it refers to the timesteps and does not copy them, so it lives no longer than they do.
 class TimestepsView {
  public:
   template <class Integer, std::enable_if_t<std::is_integral_v<Integer> && !std::is_same_v<Integer, bool>, int> = 0>
@@ -107,8 +107,8 @@ class TimestepsView {
   static const Eigen::Index* entries_of(const X& t) {
     constexpr bool right = std::is_same_v<Scalar, Eigen::Index> && rank == 1;
     static_assert(right,
-                  "diffusion: timesteps must be an Eigen::Tensor<Eigen::Index, 1> (diffusion::Timesteps) or one "
-                  "integer for the whole batch");
+                  "diffusion: timesteps must be an Eigen::Tensor<Eigen::Index, 1> (diffusion::Timesteps), a "
+                  "std::vector<Eigen::Index>, or one integer for the whole batch");
     if constexpr (right) {
       return t.data();
     } else {

@@ -87,7 +87,8 @@ class TimeGrid {
   }
 
   /// The same stops from data to noise, for inversion: the one grid whose noise rises. Ddim, Pndm, Ipndm and Lms can start at
-  /// its clean level; others throw std::domain_error there, and start at a level with noise (starting_at(1)).
+  /// its clean level; other deterministic samplers throw std::domain_error there, and start at a level with noise
+  /// (starting_at(1)). Samplers that add noise on the way down refuse any step up with std::invalid_argument.
   TimeGrid reversed() const {
     TimeGrid out = *this;
     out.levels_.assign(levels_.rbegin(), levels_.rend());
@@ -146,7 +147,7 @@ inline void check_grid_timestep(const char* where, double t, Index i, Index num_
 inline constexpr NoiseLevel clean_level{0.0, 1.0, 0.0};
 
 /// A step of no length is made one of hardly any, so that solvers may divide by it.
-constexpr double just_below_1 = 1.0 - 4e-16;
+constexpr double just_below_1 = 1.0 - 1e-14;  // far from 1 beside what alpha and sigma are rounded by
 
 /// The sigmas of a grid, two at least, which fall from `most` at most to 0 at least; but the last may repeat the one before, up to
 /// rounding, which is a step of no length.
@@ -154,7 +155,7 @@ inline Eigen::ArrayXd grid_sigmas(const char* where, Eigen::ArrayXd sigmas, doub
   const Eigen::Index size = sigmas.size();
   if (size < 2) fail<std::invalid_argument>(where, "sigmas has ", size, " entries; a grid needs 2 at least");
   const double before_last = sigmas[size - 2];
-  if (std::abs(sigmas[size - 1] - before_last) < 1e-14 * before_last) sigmas[size - 1] = before_last * just_below_1;
+  if (std::abs(sigmas[size - 1] - before_last) <= 1e-14 * before_last) sigmas[size - 1] = before_last * just_below_1;
   for (Index i = 0; i < size; ++i) {
     if (!(sigmas[i] >= 0.0 && sigmas[i] <= most)) {
       fail<std::invalid_argument>(where, "sigmas[", i, "] = ", sigmas[i], " is outside [0, ", most, "]");
@@ -210,9 +211,9 @@ TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, TimestepSpacing
   return timestep_grid(process, spaced_timesteps(process.num_timesteps(), spacing, n, offset), ending);
 }
 
-/// How many timesteps of `process` have lambda = log(alpha / sigma) >= lambda_min: the num_timesteps of dpm_solver_timesteps for
-/// solvers in lambda, of which cosine schedules take -36 in the last few. diffusers' lambda_min_clipped (-5.1 for those), for
-/// spacings other than trailing. Throws std::invalid_argument where there is none.
+/// How many timesteps of `process`, from 0 on, have lambda = log(alpha / sigma) >= lambda_min. As num_timesteps of
+/// dpm_solver_timesteps it keeps solvers in lambda from the last few of a cosine schedule, where lambda falls to -10. This is
+/// diffusers' lambda_min_clipped (-5.1 for those schedules), but for trailing. Throws std::invalid_argument where there is none.
 template <class Scalar>
 Eigen::Index num_timesteps_above(const GaussianDiffusion<Scalar>& process, double lambda_min) {
   Eigen::Index n = process.num_timesteps();
@@ -247,7 +248,7 @@ TimeGrid diffusers_ddim_grid(const GaussianDiffusion<Scalar>& process, TimestepS
 }
 
 /// Levels of a process by their sigma / alpha, a list that falls and may end with 0 (sigmas.hpp makes some) or, as diffusers ends
-/// some runs, with the last sigma again, a step on which but the model's correction of x is left. The model is
+/// some runs, with the last sigma again: a step that keeps x, but for what one more prediction corrects and for the samplers that draw all noise anew. The model is
 /// told the timestep at which the process has that much noise, by interpolation in log sigma; a level beyond the ends is
 /// told as the end. Here and in the grids below, std::invalid_argument is thrown where the sigmas do not fall or are out of range.
 template <class Scalar>

@@ -186,9 +186,9 @@ class LossSecondMomentResampler {
   /// The same with the losses of one worker of several. `gather` is a callable that tells them to the others:
   ///     gather(const TimestepLosses& mine) -> a range of the TimestepLosses of all workers, in the order of their rank
   /// and mine among them; an MPI_Allgatherv of the sizes and then of the values, say. Workers may differ in how many losses
-  /// they have. All workers remember the same losses in the same order, so samplers that were equal stay equal. Throws as
-  /// update_with_all_losses does: of ts and losses that differ in size before gather is called; of what a worker may not have sent
-  /// after it, in all workers, before any loss is remembered.
+  /// they have. All workers remember the same losses in the same order, so samplers that were equal stay equal. Throws what
+  /// update_with_all_losses does: before gather is called if ts and losses differ in size, and after it, in all workers and
+  /// before any loss is remembered, for what a worker may not have sent.
   template <class Losses, class Gather>
   void update_with_local_losses(TimestepsView ts, const Losses& losses, Gather&& gather) {
     constexpr const char* where = "LossSecondMomentResampler::update_with_local_losses";

@@ -1,4 +1,4 @@
-// error: diffusion: timesteps must be an Eigen::Tensor<Eigen::Index, 1> (diffusion::Timesteps) or one integer for the whole batch
+// error: diffusion: timesteps must be an Eigen::Tensor<Eigen::Index, 1> (diffusion::Timesteps), a std::vector<Eigen::Index>, or one integer for the whole batch
 #include <diffusion/diffusion.hpp>
 
 int main() {

@@ -33,7 +33,7 @@ inline ExponentialStep data_step(const NoiseLevel& from, const NoiseLevel& to, D
   const double d0 = scale * phi(1, -g);
   return {to.sigma / from.sigma * std::exp(-eta * h), d0,
           type == DpmSolverType::midpoint ? 0.5 * d0 : scale * phi(2, -g), scale * phi(3, -g),
-          to.sigma * std::sqrt(-std::expm1(-2.0 * eta * h))};
+          no_length(from, to) ? 0.0 : to.sigma * std::sqrt(-std::expm1(-2.0 * eta * h))};
 }
 
 /// Of predictions of epsilon; Lu et al. 2022 (DPM-Solver), Eq. (3.4) and Appendix B:
@@ -43,7 +43,7 @@ inline ExponentialStep epsilon_step(const NoiseLevel& from, const NoiseLevel& to
   const double h = half_log_snr_rise(from, to), scale = -(1.0 + eta) * to.sigma * h;
   const double d0 = scale * phi(1, h);
   return {to.alpha / from.alpha, d0, type == DpmSolverType::midpoint ? 0.5 * d0 : scale * phi(2, h), scale * phi(3, h),
-          to.sigma * std::sqrt(eta * std::expm1(2.0 * h))};
+          no_length(from, to) ? 0.0 : to.sigma * std::sqrt(eta * std::expm1(2.0 * h))};
 }
 
 }  // namespace detail

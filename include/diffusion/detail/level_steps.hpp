@@ -4,7 +4,7 @@
 #pragma once
 
 #include <algorithm>  // std::max, std::min
-#include <cmath>      // std::log, std::log1p, std::sqrt
+#include <cmath>      // std::abs, std::log, std::log1p, std::sqrt
 #include <limits>
 #include <stdexcept>  // std::domain_error, std::invalid_argument
 
@@ -54,6 +54,12 @@ inline NoiseLevel geometric_middle(const TimeGrid& grid, const NoiseLevel& a, co
   return grid.at(0.5 * (half_log_snr(a) + half_log_snr(b)));
 }
 
+/// Whether a step is of no length, but for rounding and for what a grid puts between two equal levels (time_grid.hpp). Its noise
+/// would be made of that.
+inline bool no_length(const NoiseLevel& from, const NoiseLevel& to) {
+  return std::abs(noise_to_signal(to) / noise_to_signal(from) - 1.0) < 1e-13;
+}
+
 /// Throws std::invalid_argument unless the noise falls: steps that add noise of their own do not go up.
 inline void check_goes_down(const NoiseLevel& from, const NoiseLevel& to) {
   if (!(noise_to_signal(to) <= noise_to_signal(from))) {
@@ -71,10 +77,9 @@ struct AncestralStep {
   double up;        // the noise above, at the scale of `to`: alpha_to s_up
 };
 inline AncestralStep ancestral_step(const NoiseLevel& from, const NoiseLevel& to, double eta) {
-  if (eta == 0.0) return {to, 0.0};
+  if (eta == 0.0 || no_length(from, to)) return {to, 0.0};
   check_goes_down(from, to);
   const double ratio = noise_to_signal(to) / noise_to_signal(from);
-  if (ratio > 1.0 - 1e-15) return {to, 0.0};  // a step of no length, where up would be made of rounding
   const double up = (std::min)(to.sigma, eta * to.sigma * std::sqrt((1.0 - ratio) * (1.0 + ratio)));
   const double down = (1.0 - eta) * (1.0 + eta) + eta * eta * ratio * ratio;
   return {{to.t, to.alpha, to.sigma * std::sqrt((std::max)(0.0, down))}, up};

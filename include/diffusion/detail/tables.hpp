@@ -18,7 +18,8 @@ namespace diffusion {
 namespace detail {
 
 /// What GaussianDiffusion knows of its schedule, each array of length T = num_timesteps and within 4 ulp of the true value as
-/// long as abar_t is a normal double (above 2.2e-308); below it has fewer digits, and where it cannot fall further it is 0.
+/// long as abar_t is above 1e-290, so that both its halves are normal doubles; below it has fewer digits, and where it cannot fall
+/// further it is 0.
 struct Tables {
   using Index = Eigen::Index;
 
@@ -102,8 +103,9 @@ struct Tables {
     for (Index t = 0; t < T; ++t) {
       const detail::DoubleDouble step = alpha_bar * betas[t];
       one_minus = one_minus + step;
-      // A product that underflows would leave abar where it is for ever.
-      alpha_bar = step.high > 0.0 ? alpha_bar - step : DoubleDouble{0.0};
+      // A product that underflows would leave an abar that is about to where it is for ever.
+      const bool stuck = step.high == 0.0 && alpha_bar.high < (std::numeric_limits<double>::min)();
+      alpha_bar = stuck ? DoubleDouble{0.0} : alpha_bar - step;
       alphas_cumprod[t] = alpha_bar.high;
       alphas_cumprod_low[t] = alpha_bar.low;
       one_minus_alphas_cumprod[t] = one_minus.high;

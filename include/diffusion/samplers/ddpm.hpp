@@ -29,7 +29,7 @@ struct Ddpm {
     const double s = noise_to_signal(from), s_to = noise_to_signal(to), r = s_to / s;
     const double rest = (1.0 - r) * (1.0 + r);
     detail::combine<Tensor>(x, {{to.sigma / from.sigma * r, x}, {to.alpha * rest, state.prediction.x_start}});
-    if (to.sigma == 0.0) return;
+    if (to.sigma == 0.0 || detail::no_length(from, to)) return;
     // beta = 1 - abar / abar_to of the variance-preserving path, abar = 1 / (1 + s^2), brought to the scale of x.
     const double beta = std::isinf(s) ? 1.0 : (s - s_to) * (s + s_to) / (1.0 + s * s);
     const double large = to.alpha * std::sqrt(beta * (1.0 + s_to * s_to));

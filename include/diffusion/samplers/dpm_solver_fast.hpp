@@ -10,8 +10,8 @@ namespace diffusion {
 
 /// DPM-Solver-fast; Lu et al. 2022 (DPM-Solver), Section 3.4: as many steps of third order as a number of model calls
 /// allows, and the last ones of lower order, so that the calls are spent exactly. The grid must have
-/// floor(model_calls / 3) + 1 steps, even in log sigma (lu_sigmas), and end above 0. With eta the steps
-/// are ancestral, as EulerAncestral's, but never go below where the grid ends; the noise back up is less then.
+/// floor(model_calls / 3) + 1 steps, even in log sigma (lu_sigmas), and end above 0. With eta the steps are ancestral, as
+/// EulerAncestral's, but none goes below where the grid ends; its noise back up is less then.
 struct DpmSolverFast {
   Eigen::Index model_calls = 12;
   double eta = 0.0;
@@ -41,9 +41,10 @@ struct DpmSolverFast {
     const NoiseLevel& from = step.from;
     auto [down, up] = detail::ancestral_step(from, step.to, eta);
     const double least = step.to.alpha * noise_to_signal(step.grid.levels().back());
-    if (down.sigma < least) {
-      down.sigma = least;
-      up = std::sqrt((step.to.sigma - least) * (step.to.sigma + least));
+    if (eta > 0.0 && step.index + 1 == step.count) {
+      down = step.to, up = 0.0;
+    } else if (eta > 0.0 && down.sigma < least) {
+      down.sigma = least, up = std::sqrt((step.to.sigma - least) * (step.to.sigma + least));
     }
     // The answer of every order but the first overwrites that of the one below, for which x must not have changed.
     const int order = detail::at_an_end(step) ? 1 : order_of(step);

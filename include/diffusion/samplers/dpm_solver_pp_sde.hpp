@@ -10,9 +10,9 @@ namespace diffusion {
 /// DPM-Solver++ (stochastic), singlestep of second order; k-diffusion's sample_dpmpp_sde. At lambda_mid = lambda + r h an
 /// ancestral half step is made with noise of its own; the whole step, ancestral too, goes by
 ///     x_0 = (1 - 1 / (2 r)) x_0(x) + 1 / (2 r) x_0(x_mid)
-/// Two calls of the model a step, one where it ends clean. The noise of a step is
-/// independent of that of others, as of a Brownian path at these stops; a run with other stops takes another path.
-/// DpmSolverPP with eta = 1 is the SDE of Lu et al. 2022, which this is not.
+/// Two calls of the model a step, one where it ends clean. The noise of a step is independent of that of others: a run with
+/// other stops follows another Brownian path, where k-diffusion's keeps it. DpmSolverPP with eta = 1 is the SDE of Lu et al.
+/// 2022, which this is not.
 struct DpmSolverPPSde {
   double eta = 1.0;
   double s_noise = 1.0;

@@ -27,8 +27,10 @@ struct Tcd {
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
     denoise(x, step.from, state.prediction);
     NoiseLevel down = step.to;
-    const double t = eta == 1.0 ? 0.0 : std::floor((1.0 - eta) * step.to.t);
-    if (eta > 0.0 && t < step.to.t) down = step.grid.at_time(t);
+    if (eta > 0.0 && step.to.sigma > 0.0) {
+      down = step.grid.at_time(eta == 1.0 ? 0.0 : std::floor((1.0 - eta) * step.to.t));
+      if (detail::no_length(step.to, down)) down = step.to;
+    }
     // From `down` to `to` x is scaled with the signal, and noise fills what is missing.
     const double scale = step.to.alpha / down.alpha, below = scale * down.sigma;
     detail::combine<Tensor>(x, {{scale * down.alpha, state.prediction.x_start}, {below, state.prediction.epsilon}});
