@@ -38,6 +38,11 @@ const GaussianDiffusion<double>& process() {
   return process;
 }
 
+/// Samplers that draw all their noise anew, or add it before a step, whatever its length and direction.
+bool draws_whatever_the_step(const std::string& name) {
+  return name == "Lcm" || name == "Tcd" || name == "FlowEuler stochastic" || name.find("churn") != std::string::npos;
+}
+
 TimeGrid grid(Index n, Ending ending = Ending::clean) {
   return timestep_grid(process(), TimestepSpacing::trailing, n, 0, ending);
 }
@@ -302,10 +307,7 @@ TEST_CASE("a sampler that adds noise refuses to go up, any other inverts", "[sam
     const auto run = [&] {
       return sampler.run(up, gaussian<Tensor>(0.3, 0.5), start<Tensor>(1, 3), noise<Tensor>(), {});
     };
-    // What draws all its noise anew, or adds it before a step, does not mind.
-    const bool anew = sampler.name == "Lcm" || sampler.name == "Tcd" || sampler.name == "FlowEuler stochastic" ||
-                      sampler.name.find("churn") != std::string::npos;
-    if ((sampler.stochastic && !anew) || sampler.name == "DpmSolverAdaptive") {
+    if ((sampler.stochastic && !draws_whatever_the_step(sampler.name)) || sampler.name == "DpmSolverAdaptive") {
       REQUIRE_THAT(refusal(run), StartsWith("diffusion::sample: this sampler goes down only, but a step of the grid"));
     } else {
       const Tensor x = run();
@@ -341,8 +343,6 @@ TEST_CASE("a grid may end with its last sigma once more, which asks for no more 
   sigmas << 12, 6, 3, 1.5, 0.8, 0.4, 0.2, 0.1, 0.1;
   for (const auto& sampler : all_samplers<Tensor>()) {
     INFO(sampler.name);
-    const bool anew = sampler.name == "Lcm" || sampler.name == "Tcd" || sampler.name == "FlowEuler stochastic" ||
-                      sampler.name.find("churn") != std::string::npos;
     for (double scale = 0.3; scale < 1; scale *= 1.03) {
       long draws = 0;
       const auto counted = [&draws, source = noise<Tensor>()](Tensor& z) mutable { ++draws, source(z); };
@@ -357,7 +357,8 @@ TEST_CASE("a grid may end with its last sigma once more, which asks for no more 
       const long with_repetition = draws;
       run(sigmas.head(8));
       // (The last block of a singlestep solver is cut elsewhere for another number of steps.)
-      if (!anew && sampler.name.find("Singlestep") == std::string::npos) REQUIRE(draws == 2 * with_repetition);
+      if (!draws_whatever_the_step(sampler.name) && sampler.name.find("Singlestep") == std::string::npos)
+        REQUIRE(draws == 2 * with_repetition);
     }
   }
 }

@@ -99,8 +99,8 @@ inline DenoiserCoefficients denoiser_coefficients(const NoiseLevel& level, Model
 ///
 /// each on the path its model was trained on, where x is scaled to (see DenoiserOptions::scale_input).
 ///
-/// Throws std::domain_error where the output does not tell both: epsilon and score at alpha = 0, start_x at sigma = 0, edm at both;
-/// std::invalid_argument for previous_x, for options out of range, and for an output of the wrong shape.
+/// Throws std::domain_error where the output does not tell both: epsilon and score at alpha = 0, start_x at sigma = 0, edm
+/// at either; std::invalid_argument for an output of the wrong shape.
 template <class Model>
 class Denoiser {
  public:

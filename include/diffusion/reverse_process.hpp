@@ -20,10 +20,10 @@ namespace diffusion {
 /// The reverse of `process` by `model`. Both are held by value.
 ///
 /// The model is called as model(x_t, t): t is an Eigen::Tensor<Scalar, 1> of shape [N], the timesteps in the original process
-/// (process.timestep_map(), then rescaled to 0..1000 if asked), rounded to Scalar: bfloat16 does not have
-/// all whole numbers beyond 256, nor Eigen::half all beyond 2048. It returns a tensor or expression of x_t's shape, of twice the channels (axis 1)
-/// for learned variances; or it writes it: model(x_t, t, out), out being a plain tensor of that shape. It is called as const:
-/// wrap one that changes when called in std::ref.
+/// (process.timestep_map(), then rescaled to 0..1000 if asked), rounded to Scalar: bfloat16 does not have all whole numbers
+/// beyond 256, nor Eigen::half all beyond 2048. It returns a tensor or expression of x_t's shape, of twice the channels (axis
+/// 1) for learned variances; or it writes it: model(x_t, t, out), out being a plain tensor of that shape. It is called as
+/// const: wrap one that changes when called in std::ref.
 ///
 /// Tensors, timesteps, `_into` forms and devices are as in GaussianDiffusion. An `_into` form takes a ReverseWorkspace and,
 /// once that has its memory, allocates nothing unless a user's function does; out.sample may be x, other outputs may not be

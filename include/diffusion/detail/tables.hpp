@@ -103,7 +103,7 @@ struct Tables {
     for (Index t = 0; t < T; ++t) {
       const detail::DoubleDouble step = alpha_bar * betas[t];
       one_minus = one_minus + step;
-      // A product that underflows would leave an abar that is about to where it is for ever.
+      // Where abar is about to underflow, the product has: abar would stay what it is for ever.
       const bool stuck = step.high == 0.0 && alpha_bar.high < (std::numeric_limits<double>::min)();
       alpha_bar = stuck ? DoubleDouble{0.0} : alpha_bar - step;
       alphas_cumprod[t] = alpha_bar.high;
