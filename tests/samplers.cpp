@@ -1,4 +1,5 @@
 // Test ../include/diffusion/samplers/*.hpp: what every sampler must do, on data whose denoiser is known exactly.
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -377,6 +378,15 @@ TEST_CASE("DpmSolverFast stays between the ends of its grid, up and down, with n
         sample(diffusion::DpmSolverFast{12, 1.0}, grid_from(least), gaussian<Tensor>(0.3, 0.5), x, counted);
     REQUIRE(draws == 4);  // of five steps, the last of which ends where the grid does
     for (Index i = 0; i < out.size(); ++i) REQUIRE(std::abs(out.data()[i]) < 4);
+    // With eta above 1 the way down would end below the grid.
+    double lowest = 10.0;
+    const ErasedDenoiser<Tensor> watched = [&, exact = gaussian<Tensor>(0.3, 0.5)](
+                                               const Tensor& y, const NoiseLevel& level, Prediction<Tensor>& p) {
+      lowest = (std::min)(lowest, noise_to_signal(level));
+      exact(y, level, p);
+    };
+    sample(diffusion::DpmSolverFast{12, 1.5}, grid_from(least), watched, x, counted);
+    REQUIRE(lowest > least * (1 - tolerance::level));
   }
   const TimeGrid levels = grid_from(0.05);
   const Tensor up = sample(diffusion::DpmSolverFast{12}, levels.reversed(), gaussian<Tensor>(0.3, 0.5), x);
@@ -403,7 +413,7 @@ TEST_CASE("the step of diffusers' DDIM that has no length keeps x, without noise
 
 TEST_CASE("Tcd draws no noise for a step that ends at timestep 0", "[samplers]") {
   for (int k = 1; k <= 50; ++k) {
-    const GaussianDiffusion<double> linear(diffusion::linear_beta_schedule(1000, 0.0001, 0.001 * k));
+    const GaussianDiffusion<double> linear(diffusion::linear_beta_schedule(1000, 0.0001 * k, 0.03));
     const TimeGrid one_step = timestep_grid(linear, std::vector<Index>{999}, Ending::sigma_min);
     const Tensor x = start<Tensor>(1, 3);
     REQUIRE_NOTHROW(sample(diffusion::Tcd{0.3}, one_step, gaussian<Tensor>(0.3, 0.5), x));
