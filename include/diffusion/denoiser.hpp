@@ -213,11 +213,11 @@ class Denoiser {
   template <class X, class Tensor>
   void run_model(const X& x, Prediction<Tensor>& out, Tensor& output) const {
     constexpr detail::CallForm form = detail::call_form<Model, X, decltype(out.memory.model_t), Tensor>();
-    static_assert(
-        form != detail::CallForm::none,
-        "diffusion: the model must be callable, as const, as model(x, t), returning a tensor, or as "
-        "model(x, t, out), writing one, where t is an Eigen::Tensor<Scalar, 1>; wrap one that is not const in "
-        "std::ref");
+    static_assert(form != detail::CallForm::none,
+                  "diffusion: the model must be callable, as const, as model(x, t), returning a tensor, or as "
+                  "model(x, t, out), writing one, where x is a tensor like the one sampled and t an "
+                  "Eigen::Tensor<Scalar, 1>; wrap one that is not const in "
+                  "std::ref");
     static_assert(form != detail::CallForm::returns_other,
                   "diffusion: the model must return a tensor, or an expression, of x's scalar type, rank and layout");
     if constexpr (form == detail::CallForm::writes || form == detail::CallForm::returns) {

@@ -32,7 +32,8 @@ void call_model(const char* where, const char* name, F& f, const X& x, const T& 
   static_assert(
       form == CallForm::writes || form == CallForm::returns,
       "diffusion: a model (or cond_fn) must be callable as model(x, t), returning a tensor of x's scalar type, "
-      "rank and layout, or as model(x, t, out), writing one, where t is an Eigen::Tensor<Scalar, 1>");
+      "rank and layout, or as model(x, t, out), writing one, where x is a tensor like the one sampled and t an "
+      "Eigen::Tensor<Scalar, 1>");
   if constexpr (form == CallForm::writes || form == CallForm::returns) {
     call<form>(where, name, f, x, t, out, sizes);
   }

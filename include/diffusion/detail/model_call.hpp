@@ -4,11 +4,13 @@
 
 #include <algorithm>  // std::copy_n
 #include <array>
-#include <cstddef>    // std::size_t
-#include <stdexcept>  // std::invalid_argument
+#include <cstddef>     // std::size_t
+#include <functional>  // std::function, std::reference_wrapper
+#include <stdexcept>   // std::invalid_argument
 #include <string>
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
+#include <utility>  // std::declval
 
 #include "../tensor.hpp"
 #include "halves.hpp"
@@ -38,12 +40,50 @@ constexpr bool becomes() {
   return false;
 }
 
+/// The signature of F, as a std::function; void where there are many, or a template of them.
+template <class F, class = void>
+struct SignatureOf {
+  using type = void;
+};
+template <class F>
+struct SignatureOf<F, std::void_t<decltype(std::function(std::declval<F>()))>> {
+  using type = decltype(std::function(std::declval<F>()));
+};
+template <class F>
+struct SignatureOf<std::reference_wrapper<F>> : SignatureOf<F> {};
+
+template <class Parameter, class Argument>
+constexpr bool declared_for() {
+  if constexpr (is_tensor_v<Parameter>) return becomes<Argument, Parameter>();
+  return true;
+}
+template <class... Arguments>
+struct Declared {
+  static constexpr bool for_arguments(const void*) { return true; }
+  template <class Result, class... Parameters>
+  static constexpr bool for_arguments(const std::function<Result(Parameters...)>*) {
+    if constexpr (sizeof...(Parameters) == sizeof...(Arguments)) return (declared_for<Parameters, Arguments>() && ...);
+    return true;
+  }
+};
+
+/// Whether f(arguments...) compiles. Eigen says of a tensor that it can be made of any other, and fails where it has to be;
+/// so tensors that F declares must be of the arguments' scalar type, rank and layout.
+template <class F, class... Arguments>
+constexpr bool callable() {
+  if constexpr (std::is_invocable_v<F, Arguments...>) {
+    using Signature = typename SignatureOf<std::decay_t<F>>::type;
+    return Declared<Arguments...>::for_arguments(static_cast<const Signature*>(nullptr));
+  }
+  return false;
+}
+
 /// f(x, t, out), or out = f(x, t)? Called as const, because many threads may call at once; of a G& as the G it is.
 template <class F, class X, class T, class Out>
 constexpr CallForm call_form() {
-  if constexpr (std::is_invocable_v<const F&, const X&, const T&, Out&>) {
+  if constexpr (callable<const F&, const X&, const T&, Out&>()) {
     return CallForm::writes;
-  } else if constexpr (std::is_invocable_v<const F&, const X&, const T&>) {
+  } else if constexpr (callable<const F&, const X&, const T&>()) {
     return becomes<std::invoke_result_t<const F&, const X&, const T&>, Out>() ? CallForm::returns
                                                                               : CallForm::returns_other;
   }
@@ -85,12 +125,12 @@ void call(const char* where, const char* name, F& f, const X& x, const T& t, Out
 /// x becomes f(x): f returns it, an expression or a tensor, or changes x in place and returns nothing.
 template <class F, class X>
 void call_in_place(const char* where, const char* name, const F& f, X& x) {
-  constexpr bool callable = std::is_invocable_v<const F&, X&>;
-  static_assert(callable,
-                "diffusion: denoised_fn must be callable, as const, as f(x_start), returning a tensor or an expression "
+  static_assert(callable<const F&, X&>(),
+                "diffusion: denoised_fn must be callable, as const, as f(x_start), x_start a tensor like the one "
+                "sampled, returning a tensor or an expression "
                 "of x_start's "
                 "kind, or changing x_start in place and returning nothing");
-  if constexpr (callable) {
+  if constexpr (callable<const F&, X&>()) {
     using Result = std::invoke_result_t<const F&, X&>;
     if constexpr (std::is_void_v<Result>) {
       f(x);

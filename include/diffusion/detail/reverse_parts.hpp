@@ -80,7 +80,8 @@ struct ReverseParts {
     static_assert(form != CallForm::none,
                   "diffusion: the model must be callable, as const, as model(x_t, t), returning a tensor, or as "
                   "model(x_t, t, out), "
-                  "writing one, where t is an Eigen::Tensor<Scalar, 1>; wrap one that is not const in std::ref");
+                  "writing one, where x_t is a tensor like the one sampled and t an Eigen::Tensor<Scalar, 1>; wrap one "
+                  "that is not const in std::ref");
     static_assert(form != CallForm::returns_other,
                   "diffusion: the model must return a tensor, or an expression, of x_t's scalar type, rank and layout");
     if constexpr (form == CallForm::writes || form == CallForm::returns) {
@@ -99,7 +100,8 @@ struct ReverseParts {
       static_assert(form == CallForm::writes || form == CallForm::returns,
                     "diffusion: cond_fn must be callable, as const, as cond_fn(x_t, t), returning a tensor of x_t's "
                     "scalar type, rank "
-                    "and layout, or as cond_fn(x_t, t, out), writing one, where t is an Eigen::Tensor<Scalar, 1>");
+                    "and layout, or as cond_fn(x_t, t, out), writing one, where x_t is a tensor like the one sampled "
+                    "and t an Eigen::Tensor<Scalar, 1>");
       if constexpr (form == CallForm::writes || form == CallForm::returns) {
         tell_time(where, x, t, workspace.model_t);
         call<form>(where, "cond_fn's output", cond_fn, x, workspace.model_t, workspace.gradient, shape(x));

@@ -1,0 +1,16 @@
+// error: diffusion: the model must be callable, as const, as model(x_t, t), returning a tensor, or as model(x_t, t, out), writing one, where x_t is a tensor like the one sampled and t an Eigen::Tensor<Scalar, 1>
+#include <diffusion/diffusion.hpp>
+#include <functional>
+
+struct Network {
+  void operator()(const Eigen::Tensor<float, 2>& x_t, const diffusion::Timesteps& t, Eigen::Tensor<float, 2>& out) {
+    out = x_t * static_cast<float>(t(0));
+  }
+};
+
+int main() {
+  const diffusion::GaussianDiffusion<float> process(diffusion::linear_beta_schedule(1000));
+  Eigen::Tensor<float, 2> x(4, 3);
+  Network network;
+  diffusion::ReverseProcess(process, std::ref(network)).p_sample(x, 5, x);
+}
