@@ -93,7 +93,7 @@ class GaussianDiffusion {
   }
   template <class Moments, class X, class Device = Eigen::DefaultDevice>
   void q_mean_variance_into(Moments&& out, const X& x_start, TimestepsView t, const Device& device = Device()) const {
-    const auto mean = [this](Index i) { return std::array{tables_.sqrt_alphas_cumprod[i]}; };
+    const auto mean = [this](Index i) { return std::array{tables_.sqrt_alphas_cumprod.coeff(i)}; };
     operation("GaussianDiffusion::q_mean_variance")
         .moments(device, out, t, mean, tables_.one_minus_alphas_cumprod, tables_.log_one_minus_alphas_cumprod,
                  detail::argument("x_start", x_start));
@@ -110,7 +110,7 @@ class GaussianDiffusion {
   void q_sample_into(Out&& out, const X& x_start, TimestepsView t, Noise&& noise,
                      const Device& device = Device()) const {
     const auto coefficients = [this](Index i) {
-      return std::array{tables_.sqrt_alphas_cumprod[i], tables_.sqrt_one_minus_alphas_cumprod[i]};
+      return std::array{tables_.sqrt_alphas_cumprod.coeff(i), tables_.sqrt_one_minus_alphas_cumprod.coeff(i)};
     };
     operation("GaussianDiffusion::q_sample")
         .diffuse(device, out, t, coefficients, detail::argument("x_start", x_start), noise);
@@ -129,7 +129,7 @@ class GaussianDiffusion {
   void q_posterior_mean_variance_into(Moments&& out, const X& x_start, const Y& x_t, TimestepsView t,
                                       const Device& device = Device()) const {
     const auto mean = [this](Index i) {
-      return std::array{tables_.posterior_mean_coef1[i], tables_.posterior_mean_coef2[i]};
+      return std::array{tables_.posterior_mean_coef1.coeff(i), tables_.posterior_mean_coef2.coeff(i)};
     };
     operation("GaussianDiffusion::q_posterior_mean_variance")
         .moments(device, out, t, mean, tables_.posterior_variance, tables_.posterior_log_variance_clipped,
@@ -148,9 +148,9 @@ class GaussianDiffusion {
   void q_step_into(Out&& out, const X& x_s, TimestepsView s, TimestepsView t, Noise&& noise,
                    const Device& device = Device()) const {
     const auto coefficients = [this](detail::Interval i) {
-      const double variance = i.s < 0 ? tables_.one_minus_alphas_cumprod[i.t] : tables_.step_variance(i.s, i.t);
-      const double scale = i.s < 0 ? tables_.sqrt_alphas_cumprod[i.t]
-                                   : std::sqrt(tables_.alphas_cumprod[i.t] / tables_.alphas_cumprod[i.s]);
+      const double variance = i.s < 0 ? tables_.one_minus_alphas_cumprod.coeff(i.t) : tables_.step_variance(i.s, i.t);
+      const double scale = i.s < 0 ? tables_.sqrt_alphas_cumprod.coeff(i.t)
+                                   : std::sqrt(tables_.alphas_cumprod.coeff(i.t) / tables_.alphas_cumprod.coeff(i.s));
       return std::array{scale, std::sqrt(variance)};
     };
     operation("GaussianDiffusion::q_step")
@@ -169,7 +169,7 @@ class GaussianDiffusion {
     constexpr const char* where = "GaussianDiffusion::predict_xstart_from_eps";
     operation(where).check_positive("alphas_cumprod", tables_.alphas_cumprod, t);
     const auto coefficients = [this](Index i) {
-      return std::array{tables_.sqrt_recip_alphas_cumprod[i], -tables_.sqrt_recipm1_alphas_cumprod[i]};
+      return std::array{tables_.sqrt_recip_alphas_cumprod.coeff(i), -tables_.sqrt_recipm1_alphas_cumprod.coeff(i)};
     };
     operation(where).combine(device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("eps", eps));
   }
@@ -186,8 +186,8 @@ class GaussianDiffusion {
     constexpr const char* where = "GaussianDiffusion::predict_xstart_from_xprev";
     operation(where).check_positive("posterior_mean_coef1", tables_.posterior_mean_coef1, t);
     const auto coefficients = [this](Index i) {
-      return std::array{-tables_.posterior_mean_coef2[i] / tables_.posterior_mean_coef1[i],
-                        1.0 / tables_.posterior_mean_coef1[i]};
+      return std::array{-tables_.posterior_mean_coef2.coeff(i) / tables_.posterior_mean_coef1.coeff(i),
+                        1.0 / tables_.posterior_mean_coef1.coeff(i)};
     };
     operation(where).combine(device, out, t, coefficients, detail::argument("x_t", x_t),
                              detail::argument("xprev", xprev));
@@ -202,7 +202,7 @@ class GaussianDiffusion {
   void predict_xstart_from_v_into(Out&& out, const X& x_t, TimestepsView t, const Y& v,
                                   const Device& device = Device()) const {
     const auto coefficients = [this](Index i) {
-      return std::array{tables_.sqrt_alphas_cumprod[i], -tables_.sqrt_one_minus_alphas_cumprod[i]};
+      return std::array{tables_.sqrt_alphas_cumprod.coeff(i), -tables_.sqrt_one_minus_alphas_cumprod.coeff(i)};
     };
     operation("GaussianDiffusion::predict_xstart_from_v")
         .combine(device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("v", v));
@@ -217,8 +217,8 @@ class GaussianDiffusion {
   void predict_eps_from_xstart_into(Out&& out, const X& x_t, TimestepsView t, const Y& x_start,
                                     const Device& device = Device()) const {
     const auto coefficients = [this](Index i) {
-      const double recip_sigma = 1.0 / tables_.sqrt_one_minus_alphas_cumprod[i];
-      return std::array{recip_sigma, -tables_.sqrt_alphas_cumprod[i] * recip_sigma};
+      const double recip_sigma = 1.0 / tables_.sqrt_one_minus_alphas_cumprod.coeff(i);
+      return std::array{recip_sigma, -tables_.sqrt_alphas_cumprod.coeff(i) * recip_sigma};
     };
     operation("GaussianDiffusion::predict_eps_from_xstart")
         .combine(device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("x_start", x_start));
@@ -233,7 +233,7 @@ class GaussianDiffusion {
   void predict_eps_from_v_into(Out&& out, const X& x_t, TimestepsView t, const Y& v,
                                const Device& device = Device()) const {
     const auto coefficients = [this](Index i) {
-      return std::array{tables_.sqrt_one_minus_alphas_cumprod[i], tables_.sqrt_alphas_cumprod[i]};
+      return std::array{tables_.sqrt_one_minus_alphas_cumprod.coeff(i), tables_.sqrt_alphas_cumprod.coeff(i)};
     };
     operation("GaussianDiffusion::predict_eps_from_v")
         .combine(device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("v", v));
@@ -248,7 +248,7 @@ class GaussianDiffusion {
   void velocity_into(Out&& out, const X& x_start, TimestepsView t, const Y& noise,
                      const Device& device = Device()) const {
     const auto coefficients = [this](Index i) {
-      return std::array{-tables_.sqrt_one_minus_alphas_cumprod[i], tables_.sqrt_alphas_cumprod[i]};
+      return std::array{-tables_.sqrt_one_minus_alphas_cumprod.coeff(i), tables_.sqrt_alphas_cumprod.coeff(i)};
     };
     operation("GaussianDiffusion::velocity")
         .combine(device, out, t, coefficients, detail::argument("x_start", x_start), detail::argument("noise", noise));
@@ -261,6 +261,7 @@ class GaussianDiffusion {
   friend GaussianDiffusion<S> respace(const GaussianDiffusion<S>& process, std::vector<Index> steps);
   GaussianDiffusion(const GaussianDiffusion& base, const std::vector<Index>& steps) : tables_(base.tables_, steps) {}
 
+  // Read by coeff(t), since t has been checked: [t] would assert it again for every sample, unless NDEBUG.
   detail::Tables tables_;
 };
 

@@ -192,6 +192,9 @@ Eigen::Index batch_size(const char* where, const Argument<X>& x) {
                                          Eigen::Index last) {
   const auto bits = [](Eigen::Index i) { return static_cast<std::uint64_t>(i); };
   std::uint64_t signs = 0;
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC unroll 4  // clang does so by itself
+#endif
   for (Eigen::Index n = 0; n < count; ++n) signs |= (bits(t[n]) - bits(first)) | (bits(last - 1) - bits(t[n]));
   return signs >> 63 == 0;
 }
