@@ -4,7 +4,7 @@
 /// at memory speed in both layouts; and, by the same walk, any other function of an element and its sample's coefficients.
 #pragma once
 
-#include <algorithm>  // std::min
+#include <algorithm>  // std::find, std::min
 #include <array>
 #include <cstddef>  // std::size_t
 #include <numeric>  // std::gcd
@@ -116,6 +116,7 @@ class Kernel {
   void by_rows(Tile<Real, K>& tile, Index begin, Index end) const {
     // Short runs find their coefficients in the first-level cache; what long ones have to fetch pays off in more of them.
     constexpr Index short_run = 1024 / sizeof(Real), long_run = 3 * short_run;
+    if (by_columns(tile, begin, end)) return;
     for (Index first = 0; first < batch_; first += tile.capacity) {
       const Index width = (std::min)(tile.capacity, batch_ - first);
       coefficients_.fill(first, width, tile.value[0], tile.stride);
@@ -131,6 +132,29 @@ class Kernel {
       }
       in_streams<1>(tile, period, first, width, row, end);
     }
+  }
+
+  /// The same of few values, for which coefficients would take longer to lay out in a period than to use: column after column of
+  /// Values, whose coefficients stay in registers. Returns whether they are few.
+  bool by_columns(Tile<Real, K>& tile, Index begin, Index end) const {
+    bool few = false;
+    with_widest<Element, Scalar>(batch_, [&](auto value) {
+      using Value = decltype(value);
+      constexpr Index size = size_of<Value>, most = size > 1 ? 384 : 96;  // as measured
+      const Index rows = end - begin, at = begin * batch_, whole = batch_ / size, rest = batch_ - whole * size;
+      const bool in_place = std::find(x_.begin(), x_.end(), out_) != x_.end();
+      few = rows > 2 && rows * (whole + 1) <= most && (rest == 0 || !in_place);
+      if (!few) return;
+      coefficients_.fill(0, batch_, tile.value[0], tile.stride);
+      const auto columns = [&](auto at_once, Index from, Index count) {
+        span<Value, at_once, K>(element_, out_ + at, advanced(x_, at), from, static_cast<std::size_t>(count),
+                                TilePart<Tile<Real, K>>{tile, 0}, rows, batch_);
+      };
+      columns(std::integral_constant<int, 4>(), 0, whole);
+      // The last one ends with the row and overlaps the one before: if out were x, it would read what that one wrote.
+      if (rest > 0) columns(std::integral_constant<int, 1>(), batch_ - size, 1);
+    });
+    return few;
   }
 
   /// Takes as many of the rows from `row` to `end` as it can in `Rows` streams, long parts of memory that are walked side by side

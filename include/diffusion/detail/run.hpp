@@ -140,21 +140,21 @@ inline std::array<Value, K> coefficients_at(const Coefficients& c, Index i) {
   return a;
 }
 
-/// out[i] = element(c[i], x[i]) for `count` Values from i on, `Values` in a step while there are as many; in `Rows` runs, `stride`
-/// apart, that share each coefficient that is loaded.
-template <class Value, int Values, int Rows, std::size_t K, class Element, class Scalar, std::size_t Inputs,
-          class Coefficients>
+/// out[i] = element(c[i], x[i]) for `count` Values from i on, `Values` in a step while there are as many; in `rows` runs, `stride`
+/// apart, that share each coefficient that is loaded. (Rows: an integral_constant where the number is known.)
+template <class Value, int Values, std::size_t K, class Element, class Scalar, std::size_t Inputs, class Coefficients,
+          class Rows>
 inline void span(const Element& element, Scalar* out, const std::array<const Scalar*, Inputs>& x, Index i,
-                 std::size_t count, Index stride, const Coefficients& c) {
+                 std::size_t count, const Coefficients& c, Rows rows, Index stride) {
 #ifdef __clang__
 #pragma clang loop unroll(disable)  // it would take 32 Values in a step, and be slow at what is left
 #endif
   for (std::size_t steps = count / std::size_t(Values); steps > 0; --steps, i += Values * size_of<Value>) {
     std::array<Value, K> a[Values];
     for (int v = 0; v < Values; ++v) a[v] = coefficients_at<Value, K>(c, i + v * size_of<Value>);
-    for (int row = 0; row < Rows; ++row) {
+    Index at = i;
+    for (Index row = 0; row < rows; ++row, at += stride) {
       Value result[Values];
-      const Index at = i + row * stride;
       for (int v = 0; v < Values; ++v) {
         result[v] = element.template at<Arithmetic<Scalar>>(a[v], x, at + v * size_of<Value>);
       }
@@ -163,7 +163,7 @@ inline void span(const Element& element, Scalar* out, const std::array<const Sca
   }
   // Written so that compilers see that there can be but one step of two, and one of one.
   if constexpr (Values > 1)
-    span<Value, Values / 2, Rows, K>(element, out, x, i, count % std::size_t(Values), stride, c);
+    span<Value, Values / 2, K>(element, out, x, i, count % std::size_t(Values), c, rows, stride);
 }
 
 /// f(Value()) with the widest Value that Element is computed in and of which `size` elements fill one at least. (In line, so that
@@ -198,8 +198,9 @@ template <class Value, std::size_t K, class Element, class Scalar, std::size_t I
 inline void run_in(const Element& element, Scalar* out, const std::array<const Scalar*, Inputs>& x, Index size,
                    const Coefficients& c, bool whole) {
   using Real = Arithmetic<Scalar>;
+  constexpr std::integral_constant<Index, 1> one;
   if constexpr (std::is_same_v<Value, Real>) {
-    span<Value, 1, 1, K>(element, out, x, 0, static_cast<std::size_t>(size), 0, c);
+    span<Value, 1, K>(element, out, x, 0, static_cast<std::size_t>(size), c, one, 0);
   } else {
     const Index end = size - size_of<Value>;
     Value last{};  // computed first: where out is x, the one before writes what the last one reads
@@ -207,7 +208,7 @@ inline void run_in(const Element& element, Scalar* out, const std::array<const S
     // A step of four pays for its loop where there are as many: of narrower packets there are but two.
     constexpr int values = std::is_same_v<Value, typename Eigen::internal::packet_traits<Scalar>::type> ? 4 : 1;
     const auto before = static_cast<std::size_t>(whole ? size : size - 1) / size_of<Value>;
-    span<Value, values, 1, K>(element, out, x, 0, before, 0, c);
+    span<Value, values, K>(element, out, x, 0, before, c, one, 0);
     if (!whole) store(out + end, last);
   }
 }
@@ -228,12 +229,13 @@ inline void run_side_by_side(const Element& element, Scalar* out, const std::arr
                              Index size, Index stride, const Coefficients& c) {
   using Real = Arithmetic<Scalar>;
   const auto total = static_cast<std::size_t>(size);
+  constexpr std::integral_constant<Index, Rows> rows;
   if constexpr (Element::in_packets && std::is_same_v<Scalar, Real>) {
     using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
     constexpr int values = Rows > 2 ? 1 : 4;  // four runs pay for the loop themselves
-    span<Packet, values, Rows, K>(element, out, x, 0, total / size_of<Packet>, stride, c);
+    span<Packet, values, K>(element, out, x, 0, total / size_of<Packet>, c, rows, stride);
   } else {
-    span<Real, 1, Rows, K>(element, out, x, 0, total, stride, c);
+    span<Real, 1, K>(element, out, x, 0, total, c, rows, stride);
   }
 }
 
