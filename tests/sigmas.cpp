@@ -63,7 +63,13 @@ TEST_CASE("the steps of Align Your Steps, and those between", "[sigmas]") {
       REQUIRE(std::abs(sigmas[0] / ten[0] - 1) < tolerance::level);
       REQUIRE((sigmas.head(n) > sigmas.tail(n)).all());
     }
-    REQUIRE(std::abs(ays_sigmas(model, 19)[4] / ten[2] - 1) < 10 * tolerance::level);  // 19 steps hold the ten
+    const ArrayXd twenty = ays_sigmas(model, 20);  // two for one, the last two of them on the way to the eleventh level
+    for (Index i = 0; i < 10; ++i) REQUIRE(twenty[2 * i] == ten[i]);
+    for (Index i = 0; i < 9; ++i) {
+      REQUIRE(std::abs(twenty[2 * i + 1] / std::sqrt(ten[i] * ten[i + 1]) - 1) < tolerance::level);
+    }
+    const double eleventh = model == AysModel::stable_video_diffusion ? 0.002 : 0.029;
+    REQUIRE(std::abs(twenty[19] / std::sqrt(ten[9] * eleventh) - 1) < tolerance::level);
   }
   REQUIRE_THAT(refusal<std::invalid_argument>([] { ays_timesteps(AysModel::stable_video_diffusion); }),
                StartsWith("diffusion::ays_timesteps: "));

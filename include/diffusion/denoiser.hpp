@@ -26,8 +26,8 @@ struct DenoiserOptions {
   double clip_max = std::numeric_limits<double>::infinity();
 
   /// Dynamic thresholding; Saharia et al. 2022 (Imagen), Section 2.3. With s the threshold_quantile of |x_0| over a
-  /// sample (0.995 there), but between threshold_min and threshold_max, x_0 becomes x_0 limited to [-s, s] and divided by
-  /// s. 0 is none.
+  /// sample (0.995 in its Figure A.10), but between threshold_min and threshold_max, x_0 becomes x_0 limited to [-s, s]
+  /// and divided by s. 0 is none.
   double threshold_quantile = 0.0;
   double threshold_min = 1.0;
   double threshold_max = std::numeric_limits<double>::infinity();

@@ -70,7 +70,7 @@ inline Eigen::ArrayXd exponential_sigmas(Eigen::Index n, double sigma_min, doubl
   return polyexponential_sigmas(n, sigma_min, sigma_max);
 }
 
-/// Even in lambda = log(alpha / sigma), as Lu et al. 2022 (DPM-Solver), Section 3.4, step. That is exponential_sigmas.
+/// Even in lambda = log(alpha / sigma), as Lu et al. 2022 (DPM-Solver), Section 3.3, step. That is exponential_sigmas.
 inline Eigen::ArrayXd lu_sigmas(Eigen::Index n, double sigma_min, double sigma_max) {
   detail::check_sigma_range("lu_sigmas", n, sigma_min, sigma_max);
   return polyexponential_sigmas(n, sigma_min, sigma_max);
@@ -108,22 +108,20 @@ enum class AysModel {
   stable_video_diffusion  // sigmas only
 };
 
-/// Their ten sigmas; for another n, taken from these by interpolation, even in log sigma.
+/// Their sigmas of ten steps; for another n, those of n steps that divide the same eleven levels evenly, with interpolation in
+/// log sigma. The last level is 0 here, not the 0.029 (stable_video_diffusion: 0.002) that the steps are counted to.
 inline Eigen::ArrayXd ays_sigmas(AysModel model, Eigen::Index n = 10) {
   detail::check_num_steps("ays_sigmas", n);
-  constexpr double sigmas[3][10] = {{14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152},
-                                    {14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113},
-                                    {700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034}};
-  const double* table = sigmas[static_cast<std::size_t>(model)];
-  if (n == 10) {
-    Eigen::ArrayXd out = Eigen::ArrayXd::Zero(11);
-    out.head(10) = Eigen::Map<const Eigen::ArrayXd>(table, 10);
-    return out;
+  constexpr double levels[3][11] = {{14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029},
+                                    {14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029},
+                                    {700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002}};
+  const double* level = levels[static_cast<std::size_t>(model)];
+  Eigen::ArrayXd sigmas = Eigen::ArrayXd::Zero(n + 1);
+  for (Eigen::Index i = 0; i < n; ++i) {
+    const Eigen::Index k = 10 * i / n, rest = 10 * i % n;  // level k + rest / n
+    sigmas[i] = level[k] * std::pow(level[k + 1] / level[k], static_cast<double>(rest) / static_cast<double>(n));
   }
-  return detail::sigmas_along(n, 0.0, 9.0, [&](double u) {
-    const int i = u < 9.0 ? static_cast<int>(u) : 8;
-    return std::exp(std::log(table[i]) + (u - i) * (std::log(table[i + 1]) - std::log(table[i])));
-  });
+  return sigmas;
 }
 
 /// Their ten timesteps, of a process of T = 1000. Throws std::invalid_argument for stable_video_diffusion, which has none.

@@ -248,9 +248,10 @@ TimeGrid diffusers_ddim_grid(const GaussianDiffusion<Scalar>& process, TimestepS
 }
 
 /// Levels of a process by their sigma / alpha, a list that falls and may end with 0 (sigmas.hpp makes some) or, as diffusers ends
-/// some runs, with the last sigma again: a step that keeps x, but for what one more prediction corrects and for the samplers that draw all noise anew. The model is
-/// told the timestep at which the process has that much noise, by interpolation in log sigma; a level beyond the ends is
-/// told as the end. Here and in the grids below, std::invalid_argument is thrown where the sigmas do not fall or are out of range.
+/// some runs, with the last sigma again: a step that keeps x, but for what one more prediction corrects and for the samplers
+/// that draw all noise anew. The model is told the timestep at which the process has that much noise, by interpolation in log
+/// sigma; a level beyond the ends is told as the end. Here and in the grids below, std::invalid_argument is thrown where the
+/// sigmas do not fall or are out of range.
 template <class Scalar>
 TimeGrid sigma_grid(const GaussianDiffusion<Scalar>& process, const Eigen::ArrayXd& sigmas) {
   const detail::ProcessPath path(process);

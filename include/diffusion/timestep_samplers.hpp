@@ -86,7 +86,7 @@ class UniformSampler {
   Eigen::Index num_timesteps_;
 };
 
-/// Importance sampling by the second moment of the loss; Nichol, Dhariwal 2021, Eq. (18):
+/// Importance sampling by the second moment of the loss; Nichol, Dhariwal 2021, Eq. (18), here with a part that is uniform:
 ///     p_t = (1 - u) r_t / sum_s r_s + u / T,   r_t = sqrt(mean of the last losses of t, squared),   u = uniform_prob
 /// once every timestep has its `history_per_term` losses; until then, and while all of those are 0, p_t = 1 / T. What it has
 /// seen is a State, which can be saved and from which another one goes on:

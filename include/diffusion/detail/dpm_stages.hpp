@@ -8,8 +8,8 @@
 namespace diffusion {
 namespace detail {
 
-/// A step from x at `from` to `to`; Lu et al. 2022 (DPM-Solver), Eq. (3.7) and Algorithms 1 and 2. Call first; then
-/// second, if at all; then third; each evaluates the model once and offers an answer of its order.
+/// A step from x at `from` to `to`; Lu et al. 2022 (DPM-Solver), Eq. (3.7), Algorithm 2 and, for second order with any r1,
+/// Algorithm 4. Call first; then second, if at all; then third; each evaluates the model once and offers an answer of its order.
 template <class Tensor>
 struct DpmStages {
   Prediction<Tensor> at_start, at_r1, at_r2;

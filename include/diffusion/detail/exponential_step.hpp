@@ -23,7 +23,7 @@ struct ExponentialStep {
   double x, d0, d1, d2, noise;
 };
 
-/// Of predictions of x_0; Lu et al. 2022 (DPM-Solver++), Eq. (9) and Appendix B. With h = lambda_to - lambda and
+/// Of predictions of x_0; Lu et al. 2022 (DPM-Solver++), Sections 4 and 5. With h = lambda_to - lambda and
 /// g = (1 + eta) h,
 ///     x_to = (sigma_to / sigma) exp(-eta h) x + alpha_to g (phi_1(-g) D0 + phi_2(-g) D1 + phi_3(-g) D2)
 ///            + sigma_to sqrt(1 - exp(-2 eta h)) noise

@@ -1,5 +1,5 @@
 /// @file phi.hpp
-/// The phi functions of exponential integrators; Hochbruck, Ostermann 2010, Eqs. (2.10), (2.11).
+/// The phi functions of exponential integrators; Hochbruck, Ostermann 2010, Eq. (2.11).
 #pragma once
 
 #include <cmath>  // std::abs, std::expm1

@@ -7,7 +7,7 @@
 
 namespace diffusion {
 
-/// Song, Meng, Ermon 2021 (DDIM), Eq. (12), with s = sigma / alpha:
+/// Song, Meng, Ermon 2021 (DDIM), Eqs. (12), (16), with s = sigma / alpha:
 ///     x_to = alpha_to x_0 + sqrt(sigma_to^2 - deviation^2) epsilon + deviation noise
 ///     deviation = eta sigma_to sqrt(1 - s_to^2 / s^2)
 /// eta = 0 is deterministic, and on a grid that is reversed() the inversion, from data to noise; eta = 1 is Ddpm. The

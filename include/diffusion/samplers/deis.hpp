@@ -5,10 +5,10 @@
 
 namespace diffusion {
 
-/// DEIS of log rho; Zhang, Chen 2023, Eqs. (14)-(15): the epsilon of the last `order` levels, as a polynomial in
+/// DEIS; Zhang, Chen 2023, but of "logrho" in diffusers: the epsilon of the last `order` levels, as a polynomial in
 /// log(sigma / alpha), integrated exactly. That is DpmSolver with a full quadratic:
-///     x_to = (alpha_to / alpha) x - sigma_to h (phi_1(h) m_0 + phi_2(h) D1 + 2 phi_3(h) D2)
-/// (detail/multistep.hpp has D1 and D2). A step that ends clean is x_to = alpha_to x_0.
+///     x_to = (alpha_to / alpha) x - sigma_to h (phi_1(h) m_0 + phi_2(h) D1 + phi_3(h) D2)
+/// (detail/multistep.hpp has D1 and D2; c = 2). A step that ends clean is x_to = alpha_to x_0.
 struct Deis {
   int order = 3;                  // 1 to 3
   bool lower_order_final = true;  // in runs of fewer than 15 steps, order 1 at the last and at most 2 at the one before

@@ -8,8 +8,8 @@
 
 namespace diffusion {
 
-/// DPM-Solver-fast; Lu et al. 2022 (DPM-Solver), Section 3.4: as many steps of third order as a number of model calls
-/// allows, and the last ones of lower order, so that the calls are spent exactly. The grid must have
+/// DPM-Solver-fast; Lu et al. 2022 (DPM-Solver), Section 3.3 and Appendix D.3: as many steps of third order as a number of
+/// model calls allows, and the last ones of lower order, so that the calls are spent exactly. The grid must have
 /// floor(model_calls / 3) + 1 steps, even in log sigma (lu_sigmas), and end above 0. With eta the steps are ancestral, as
 /// EulerAncestral's, but none goes below where the grid ends; its noise back up is less then.
 struct DpmSolverFast {

@@ -5,7 +5,7 @@
 
 namespace diffusion {
 
-/// DPM-Solver++ multistep, of predictions of x_0; Lu et al. 2022 (DPM-Solver++), Algorithm 2, Eq. (9) and Appendix B;
+/// DPM-Solver++ multistep, of predictions of x_0; Lu et al. 2022 (DPM-Solver++), Algorithm 2 and Section 5 (the SDE);
 /// "2M", "2M SDE" and "3M SDE" in k-diffusion. With lambda = log(alpha / sigma), h = lambda_to - lambda, m_0, m_1, m_2
 /// the last predictions:
 ///     x_to = (sigma_to / sigma) exp(-eta h) x + alpha_to g (phi_1(-g) m_0 + phi_2(-g) D1 + phi_3(-g) D2) + noise

@@ -8,7 +8,7 @@
 
 namespace diffusion {
 
-/// DPM-Solver and DPM-Solver++ singlestep; Lu et al. 2022 (DPM-Solver), Algorithms 1 and 2, (DPM-Solver++), Algorithm 1.
+/// DPM-Solver and DPM-Solver++ singlestep; Lu et al. 2022 (DPM-Solver), Algorithms 2 and 4, (DPM-Solver++), Algorithm 1.
 /// The levels of the grid go in blocks of `order`: the steps of a block all start from the x at its beginning, where the
 /// prediction was m_0, with one prediction more each, so that the last one is of full order. In a block, with h from its
 /// beginning to `to`, and r_1 and r_2 the places of the other predictions m_1, m_2 in units of h,

@@ -7,7 +7,7 @@
 
 namespace diffusion {
 
-/// Improved PNDM: orders that rise from 1, one call of the model a step; Zhang, Chen 2023, Appendix H.2.
+/// Improved PNDM: orders that rise from 1, one call of the model a step; Zhang, Chen 2023 (DEIS).
 struct Ipndm {
   int order = 4;  // 1 to 4
 

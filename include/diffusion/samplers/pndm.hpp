@@ -8,7 +8,7 @@
 
 namespace diffusion {
 
-/// PNDM; Liu, Ren, Lin, Zhao 2022, Eqs. (9), (11)-(14): DDIM steps along combinations of the last four epsilons. The first
+/// PNDM; Liu, Ren, Lin, Zhao 2022, Eqs. (9), (12), (13): DDIM steps along combinations of the last four epsilons. The first
 /// three steps are by Runge and Kutta's method of fourth order (four calls of the model each, two of them at the time in the
 /// middle, which diffusers rounds to a whole timestep, one way for x and the other for the model) or, as Stable Diffusion has
 /// it, skipping those, the first is by Heun's (two calls) and the orders rise from there. With `velocity` it is v = alpha

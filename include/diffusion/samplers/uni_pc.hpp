@@ -14,13 +14,13 @@
 
 namespace diffusion {
 
-/// UniPC; Zhao, Bai, Rao, Zhou, Lu 2023, Algorithms 1, 2 and Eqs. (3), (9). Before a step, the one that led here is taken
-/// again with the prediction that was made here (the corrector UniC-p); then comes the predictor UniP-p. Both, from
-/// `from` to `to`, are
+/// UniPC; Zhao, Bai, Rao, Zhou, Lu 2023, Algorithms 1 and 2. Before a step, the one that led here is taken again with the
+/// prediction that was made here (the corrector UniC-p); then comes the predictor UniP-p. Both, from `from` to `to`, are
 ///     x_to = a x + b (h' phi_1(h') m_0 + B(h') sum_k rho_k D_k),   D_k = (m_k - m_0) / r_k,  r_k = (lambda_k - lambda) / h
 /// with h' = -h, a = sigma_to / sigma, b = -alpha_to of predictions of x_0, and h' = h, a = alpha_to / alpha,
 /// b = -sigma_to of predictions of epsilon. The rho solve sum_k r_k^(j-1) rho_k = h' phi_{j+1}(h') j! / B(h') for j = 1, 2,
-/// ... The corrector has the new prediction, r = 1, among the m_k. A step that ends clean is x_to = alpha_to x_0.
+/// ...; a single rho is 1/2. The corrector has the new prediction, r = 1, among the m_k. A step that ends clean is
+/// x_to = alpha_to x_0.
 struct UniPc {
   enum class B {
     bh1,  // B(h') = h'
