@@ -252,6 +252,17 @@ TEST_CASE("a denoiser takes memory once", "[denoiser]") {
   }
 }
 
+TEST_CASE("a level that is none is refused", "[denoiser]") {
+  using Tensor = Eigen::Tensor<double, 2>;
+  const Tensor x = random_tensor<Tensor>({2, 3}, 1);
+  const Denoiser denoiser([](const Tensor& y, const auto&) { return y; }, ModelMeanType::epsilon);
+  REQUIRE(refusal([&] {
+            denoiser(x, NoiseLevel{0, -1, 1});
+          }) == "diffusion::Denoiser: level has alpha = -1 and sigma = 1, which are no amounts of signal and noise");
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  REQUIRE_THAT(refusal([&] { denoiser(x, NoiseLevel{0, nan, 1}); }), StartsWith("diffusion::Denoiser: level has"));
+}
+
 TEST_CASE("options of a denoiser out of range are refused", "[denoiser]") {
   const auto model = [](const Eigen::Tensor<float, 1>& x, const Eigen::Tensor<float, 1>&) { return x; };
   const auto with = [&](auto change, ModelMeanType type = ModelMeanType::epsilon) {

@@ -179,9 +179,9 @@ TEST_CASE("weights refuse what is no ratio", "[loss_weights]") {
   REQUIRE(refusal<Invalid>([] { min_snr_weight_epsilon(-1); }) ==
           "diffusion::min_snr_weight_epsilon: snr = -1 must be at least 0");
   REQUIRE(refusal<Invalid>([] { min_snr_weight_v(1, 0); }) ==
-          "diffusion::min_snr_weight_v: gamma = 0 must be greater than 0");
+          "diffusion::min_snr_weight_v: gamma = 0 must be positive and finite");
   REQUIRE(refusal<Invalid>([] { edm_weight_v(1, -0.5); }) ==
-          "diffusion::edm_weight_v: sigma_data = -0.5 must be greater than 0");
+          "diffusion::edm_weight_v: sigma_data = -0.5 must be positive and finite");
   REQUIRE_THROWS_AS(p2_weight_epsilon(1, 0), Invalid);
   for (const Weighting& weighting : weightings) {
     INFO(weighting.name);

@@ -277,7 +277,7 @@ TEST_CASE("an eta that leaves no variance, or is negative, or has no noise, is r
   REQUIRE(std::isfinite(reverse.ddim_sample(x, 0, x, 5.0).sample(0, 0)));
   const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
   REQUIRE(refusal<std::invalid_argument>([&] { reverse.ddim_sample(x, 5, x, -0.5); }) ==
-          where + "eta = -0.5 must not be negative");
+          where + "eta = -0.5 must be finite and not negative");
   REQUIRE_THROWS_AS(reverse.ddim_sample(x, 5, x, nan), std::invalid_argument);
   REQUIRE_THROWS_AS(reverse.ddim_sample(x, 5, x, inf), std::invalid_argument);
   REQUIRE(refusal<std::invalid_argument>([&] { reverse.ddim_sample(x, 5, NoNoise(), 0.5); }) ==
@@ -321,6 +321,37 @@ TEST_CASE("outputs of the wrong shape are refused with both shapes", "[reverse_p
   ReverseWorkspace<Tensor> workspace;
   REQUIRE_THAT(refusal<std::invalid_argument>([&] { good.p_sample_into(step, x, 5, x, workspace); }),
                ContainsSubstring("has shape [2, 3, 1]"));
+}
+
+TEST_CASE("x as a result that is written before x is last read is refused", "[reverse_process]") {
+  using Tensor = FloatRowMajor::Tensor<2>;
+  const ReverseProcess reverse(spaced_process<float>(), [](const Tensor& y, const auto&) { return y; });
+  Tensor x = random_tensor<Tensor>({2, 3}, 1);
+  const Tensor before = x, noise = random_tensor<Tensor>({2, 3}, 2);
+  auto step = reverse.p_sample(x, 5, noise);
+  auto moments = reverse.p_mean_variance(x, 5);
+  ReverseWorkspace<Tensor> workspace;
+  struct Step {
+    Tensor &sample, &pred_xstart;
+  };
+  const auto refused = [](const std::string& of) {
+    return "diffusion::ReverseProcess::" + of + ": only out.sample may be x; another result of out is";
+  };
+  REQUIRE(refusal<std::invalid_argument>([&] {
+            reverse.p_sample_into(Step{step.sample, x}, x, 5, noise, workspace);
+          }) == refused("p_sample"));
+  REQUIRE(refusal<std::invalid_argument>([&] {
+            reverse.ddim_sample_into(Step{step.sample, x}, x, 5, noise, 0.0, workspace);
+          }) == refused("ddim_sample"));
+  using Moments = diffusion::PMeanVariance<Tensor&>;
+  REQUIRE(
+      refusal<std::invalid_argument>([&] {
+        reverse.p_mean_variance_into(Moments{moments.mean, moments.variance, moments.log_variance, x}, x, 5, workspace);
+      }) == refused("moments_from_output"));
+  REQUIRE_THAT(x, AllEqual(before));
+  const Tensor expected = reverse.p_sample(x, 5, noise).sample;
+  reverse.p_sample_into(Step{x, step.pred_xstart}, x, 5, noise, workspace);
+  REQUIRE_THAT(x, AllEqual(expected));
 }
 
 TEST_CASE("learned variances of a tensor without channels are refused", "[reverse_process]") {

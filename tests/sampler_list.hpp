@@ -95,6 +95,7 @@ std::vector<ListedSampler<Tensor>> all_samplers() {
   add("DpmSolverPPSde", 0, stochastic, DpmSolverPPSde{});
   add("Lcm", 0, stochastic, Lcm{10.0, 0.0});  // without the boundary's share of x, which is for distilled models
   add("Tcd", 0, stochastic, Tcd{});
+  add("FlowHeun churn", 0, stochastic, FlowHeun{{10.0}});
   add("FlowEuler stochastic", 0, stochastic, FlowEuler{true});
   return list;
 }

@@ -321,13 +321,78 @@ TEST_CASE("an empty batch is sampled", "[sampling]") {
   REQUIRE(sample(DpmSolverAdaptive{}, grid(5), denoiser(), none).dimension(0) == 0);
 }
 
+TEST_CASE("samplers that reckon with timesteps refuse a grid that tells none, before anything is done", "[sampling]") {
+  const TimeGrid levels = diffusion::edm_grid(diffusion::karras_sigmas(8, 0.01, 10));
+  int calls = 0;
+  const auto point = [&calls](const Tensor& x, const NoiseLevel& level, Prediction<Tensor>& out) {
+    ++calls;
+    out.x_start = x.constant(0.7);
+    out.epsilon = (x - out.x_start * level.alpha) / level.sigma;
+  };
+  const auto refused = [&](const auto& sampler) {
+    return refusal([&] { sample(sampler, levels, point, start(), PhiloxNoise(1)); });
+  };
+  REQUIRE_THAT(refused(Lcm{}),
+               StartsWith("diffusion::Lcm: t = -0.") && EndsWith("is no timestep, which this sampler reckons with"));
+  REQUIRE_THAT(refused(Tcd{}), StartsWith("diffusion::Tcd: t = -0."));
+  REQUIRE(calls == 0);
+  // Those that do not reckon with them may.
+  const Tensor data = start().constant(0.7);
+  CHECK_THAT(sample(Lcm{10, 0}, levels, point, start(), PhiloxNoise(1)),
+             AllClose(data, tolerance::sampler, tolerance::sampler));
+  CHECK_THAT(sample(Tcd{0}, levels, point, start()), AllClose(data, tolerance::sampler, tolerance::sampler));
+}
+
+TEST_CASE("Lcm mixes x into x_0, less where there is less noise", "[sampling]") {
+  // Of one step from t: x_0' = c_skip x + c_out x_0, then alpha_to x_0' (the step ends clean).
+  const TimeGrid levels = timestep_grid(process(), std::vector<Index>{3});
+  const Lcm sampler{0.1, 0.5};
+  const double u = 0.1 * 3, n = u * u + 0.25;
+  const auto point = [](const Tensor& x, const NoiseLevel&, Prediction<Tensor>& out) {
+    out.x_start = x.constant(0.7);
+    out.epsilon = x.constant(0.0);
+  };
+  const Tensor x = start(), expected = x * (0.25 / n) + x.constant(0.7 * u / std::sqrt(n));
+  REQUIRE_THAT(sample(sampler, levels, point, x), AllClose(expected, tolerance::sampler, tolerance::sampler));
+}
+
+TEST_CASE("UniPc's corrector leaves what correct_x_t adds to x", "[sampling]") {
+  // Of x_0 = 0.25, whatever x is, a step scales what was added by sigma_to / sigma.
+  const TimeGrid levels = timestep_grid(process(), TimestepSpacing::trailing, 6, 0, Ending::sigma_min);
+  const auto constant = [](const Tensor& x, const NoiseLevel& level, Prediction<Tensor>& out) {
+    out.x_start = x.constant(0.25);
+    out.epsilon = (x - out.x_start * level.alpha) / level.sigma;
+  };
+  double expected = 0.0;
+  Hooks<Tensor> hooks;
+  hooks.correct_x_t = [&expected](Tensor& x, const NoiseLevel& level) {
+    x = x + 0.1 * level.sigma;
+    expected += 0.1;  // times sigma
+  };
+  const Tensor pushed = sample(UniPc{3}, levels, constant, start(), NoNoise(), hooks);
+  const Tensor alone = sample(Ddim{}, levels, constant, start());  // exact, as every sampler's
+  const Tensor moved = alone + alone.constant(expected * levels.levels().back().sigma);
+  REQUIRE_THAT(pushed, AllClose(moved, tolerance::sampler, tolerance::sampler));
+}
+
+TEST_CASE("the last level that correct_x_t hears is where x is", "[sampling]") {
+  for (const TimeGrid& levels : {grid(7), diffusion::diffusers_ddim_grid(process(), TimestepSpacing::trailing, 7)}) {
+    NoiseLevel last{};
+    Hooks<Tensor> hooks;
+    hooks.correct_x_t = [&last](Tensor&, const NoiseLevel& level) { last = level; };
+    sample(Ddim{}, levels, denoiser(), start(), NoNoise(), hooks);
+    REQUIRE(last.sigma == levels.target(6).sigma);
+    REQUIRE(last.t == levels.target(6).t);
+  }
+}
+
 TEST_CASE("parameters of samplers out of range are refused before anything is done", "[sampling]") {
   const auto refused = [](const auto& sampler) {
     return refusal([&] { sample(sampler, grid(5), denoiser(), start(), PhiloxNoise(1)); });
   };
   REQUIRE(refused(Ddim{1.5}) == "diffusion::Ddim: eta = 1.5 is outside [0, 1]");
   REQUIRE(refused(Ddim{std::nan("")}) == "diffusion::Ddim: eta = nan is outside [0, 1]");
-  REQUIRE(refused(EulerAncestral{-1}) == "diffusion::EulerAncestral: eta = -1 must not be negative");
+  REQUIRE(refused(EulerAncestral{-1}) == "diffusion::EulerAncestral: eta = -1 must be finite and not negative");
   REQUIRE(refused(Heun{{-1}}) == "diffusion::Heun: s_churn = -1 must not be negative");
   REQUIRE(refused(Lms{5}) == "diffusion::Lms: order = 5 is outside [1, 4]");
   REQUIRE(refused(DpmSolverPP{4}) == "diffusion::DpmSolverPP: order = 4 is outside [1, 3]");
@@ -341,6 +406,15 @@ TEST_CASE("parameters of samplers out of range are refused before anything is do
   DpmSolverAdaptive hard_to_please;
   hard_to_please.accept_safety = 3;
   REQUIRE(refused(hard_to_please) == "diffusion::DpmSolverAdaptive: accept_safety = 3 is outside (0, 1]");
+  const double infinity = std::numeric_limits<double>::infinity();
+  REQUIRE(refused(EulerAncestral{1, infinity}) ==
+          "diffusion::EulerAncestral: s_noise = inf must be finite and not negative");
+  REQUIRE(refused(Lcm{std::nan("")}) == "diffusion::Lcm: timestep_scaling = nan must be finite and not negative");
+  REQUIRE(refused(FlowHeun{{1, 0, std::nan("")}}) == "diffusion::FlowHeun: s_tmax = nan must not be negative");
+  REQUIRE(refused(Heun{{infinity}}) == "nothing was thrown");  // no more than sqrt(2) - 1 of it is used
+  DpmSolverAdaptive backwards;
+  backwards.icoeff = -1;
+  REQUIRE(refused(backwards) == "diffusion::DpmSolverAdaptive: icoeff = -1 must be finite and not negative");
   REQUIRE(refused(DpmSolverFast{30}) == "diffusion::DpmSolverFast: model_calls = 30 need a grid of 11 steps, not 5");
 }
 

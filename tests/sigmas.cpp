@@ -76,6 +76,8 @@ TEST_CASE("the steps of Align Your Steps, and those between", "[sigmas]") {
 }
 
 TEST_CASE("parameters of lists of sigmas out of range are refused", "[sigmas]") {
+  REQUIRE(refusal<std::invalid_argument>([] { ays_sigmas(static_cast<AysModel>(7)); }) ==
+          "diffusion::ays_sigmas: model = 7 is none");
   REQUIRE(refusal<std::invalid_argument>([] { karras_sigmas(0, 0.1, 1); }) ==
           "diffusion::karras_sigmas: n = 0 must be at least 1");
   REQUIRE(refusal<std::invalid_argument>([] { karras_sigmas(5, 1, 1); }) ==

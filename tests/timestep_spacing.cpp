@@ -55,4 +55,16 @@ TEST_CASE("numbers of steps out of range are refused", "[timestep_spacing]") {
   }
   REQUIRE(refusal<std::invalid_argument>([] { lcm_timesteps(1000, 50, 51); }) ==
           "diffusion::lcm_timesteps: n = 51 is more than the 50 timesteps there are");
+  REQUIRE(refusal<std::invalid_argument>([] { lcm_timesteps(1000, 1001, 4); }) ==
+          "diffusion::lcm_timesteps: original_steps = 1001 is more than the 1000 timesteps there are");
+}
+
+TEST_CASE("an offset moves leading timesteps, and no others", "[timestep_spacing]") {
+  using V = std::vector<double>;
+  REQUIRE(spaced_timesteps(1000, TimestepSpacing::leading, 4, 1) == V{751, 501, 251, 1});
+  REQUIRE(dpm_solver_timesteps(1000, TimestepSpacing::leading, 4, 1) == V{801, 601, 401, 201});
+  for (const TimestepSpacing spacing : {TimestepSpacing::trailing, TimestepSpacing::linspace}) {
+    REQUIRE(spaced_timesteps(1000, spacing, 4, 1) == spaced_timesteps(1000, spacing, 4));
+    REQUIRE(dpm_solver_timesteps(1000, spacing, 4, 1) == dpm_solver_timesteps(1000, spacing, 4));
+  }
 }

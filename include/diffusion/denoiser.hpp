@@ -186,6 +186,7 @@ class Denoiser {
 
  private:
   void check(const NoiseLevel& level) const {
+    detail::check_level("Denoiser", level);
     const bool divides_by_alpha = mean_type_ == ModelMeanType::epsilon || mean_type_ == ModelMeanType::score;
     if (divides_by_alpha && level.alpha == 0.0) {
       detail::fail<std::domain_error>("Denoiser", "alpha = 0 at t = ", level.t,

@@ -60,6 +60,10 @@ class GaussianDiffusion {
                   "diffusion: betas must be an Eigen::ArrayXd; a std::vector<double> v is one as "
                   "Eigen::Map<const Eigen::ArrayXd>(v.data(), v.size())");
   }
+  template <class T, std::enable_if_t<!std::is_same_v<typename T::Scalar, double>, int> = 0>
+  explicit GaussianDiffusion(const Eigen::DenseBase<T>&) : GaussianDiffusion(Eigen::ArrayXd()) {
+    static_assert(!std::is_same_v<T, T>, "diffusion: betas must be an Eigen::ArrayXd: of double, whatever Scalar is");
+  }
 
   /// T, the number of steps.
   Index num_timesteps() const { return tables_.betas.size(); }

@@ -6,11 +6,11 @@
 ///     |x_0 - pred|^2 = |epsilon - pred|^2 / snr = |v - pred|^2 / (snr + 1)
 /// so w_epsilon = w_x_start / snr and w_v = w_x_start / (snr + 1). No weight here divides by snr where that may be 0: all are
 /// finite there (zero terminal SNR), and at snr = infinity they are their limits. Throws std::invalid_argument unless snr >= 0
-/// and for parameters that are not positive.
+/// and for parameters that are not positive and finite.
 #pragma once
 
 #include <algorithm>  // std::min, std::max
-#include <cmath>      // std::isinf, std::pow
+#include <cmath>      // std::isfinite, std::isinf, std::pow
 #include <stdexcept>  // std::invalid_argument
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
@@ -29,7 +29,9 @@ inline void check_snr(const char* where, double snr) {
 }
 inline void check_snr(const char* where, double snr, const char* name, double parameter) {
   check_snr(where, snr);
-  if (!(parameter > 0.0)) fail<std::invalid_argument>(where, name, " = ", parameter, " must be greater than 0");
+  if (!(parameter > 0.0 && std::isfinite(parameter))) {
+    fail<std::invalid_argument>(where, name, " = ", parameter, " must be positive and finite");
+  }
 }
 
 }  // namespace detail

@@ -2,8 +2,11 @@
 /// How much signal and noise there is, and the paths that levels of noise lie on.
 #pragma once
 
-#include <cmath>  // std::hypot, std::log
+#include <cmath>  // std::hypot, std::isfinite, std::log
 #include <functional>
+#include <stdexcept>  // std::invalid_argument
+
+#include "detail/error.hpp"
 
 namespace diffusion {
 
@@ -22,6 +25,24 @@ inline double half_log_snr(const NoiseLevel& level) { return std::log(level.alph
 inline NoiseLevel variance_preserving_level(double t, double s) {
   return {t, 1.0 / std::hypot(1.0, s), 1.0 / std::hypot(1.0, 1.0 / s)};
 }
+
+namespace detail {
+
+/// Whether it has signal or noise, in amounts that are numbers.
+inline bool is_level(const NoiseLevel& level) {
+  return level.alpha >= 0.0 && level.sigma >= 0.0 && level.alpha + level.sigma > 0.0 &&
+         std::isfinite(level.alpha + level.sigma);
+}
+
+/// Throws std::invalid_argument unless it is one.
+inline void check_level(const char* where, const NoiseLevel& level) {
+  if (!is_level(level)) {
+    fail<std::invalid_argument>(where, "level has alpha = ", level.alpha, " and sigma = ", level.sigma,
+                                ", which are no amounts of signal and noise");
+  }
+}
+
+}  // namespace detail
 
 /// All the levels there are between the stops of a grid, by lambda and by the time that the model is told.
 struct NoisePath {

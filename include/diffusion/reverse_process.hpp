@@ -101,6 +101,7 @@ class ReverseProcess {
     const auto& in = detail::stored(x);
     const auto& raw = detail::stored(output);
     parts_.check(where, "out", in, t, out.mean, out.variance, out.log_variance, out.pred_xstart);
+    parts_.check_apart(where, in, out.mean, out.variance, out.log_variance, out.pred_xstart);
     static_assert(detail::becomes<Y, PlainTensor<X>>(),
                   "diffusion: the model's output must have x's scalar type, rank and layout");
     detail::check_result(where, "output", raw, in, parts_.output_shape(where, in));
@@ -166,6 +167,7 @@ class ReverseProcess {
     constexpr const char* where = "ReverseProcess::condition_score";
     const auto& in = detail::stored(x);
     parts_.check(where, "out", in, t, out.mean, out.variance, out.log_variance, out.pred_xstart);
+    parts_.check_apart(where, in, out.mean, out.variance, out.log_variance, out.pred_xstart);
     parts_.check(where, "moments", in, t, moments.variance, moments.log_variance, moments.pred_xstart);
     parts_.run_cond_fn(where, in, t, workspace);
     parts_.equations().guide_xstart(where, device, out.pred_xstart, moments.pred_xstart, t, workspace.gradient);
@@ -192,6 +194,7 @@ class ReverseProcess {
     constexpr const char* where = "ReverseProcess::p_sample";
     const auto& in = detail::stored(x);
     parts_.check(where, "out", in, t, out.sample, out.pred_xstart);
+    parts_.check_apart(where, in, out.pred_xstart);
     parts_.check_noise(where, in, noise);
     parts_.predict_xstart(where, device, out.pred_xstart, in, t, workspace);
     const auto& z = parts_.drawn(device, noise, in, workspace);
@@ -233,6 +236,7 @@ class ReverseProcess {
     constexpr const char* where = "ReverseProcess::ddim_sample";
     const auto& in = detail::stored(x);
     parts_.check(where, "out", in, t, out.sample, out.pred_xstart);
+    parts_.check_apart(where, in, out.pred_xstart);
     parts_.check_noise(where, in, noise);
     detail::check_eta(where, process(), t, eta, !std::is_same_v<std::decay_t<Noise>, NoNoise>);
     parts_.predict_xstart(where, device, out.pred_xstart, in, t, workspace);
@@ -264,6 +268,7 @@ class ReverseProcess {
     constexpr const char* where = "ReverseProcess::ddim_reverse_sample";
     const auto& in = detail::stored(x);
     parts_.check(where, "out", in, t, out.sample, out.pred_xstart);
+    parts_.check_apart(where, in, out.pred_xstart);
     parts_.predict_xstart(where, device, out.pred_xstart, in, t, workspace);
     parts_.guide_xstart(where, device, out.pred_xstart, in, t, workspace);
     parts_.equations().ddim_reverse(device, out.sample, out.pred_xstart, in, t);

@@ -10,15 +10,23 @@
 ///         Prediction<Tensor> prediction;
 ///       };
 ///       template <class Tensor, class Denoise, class Noise>
-///       void step(const Step& step, Tensor& x, Denoise& denoise, Noise& noise, State<Tensor>& state) const {
+///       void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
 ///         denoise(x, step.from, state.prediction);        // x_start and epsilon at a level; as often as it likes
 ///         ...                                             // noise(z) fills z with N(0, 1); noise(z, x) in x's shape
 ///       }
 ///       void check() const;                // optional: throws std::invalid_argument for parameters out of range
 ///     };
 ///
-/// It knows levels only, never tables, timesteps or the loop, and so serves variance-preserving, variance-exploding and
-/// straight paths alike. A run begins with step.index == 0, where a State that has served another run must forget it.
+/// It knows levels only, never tables or the loop, and so serves variance-preserving, variance-exploding and straight paths
+/// alike, with one result. What else is asked of one, and what detail/level_steps.hpp (combine.hpp, history.hpp,
+/// exponential_step.hpp) has for it:
+///   - A run begins with step.index == 0, where a State that has served another run must forget it.
+///   - sigma / alpha is 0 where a run ends clean and infinite where it begins without signal: at_an_end, move_by_x_start.
+///   - One that adds noise refuses a step up (check_goes_down), asks for none where its deviation is 0 (add_step_noise), and
+///     adds none in a step of no length (no_length).
+///   - Memory is kept in the State; it may swap with what is in the Prediction, as History does.
+/// samplers/euler_ancestral.hpp is a short one to begin with. The library's own is named, beside its file, in diffusion.hpp, in
+/// the README, in tests/sampler_list.hpp, whose tests then hold it to all of this, and in examples/compare_samplers.cpp.
 #pragma once
 
 #include <array>
@@ -142,8 +150,8 @@ void check_sampler(const Sampler&, long) {}
 /// timestep for each). x is at the first level: for a run from pure noise, N(0, 1) times hypot(alpha, sigma) of that level,
 /// which is 1 on a variance-preserving path (k-diffusion, and diffusers' Euler and LMS for linspace and trailing, have sigma
 /// alone for it); for one that starts part-way, add_noise's. `denoiser`: a Denoiser, or any callable of its forms. `noise`: a
-/// noise source, which a deterministic sampler does not ask for. After the first step nothing is allocated, unless the model,
-/// the noise or a hook does. Throws std::invalid_argument for a sampler's parameters out of range, where it needs noise and
+/// noise source, which a deterministic sampler does not ask for. Memory is taken in the first step, or in the first that is of
+/// another kind (after one without signal; where churn begins); then none, unless the model, the noise or a hook does. Throws std::invalid_argument for a sampler's parameters out of range, where it needs noise and
 /// has none, and for a prediction, or an x that a hook has changed, of another shape; std::domain_error where a sampler cannot
 /// start for want of noise, and what the Denoiser does.
 template <class Sampler, class Denoiser, class X, class Noise = NoNoise>
@@ -184,11 +192,11 @@ void sample_into(Tensor& x, const Sampler& sampler, const TimeGrid& grid, Denois
     if (hooks.observer) hooks.observer(step, x);
     if (hooks.stop && hooks.stop(step, x)) return;
   }
-  correct_x_t(grid.levels().back());
+  correct_x_t(grid.target(grid.num_steps() - 1));
 }
 
 /// alpha x_0 + sigma noise: where a run that starts at this level begins. `noise`: a tensor, or a noise source. Throws
-/// std::invalid_argument unless all share one shape.
+/// std::invalid_argument unless all share one shape, and for a level whose alpha and sigma are none.
 template <class X, class Noise>
 PlainTensor<X> add_noise(const X& x_start, const NoiseLevel& level, Noise&& noise) {
   return detail::returned(x_start, [&](auto& out, const auto& x) { add_noise_into(out, x, level, noise); });
@@ -198,6 +206,7 @@ template <class Out, class X, class Noise>
 void add_noise_into(Out&& out, const X& x_start, const NoiseLevel& level, Noise&& noise) {
   if constexpr (detail::tensors_agree<typename detail::Traits<Out>::Scalar, Out, X>()) {
     const auto x = detail::argument("x_start", x_start);
+    detail::check_level("add_noise", level);
     detail::check_same_shape("add_noise", x, detail::argument("out", out));
     const auto mix = [&](const auto& z) {
       if constexpr (detail::tensors_agree<typename detail::Traits<Out>::Scalar, Out, decltype(z.tensor)>()) {

@@ -115,7 +115,9 @@ inline Eigen::ArrayXd ays_sigmas(AysModel model, Eigen::Index n = 10) {
   constexpr double levels[3][11] = {{14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029},
                                     {14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029},
                                     {700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002}};
-  const double* level = levels[static_cast<std::size_t>(model)];
+  const auto index = static_cast<std::size_t>(model);
+  if (index > 2) detail::fail<std::invalid_argument>("ays_sigmas", "model = ", static_cast<int>(model), " is none");
+  const double* level = levels[index];
   Eigen::ArrayXd sigmas = Eigen::ArrayXd::Zero(n + 1);
   for (Eigen::Index i = 0; i < n; ++i) {
     const Eigen::Index k = 10 * i / n, rest = 10 * i % n;  // level k + rest / n

@@ -93,6 +93,12 @@ class TimestepsView {
   TimestepsView(const std::vector<Integer>& t)
       : data_(entries_of<Integer, 1>(t)), size_(static_cast<Eigen::Index>(t.size())) {}
 
+  /// What else is none, in one sentence.
+  template <class Other,
+            std::enable_if_t<(!std::is_integral_v<Other> || std::is_same_v<Other, bool>)&&!detail::is_stored_v<Other>,
+                             int> = 0>
+  TimestepsView(const Other& t) : data_(entries_of<Other, 0>(t)), size_(0) {}
+
   /// Whether one timestep stands for every sample.
   bool uniform() const { return size_ < 0; }
   /// The number of entries; of no meaning when uniform().

@@ -108,8 +108,7 @@ class TimeGrid {
     }
     for (Index i = 0; i < size; ++i) {
       const NoiseLevel& level = levels_[static_cast<std::size_t>(i)];
-      if (!(level.alpha >= 0.0 && level.sigma >= 0.0 && level.alpha + level.sigma > 0.0) ||
-          !std::isfinite(level.alpha + level.sigma)) {
+      if (!detail::is_level(level)) {
         detail::fail<std::invalid_argument>(where, "levels[", i, "] has alpha = ", level.alpha,
                                             " and sigma = ", level.sigma, ", which are no amounts of signal and noise");
       }
@@ -133,7 +132,7 @@ class TimeGrid {
 /// What follows the last timestep.
 enum class Ending {
   clean,     // x_0: the level {0, 1, 0}
-  sigma_min  // the least noise the process knows, its level at t = 0
+  sigma_min  // the least noise the process knows, its level at t = 0, where the last timestep may be already
 };
 
 namespace detail {
@@ -180,6 +179,9 @@ TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, const std::vect
   const detail::ProcessPath path(process);
   std::vector<NoiseLevel> levels;
   if (timesteps.empty()) detail::fail<std::invalid_argument>(where, "timesteps is empty");
+  if (ending == Ending::sigma_min && timesteps.front() == 0.0) {
+    detail::fail<std::invalid_argument>(where, "timesteps[0] = 0 leaves no step, for Ending::sigma_min ends there");
+  }
   for (std::size_t i = 0; i < timesteps.size(); ++i) {
     const auto at = static_cast<Eigen::Index>(i);
     detail::check_grid_timestep(where, timesteps[i], at, process.num_timesteps());

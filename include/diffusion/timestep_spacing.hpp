@@ -13,10 +13,11 @@
 namespace diffusion {
 namespace detail {
 
-inline void check_num_timesteps_kept(const char* where, Eigen::Index n, Eigen::Index num_timesteps) {
-  if (n < 1) fail<std::invalid_argument>(where, "n = ", n, " must be at least 1");
+inline void check_num_timesteps_kept(const char* where, Eigen::Index n, Eigen::Index num_timesteps,
+                                     const char* name = "n") {
+  if (n < 1) fail<std::invalid_argument>(where, name, " = ", n, " must be at least 1");
   if (n > num_timesteps) {
-    fail<std::invalid_argument>(where, "n = ", n, " is more than the ", num_timesteps, " timesteps there are");
+    fail<std::invalid_argument>(where, name, " = ", n, " is more than the ", num_timesteps, " timesteps there are");
   }
 }
 
@@ -30,8 +31,8 @@ enum class TimestepSpacing {
 };
 
 /// n timesteps, latest first. They are what DDPM, DDIM and PNDM of diffusers take (which have an (n + 1)st, -1, for some n of
-/// trailing); n = 1 is timestep 0 for leading and linspace, as there, which is no use: take trailing. Throws
-/// std::invalid_argument unless 1 <= n <= T.
+/// trailing); n = 1 is timestep 0 for leading and linspace, as there, which is no use: take trailing. `offset`, as there, is of
+/// leading alone, and the others go without. Throws std::invalid_argument unless 1 <= n <= T.
 inline std::vector<double> spaced_timesteps(Eigen::Index num_timesteps, TimestepSpacing spacing, Eigen::Index n,
                                             Eigen::Index offset = 0) {
   detail::check_num_timesteps_kept("spaced_timesteps", n, num_timesteps);
@@ -81,7 +82,7 @@ inline std::vector<double> dpm_solver_timesteps(Eigen::Index num_timesteps, Time
 /// The n timesteps of latent consistency models: of the original_steps that a model was distilled on, counted from T - 1
 /// or so down, n evenly; Luo et al. 2023, Section 4.3. Throws std::invalid_argument unless 1 <= n <= original_steps <= T.
 inline std::vector<double> lcm_timesteps(Eigen::Index num_timesteps, Eigen::Index original_steps, Eigen::Index n) {
-  detail::check_num_timesteps_kept("lcm_timesteps", original_steps, num_timesteps);
+  detail::check_num_timesteps_kept("lcm_timesteps", original_steps, num_timesteps, "original_steps");
   detail::check_num_timesteps_kept("lcm_timesteps", n, original_steps);
   const Eigen::Index stride = num_timesteps / original_steps;
   std::vector<double> out;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>  // std::size_t
 #include <initializer_list>
+#include <stdexcept>  // std::length_error
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <utility>  // std::index_sequence
 
@@ -15,15 +16,15 @@
 namespace diffusion {
 namespace detail {
 
-/// A sum of plain tensors of one shape, each times a number.
+/// A sum of at most 8 plain tensors of one shape, each times a number.
 template <class Tensor>
 class Sum {
  public:
   /// Adds a x. Where a is 0 that is nothing, whatever x holds.
   Sum& add(double a, const Tensor& x) {
-    if (a != 0.0) {
-      terms_[size_++] = {a, &x};
-    }
+    if (a == 0.0) return *this;
+    if (size_ == capacity) fail<std::length_error>("Sum", "there are more than ", Index(capacity), " terms");
+    terms_[size_++] = {a, &x};
     return *this;
   }
 

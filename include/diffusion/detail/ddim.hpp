@@ -71,7 +71,9 @@ DdimCoefficients ddim_reverse_coefficients(const Process& process, Eigen::Index 
 /// every timestep of t.
 template <class Process>
 void check_eta(const char* where, const Process& process, TimestepsView t, double eta, bool noisy) {
-  if (!(eta >= 0.0)) fail<std::invalid_argument>(where, "eta = ", eta, " must not be negative");
+  if (!(eta >= 0.0 && std::isfinite(eta))) {
+    fail<std::invalid_argument>(where, "eta = ", eta, " must be finite and not negative");
+  }
   if (eta > 0.0 && !noisy) fail<std::invalid_argument>(where, "eta = ", eta, " needs noise, and none is given");
   for (Eigen::Index n = 0; n < (t.uniform() ? 1 : t.size()); ++n) {
     if (t[n] > 0 && !(ddim_rest(process, t[n], eta) >= 0.0)) {

@@ -121,6 +121,7 @@ struct ForwardOperation {
     if constexpr (!are_moments<std::decay_t<Moments>>()) {
     } else if constexpr (can_be_results<decltype(out.mean), decltype(out.variance), decltype(out.log_variance)>() &&
                          tensors_agree<Scalar, decltype(out.variance), decltype(out.log_variance), X>()) {
+      check_same_shape(where, x, argument("out.mean", out.mean));
       check_same_shape(where, x, argument("out.variance", out.variance));
       check_same_shape(where, x, argument("out.log_variance", out.log_variance));
       combine(device, out.mean, t, mean, x, more...);

@@ -4,9 +4,10 @@
 #pragma once
 
 #include <algorithm>  // std::max, std::min
-#include <cmath>      // std::abs, std::log, std::log1p, std::sqrt
+#include <cmath>      // std::abs, std::isfinite, std::log, std::log1p, std::sqrt
 #include <limits>
 #include <stdexcept>  // std::domain_error, std::invalid_argument
+#include <utility>    // std::pair
 
 #include "../sampling.hpp"
 #include "combine.hpp"
@@ -69,6 +70,16 @@ inline void check_goes_down(const NoiseLevel& from, const NoiseLevel& to) {
   }
 }
 
+/// Throws std::invalid_argument unless the levels with noise are told as timesteps, which edm_grid's are not below s = 1.
+inline void check_tells_timesteps(const char* where, const TimeGrid& grid) {
+  for (const NoiseLevel& level : grid.levels()) {
+    if (level.sigma > 0.0 && level.t < 0.0) {
+      fail<std::invalid_argument>(where, "t = ", level.t, " at sigma = ", level.sigma,
+                                  " is no timestep, which this sampler reckons with");
+    }
+  }
+}
+
 /// An ancestral step from s to s_to goes down to s_down and back up by noise of deviation s_up, s_down^2 + s_up^2 = s_to^2:
 ///     s_up = min(s_to, eta s_to sqrt(1 - s_to^2 / s^2)),   s_down = s_to sqrt(max(0, 1 - eta^2 + eta^2 s_to^2 / s^2))
 /// With eta = 1 that is the posterior q(x_to | x, x_0).
@@ -94,7 +105,9 @@ void add_step_noise(Tensor& x, double deviation, const Noise& noise, Tensor& z) 
 }
 
 inline void check_not_negative(const char* where, const char* name, double value) {
-  if (!(value >= 0.0)) fail<std::invalid_argument>(where, name, " = ", value, " must not be negative");
+  if (!(value >= 0.0 && std::isfinite(value))) {
+    fail<std::invalid_argument>(where, name, " = ", value, " must be finite and not negative");
+  }
 }
 inline void check_order(const char* where, int order, int most) {
   if (order < 1 || order > most) {
@@ -114,7 +127,9 @@ struct Churn {
   double s_noise = 1.0;  // the deviation of the noise, which is right if 1
 
   void check(const char* where) const {
-    detail::check_not_negative(where, "s_churn", s_churn);
+    for (const auto& [name, value] : {std::pair("s_churn", s_churn), {"s_tmin", s_tmin}, {"s_tmax", s_tmax}}) {
+      if (!(value >= 0.0)) detail::fail<std::invalid_argument>(where, name, " = ", value, " must not be negative");
+    }
     detail::check_not_negative(where, "s_noise", s_noise);
   }
 

@@ -51,6 +51,13 @@ struct ReverseParts {
       (check_result(where, name, y, x, shape(x)), ...);
     }
   }
+  /// Throws std::invalid_argument where one of the results, all written while x is yet to be read, is x.
+  template <class X, class... Y>
+  void check_apart(const char* where, const X& x, const Y&... y) const {
+    if (x.size() > 0 && (... || (static_cast<const void*>(y.data()) == x.data()))) {
+      fail<std::invalid_argument>(where, "only out.sample may be x; another result of out is");
+    }
+  }
   template <class X, class Noise>
   void check_noise(const char* where, const X& x, const Noise& noise) const {
     if constexpr (is_tensor_v<Noise>) {

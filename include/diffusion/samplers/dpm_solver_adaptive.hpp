@@ -39,6 +39,9 @@ struct DpmSolverAdaptive {
     detail::check_positive_number("DpmSolverAdaptive", "rtol", rtol);
     detail::check_positive_number("DpmSolverAdaptive", "atol", atol);
     detail::check_positive_number("DpmSolverAdaptive", "h_init", h_init);
+    detail::check_not_negative("DpmSolverAdaptive", "pcoeff", pcoeff);
+    detail::check_not_negative("DpmSolverAdaptive", "icoeff", icoeff);
+    detail::check_not_negative("DpmSolverAdaptive", "dcoeff", dcoeff);
     if (!(accept_safety > 0.0 && accept_safety <= 1.0)) {  // factor is 1 for an error of 1, and never above 1 + pi / 2
       detail::fail<std::invalid_argument>("DpmSolverAdaptive", "accept_safety = ", accept_safety, " is outside (0, 1]");
     }

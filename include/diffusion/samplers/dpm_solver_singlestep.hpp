@@ -15,7 +15,7 @@ namespace diffusion {
 ///     second step   D0 = m_0,  D1 = (m_1 - m_0) / r_1
 ///     third step    D0 = m_0,  D1 = (m_2 - m_0) / r_2   (midpoint), or the derivatives of the quadratic (heun):
 ///                   D1 = (r_2 D_1 - r_1 D_2) / (r_2 - r_1),  D2 = 2 (D_2 - D_1) / (r_2 - r_1),  D_k = (m_k - m_0) / r_k
-/// and the step is that of DpmSolverPP or, with predict_x0 = false, of DpmSolver.
+/// (What Hooks::correct_x_t does to x within a block is lost with the next step.) The step is that of DpmSolverPP or, with predict_x0 = false, of DpmSolver.
 struct DpmSolverSinglestep {
   int order = 2;  // 1 to 3
   DpmSolverType type = DpmSolverType::midpoint;

@@ -7,17 +7,22 @@ namespace diffusion {
 
 /// Heun's second-order method for dx / dsigma = epsilon - x_0 on the straight path x = (1 - sigma) x_0 + sigma epsilon.
 /// On any other path it is that of y = x / (alpha + sigma) and u = sigma / (alpha + sigma), which is straight:
-/// y = (1 - u) x_0 + u epsilon. Two calls of the model a step, one where it ends clean.
+/// y = (1 - u) x_0 + u epsilon. Two calls of the model a step, one where it ends clean. (With churn, up along the path, which
+/// diffusers' does not follow: its runs do not tend to the data's variance.)
 struct FlowHeun {
+  Churn churn = {};
+
   template <class Tensor>
   struct State {
     Prediction<Tensor> first, second;
-    Tensor guess;
+    Tensor guess, noise;
   };
 
+  void check() const { churn.check("FlowHeun"); }
+
   template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
-    const NoiseLevel &from = step.from, &to = step.to;
+  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
+    const NoiseLevel from = churn.apply(step, x, noise, state.noise), &to = step.to;
     denoise(x, from, state.first);
     if (to.sigma == 0.0) return detail::move_by_x_start(x, x, from, to, state.first.x_start);
     detail::move_by_x_start(state.guess, x, from, to, state.first.x_start);

@@ -9,7 +9,8 @@
 namespace diffusion {
 
 /// Strategic stochastic sampling of a trajectory consistency model; Zheng et al. 2024 (TCD), Algorithm 4: down to timestep
-/// floor((1 - eta) t_to), without noise, and up to t_to by noise. eta = 0 is Ddim, eta = 1 goes by way of x_0 as Lcm does.
+/// floor((1 - eta) t_to), without noise, and up to t_to by noise. eta = 0 is Ddim, eta = 1 goes by way of x_0 as Lcm does. With
+/// eta > 0 a grid that is told no timesteps (edm_grid) is refused.
 struct Tcd {
   double eta = 0.3;
 
@@ -25,6 +26,7 @@ struct Tcd {
 
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
+    if (eta > 0.0 && step.index == 0) detail::check_tells_timesteps("Tcd", step.grid);
     denoise(x, step.from, state.prediction);
     NoiseLevel down = step.to;
     if (eta > 0.0 && step.to.sigma > 0.0) {

@@ -4,8 +4,9 @@
 #include <Eigen/Core>
 #include <Eigen/LU>
 #include <algorithm>  // std::find, std::min
-#include <cmath>      // std::expm1, std::pow
-#include <cstddef>    // std::size_t
+#include <array>
+#include <cmath>    // std::expm1, std::pow
+#include <cstddef>  // std::size_t
 #include <vector>
 
 #include "../detail/history.hpp"
@@ -19,7 +20,8 @@ namespace diffusion {
 ///     x_to = a x + b (h' phi_1(h') m_0 + B(h') sum_k rho_k D_k),   D_k = (m_k - m_0) / r_k,  r_k = (lambda_k - lambda) / h
 /// with h' = -h, a = sigma_to / sigma, b = -alpha_to of predictions of x_0, and h' = h, a = alpha_to / alpha,
 /// b = -sigma_to of predictions of epsilon. The rho solve sum_k r_k^(j-1) rho_k = h' phi_{j+1}(h') j! / B(h') for j = 1, 2,
-/// ...; a single rho is 1/2. The corrector has the new prediction, r = 1, among the m_k. A step that ends clean is
+/// ...; a single rho is 1/2. The corrector has the new prediction, r = 1, among the m_k; it differs by the weights of the m_k
+/// alone, so their difference is added to x, and what Hooks::correct_x_t did there stays. A step that ends clean is
 /// x_to = alpha_to x_0.
 struct UniPc {
   enum class B {
@@ -38,8 +40,8 @@ struct UniPc {
   struct State {
     Prediction<Tensor> prediction;
     detail::History<Tensor, 3> predictions;  // at lambda
-    Tensor last_x;                           // what the last step started from
-    NoiseLevel last;                         // and its level
+    NoiseLevel last;                         // where the last step began
+    std::array<double, 4> last_weights;      // those of its predictor
     int last_order = 0;                      // 0: there is none, or it is not to be corrected
   };
 
@@ -55,8 +57,14 @@ struct UniPc {
     Tensor& prediction = predict_x0 ? state.prediction.x_start : state.prediction.epsilon;
     const bool left_alone =
         std::find(disable_corrector.begin(), disable_corrector.end(), step.index - 1) != disable_corrector.end();
+    const auto& m = state.predictions;
     if (corrector && !left_alone && state.last_order > 0) {
-      update(x, state.last_x, state.last, step.from, state.last_order, state.predictions, &prediction);
+      const auto order_of_last = static_cast<std::size_t>(state.last_order);
+      const auto corrected = weights(state.last, step.from, state.last_order, m, true);
+      detail::Sum<Tensor> sum;
+      sum.add(1.0, x).add(corrected[order_of_last], prediction);
+      for (std::size_t k = 0; k < order_of_last; ++k) sum.add(corrected[k] - state.last_weights[k], m[k]);
+      sum.into(x, x);
     }
     if (detail::at_an_end(step)) {
       detail::move_by_x_start(x, x, step.from, step.to, state.prediction.x_start);
@@ -68,20 +76,23 @@ struct UniPc {
     if (lower_order_final) now = (std::min)(now, static_cast<int>(step.count - step.index));
     state.last = step.from;
     state.last_order = now;
-    state.last_x = x;
-    update(x, x, step.from, step.to, now, state.predictions, static_cast<const Tensor*>(nullptr));
+    state.last_weights = weights(step.from, step.to, now, m, false);
+    detail::Sum<Tensor> sum;
+    sum.add(predict_x0 ? step.to.sigma / step.from.sigma : step.to.alpha / step.from.alpha, x);
+    for (std::size_t k = 0; k < static_cast<std::size_t>(now); ++k) sum.add(state.last_weights[k], m[k]);
+    sum.into(x, x);
   }
 
  private:
-  /// The equation above, into out; `at_to` is the prediction at `to`, for the corrector.
-  template <class Tensor, class History>
-  void update(Tensor& out, const Tensor& x, const NoiseLevel& from, const NoiseLevel& to, int p, const History& m,
-              const Tensor* at_to) const {
+  /// Those of m_0, ..., m_{p-1} in the equation above; of the corrector, then that of the prediction at `to`.
+  template <class History>
+  std::array<double, 4> weights(const NoiseLevel& from, const NoiseLevel& to, int p, const History& m,
+                                bool corrects) const {
     using Vector = Eigen::Matrix<double, Eigen::Dynamic, 1, 0, 4, 1>;
     using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, 0, 4, 4>;
     const double h = detail::half_log_snr_rise(from, to), signed_h = predict_x0 ? -h : h;
     const double B_h = b == B::bh1 ? signed_h : std::expm1(signed_h);
-    const int known = p - 1, size = known + (at_to != nullptr ? 1 : 0);
+    const int known = p - 1, size = known + (corrects ? 1 : 0);
     Vector r(size), right(size), rho(size);
     for (int k = 0; k < size; ++k) {
       r[k] = k < known ? (m.place(static_cast<std::size_t>(k + 1)) - half_log_snr(from)) / h : 1.0;
@@ -102,18 +113,14 @@ struct UniPc {
       rho = powers.partialPivLu().solve(right);
     }
 
-    const double a = predict_x0 ? to.sigma / from.sigma : to.alpha / from.alpha;
     const double scale = predict_x0 ? -to.alpha : -to.sigma;
-    double of_m0 = scale * signed_h * detail::phi(1, signed_h);
-    detail::Sum<Tensor> sum;
-    sum.add(a, x);
+    std::array<double, 4> out{scale * signed_h * detail::phi(1, signed_h)};
     for (int k = 0; k < size; ++k) {
       const double weight = scale * B_h * rho[k] / r[k];
-      of_m0 -= weight;
-      sum.add(weight, k < known ? m[static_cast<std::size_t>(k + 1)] : *at_to);
+      out[0] -= weight;
+      out[static_cast<std::size_t>(k + 1)] = weight;
     }
-    sum.add(of_m0, m[0]);
-    sum.into(out, x);
+    return out;
   }
 };
 
