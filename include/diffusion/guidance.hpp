@@ -70,7 +70,7 @@ inline GuidanceScale limited_interval(GuidanceScale s, double low, double high) 
   if (!(low <= high)) {
     detail::fail<std::invalid_argument>("limited_interval", "low = ", low, " must be at most high = ", high);
   }
-  return [s, low, high](double t) { return low <= t && t <= high ? s(t) : 1.0; };
+  return [s = std::move(s), low, high](double t) { return low <= t && t <= high ? s(t) : 1.0; };
 }
 
 /// Classifier-free guidance; Ho, Salimans 2022, Eq. (6):

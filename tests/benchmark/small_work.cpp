@@ -83,10 +83,10 @@ struct Calls {
 template <int Layout>
 void add(std::vector<Pair>& pairs) {
   const auto z = std::make_shared<Trajectory<Layout>>();
-  const auto row = [&](const char* name, void (*ours)(Trajectory<Layout>&), double promised) {
+  const auto row = [&](const char* name, void (*ours)(Trajectory<Layout>&), double aim) {
     const auto timed = [z](void (*work)(Trajectory<Layout>&)) { return [z, work] { work(*z); }; };
     pairs.push_back({std::string(name) + (Layout == Eigen::RowMajor ? ", RowMajor" : ", ColMajor"), timed(ours),
-                     timed(Calls<Layout>::flat), promised});
+                     timed(Calls<Layout>::flat), aim});
   };
   row("q_sample_into", Calls<Layout>::q_sample, 1.5);
   row("q_sample_into, t an int", Calls<Layout>::q_sample_of_one_t, 1.5);
