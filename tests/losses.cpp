@@ -254,6 +254,8 @@ TEST_CASE("losses refuse what has none", "[losses]") {
   x.setZero();
   REQUIRE(refusal<Invalid>([&] { training_target(process, ModelMeanType::epsilon, x, x, y, 1); }) ==
           "diffusion::training_target: noise has shape [2, 4], but x_start has [2, 3]");
+  REQUIRE(refusal<Invalid>([&] { training_losses(reverse, x, 1, y, LossType::mse); }) ==
+          "diffusion::training_losses: noise has shape [2, 4], but x_start has [2, 3]");
   REQUIRE(refusal<Invalid>([&] { training_losses_from_output(reverse, x, x, y, 1, x, LossType::kl); }) ==
           "diffusion::training_losses: x_t has shape [2, 4], but x_start has [2, 3]");
   REQUIRE(refusal<Invalid>([&] { training_losses_from_output(learned, x, x, x, 1, x, LossType::kl); }) ==

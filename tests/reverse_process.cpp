@@ -245,8 +245,9 @@ TEST_CASE("at a zero terminal SNR epsilon is refused, and x_0 and v sample", "[r
   REQUIRE_THAT(refusal<std::domain_error>([&] {
                  reverse(ModelMeanType::epsilon).p_mean_variance(x, timesteps({3, 49, 2}));
                }),
-               ContainsSubstring("alphas_cumprod[49] = 0"));
-  REQUIRE_THROWS_AS(reverse(ModelMeanType::epsilon).ddim_sample(x, 49), std::domain_error);
+               StartsWith("diffusion::ReverseProcess::p_mean_variance: alphas_cumprod[49] = 0"));
+  REQUIRE_THAT(refusal<std::domain_error>([&] { reverse(ModelMeanType::epsilon).ddim_sample(x, 49); }),
+               StartsWith("diffusion::ReverseProcess::ddim_sample: alphas_cumprod[49] = 0"));
   REQUIRE_THROWS_AS(reverse(ModelMeanType::epsilon).p_sample_loop(x, PhiloxNoise(1)), std::domain_error);
   for (const ModelMeanType type : {ModelMeanType::start_x, ModelMeanType::velocity}) {
     const auto r = reverse(type);

@@ -124,6 +124,8 @@ TrainingLosses<Scalar> training_losses(const ReverseProcess<Scalar, M, D, C>& re
     const auto& x_0 = detail::stored(x_start);
     if constexpr (detail::is_tensor_v<Noise>) {
       const auto& z = detail::stored(noise);
+      detail::checked_batch("training_losses", reverse.process(), t, detail::argument("x_start", x_0),
+                            detail::argument("noise", z));
       const auto x_t = reverse.process().q_sample(x_0, t, z);
       return training_losses_from_output(reverse, reverse.model_output(x_t, t), x_0, x_t, t, z, loss_type, likelihood);
     } else {

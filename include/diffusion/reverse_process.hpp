@@ -105,6 +105,7 @@ class ReverseProcess {
     static_assert(detail::becomes<Y, PlainTensor<X>>(),
                   "diffusion: the model's output must have x's scalar type, rank and layout");
     detail::check_result(where, "output", raw, in, parts_.output_shape(where, in));
+    detail::check_tells_xstart(where, process(), options().mean_type, t, t.size());
     const auto p = parts_.equations();
     p.predict(device, out.pred_xstart, out.mean, out.log_variance, raw, in, t, parts_.denoised_fn, clip_denoised);
     if (!p.previous()) p.posterior_mean(device, out.mean, out.pred_xstart, in, t);
@@ -126,6 +127,7 @@ class ReverseProcess {
     constexpr const char* where = "ReverseProcess::p_mean_variance";
     const auto& in = detail::stored(x);
     parts_.check(where, "out", in, t, out.mean, out.variance, out.log_variance, out.pred_xstart);
+    detail::check_tells_xstart(where, process(), options().mean_type, t, t.size());
     parts_.run_model(where, in, t, workspace);
     moments_from_output_into(out, workspace.output, in, t, parts_.options.clip_denoised, device);
   }

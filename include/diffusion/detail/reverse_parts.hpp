@@ -120,6 +120,7 @@ struct ReverseParts {
   template <class Device, class P, class X>
   void predict_xstart(const char* where, const Device& device, P& pred_xstart, const X& x, TimestepsView t,
                       Workspace<X>& workspace) const {
+    check_tells_xstart(where, process, options.mean_type, t, t.size());
     run_model(where, x, t, workspace);
     if (equations().previous()) resize(workspace.mean, shape(x));
     if (equations().learned()) resize(workspace.values, shape(x));
