@@ -150,8 +150,9 @@ TEST_CASE("shapes that differ are refused, naming both", "[gaussian_diffusion]")
       return other;
     };
     Refused out = with(&Refused::out);
-    out.require<std::invalid_argument>(process, "out" + shape + "x_start has [3, 4]",
-                                       {"q_mean_variance", "q_posterior_mean_variance", "q_sample", "velocity"});
+    out.require<std::invalid_argument>(process, "out.mean" + shape + "x_start has [3, 4]",
+                                       {"q_mean_variance", "q_posterior_mean_variance"});
+    out.require<std::invalid_argument>(process, "out" + shape + "x_start has [3, 4]", {"q_sample", "velocity"});
     out.require<std::invalid_argument>(process, "out" + shape + "x_s has [3, 4]", {"q_step"});
     out.require<std::invalid_argument>(process, "out" + shape + "x_t has [3, 4]",
                                        {"predict_xstart_from_eps", "predict_xstart_from_xprev", "predict_xstart_from_v",
