@@ -104,19 +104,9 @@ class PhiloxNoise {
       }
       const Call call(seed_, first_sample_, call_++, batch, sample_size);
       if (size == 0) return;
-
-      // Of a value, about 5 cycles: parallelFor asks, to give a thread enough to do.
-      constexpr double values = Call::block_size;
-      const Eigen::TensorOpCost cost(0, values * sizeof(*x.data()), values * 5);
-      detail::in_parallel(device, call.blocks(), cost, [&](Eigen::Index begin, Eigen::Index end) {
-        if constexpr (detail::Traits<X>::layout == Eigen::RowMajor) {
-          call.row_major(begin, end, sink);
-        } else {
-          const std::array<const typename detail::Traits<X>::Scalar*, 1 + sizeof...(Also)> memories{x.data(),
-                                                                                                    also.data()...};
-          call.col_major(detail::row_major_walk<1>(x), memories, begin, end, sink);
-        }
-      });
+      const std::array<const typename detail::Traits<X>::Scalar*, 1 + sizeof...(Also)> memories{x.data(),
+                                                                                                also.data()...};
+      detail::make_blocks(call, x, memories, device, sink);
     }
   }
 

@@ -36,7 +36,7 @@ using NormalType =
 
 /// How many normals of type T four words make: a uniform takes one word for float, two for double and long double.
 template <class T>
-constexpr std::size_t normals_per_counter = std::is_same_v<T, float> ? 4 : 2;
+inline constexpr std::size_t normals_per_counter = std::is_same_v<T, float> ? 4 : 2;
 
 template <class T>
 using NormalBlock = std::array<Plane<T>, normals_per_counter<T>>;
@@ -231,9 +231,9 @@ inline typename Numbers::Bits sign_bits(typename Numbers::Bits high) {
 /// at a time: z[k] holds normal k of the lanes from i on.
 ///
 /// cos(pi x) is sin(pi y) with y = 1/2 - |x|; y comes from the bits of b, whose complement it is, and so is precise near 0.
-template <class T, class Keep>
+template <class Numbers, class Keep>
 inline void for_each_normals(const WordBlock& words, const Keep& keep) {
-  using Numbers = Registers<T>;
+  using T = typename Numbers::Scalar;
   using Bits = typename Numbers::Bits;
   using Real = typename Numbers::Real;
   for (std::size_t i = 0; i < lanes; i += Numbers::size) {
@@ -259,18 +259,18 @@ inline void for_each_normals(const WordBlock& words, const Keep& keep) {
 }
 
 /// Lane by lane. (These are functions of their own for the same reason as philox4x32_10.)
-template <class T>
+template <class T, class Numbers = Registers<T>>
 [[gnu::noinline]] void normals(const WordBlock& words, NormalBlock<T>& z) {
-  for_each_normals<T>(words, [&z](std::size_t i, const auto& registers) {
+  for_each_normals<Numbers>(words, [&z](std::size_t i, const auto& registers) {
     for (std::size_t k = 0; k < z.size(); ++k) write(z[k].at + i, registers[k]);
   });
 }
 
 /// Counter by counter: z[k + normals_per_counter<T> i] is normal k of lane i.
-template <class T>
+template <class T, class Numbers = Registers<T>>
 [[gnu::noinline]] void normals(const WordBlock& words, T* z) {
-  for_each_normals<T>(words, [z](std::size_t i, const auto& registers) {
-    write_interleaved<Registers<T>>(z + registers.size() * i, registers);
+  for_each_normals<Numbers>(words, [z](std::size_t i, const auto& registers) {
+    write_interleaved<Numbers>(z + registers.size() * i, registers);
   });
 }
 

@@ -49,7 +49,8 @@ inline std::array<std::uint32_t, 4> philox4x32_10(const std::array<std::uint32_t
           static_cast<std::uint32_t>(s.c3)};
 }
 
-/// The keys of the ten rounds in every lane of a register.
+/// The keys of the ten rounds in every lane of a register, Words.
+template <class Words = detail::Words>
 struct PhiloxKeys {
   explicit PhiloxKeys(PhiloxKey key) {
     for (std::size_t round = 0; round < 10; ++round, key = next_round(key)) {
@@ -61,7 +62,8 @@ struct PhiloxKeys {
 };
 
 /// The words of a block of counters. (A function of its own, because in a larger one g++ is short of registers.)
-[[gnu::noinline]] inline void philox4x32_10(const CounterBlock& counter, const PhiloxKeys& keys, WordBlock& words) {
+template <class Words>
+[[gnu::noinline]] void philox4x32_10(const CounterBlock& counter, const PhiloxKeys<Words>& keys, WordBlock& words) {
   // A register of 32-bit words is two of 64-bit lanes: the words in even places, and those in odd ones. While the product
   // of one is awaited there is work on the other; and on two more where there are registers for them.
   constexpr std::size_t width = sizeof(Words) / sizeof(std::uint32_t), pairs = sizeof(Words) == 64 ? 2 : 1;

@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
 
+#include "affine.hpp"
 #include "box_muller.hpp"
 #include "philox.hpp"
 #include "row_major.hpp"
@@ -30,7 +31,7 @@ struct Filler {
 /// makes values which lie side by side in memory; any of them may be made at any time, by any thread.
 ///
 /// sink(offset, n, z, count): see PhiloxNoise::for_each_run.
-template <class T>
+template <class T, class Words = detail::Words>
 class PhiloxCall {
  public:
   using Index = Eigen::Index;
@@ -183,12 +184,29 @@ class PhiloxCall {
 
   static std::uint32_t low_word(std::uint64_t x) { return static_cast<std::uint32_t>(x); }
 
-  PhiloxKeys keys_;
+  PhiloxKeys<Words> keys_;
   std::uint64_t first_sample_;
   std::uint32_t call_;
   Index batch_, sample_size_, counters_;
   Plane<std::uint32_t> rising_;
 };
+
+/// All blocks of a call, on the threads of the device. (A function of its own: what it gives to the threads has the type
+/// of the call in its name, and with it the instruction set.)
+template <class Call, class X, class Scalar, std::size_t M, class Device, class Sink>
+void make_blocks(const Call& call, const X& x, const std::array<const Scalar*, M>& memories, const Device& device,
+                 const Sink& sink) {
+  // About 5 cycles per value: the cost estimate by which parallelFor sizes its blocks.
+  constexpr double values = Call::block_size;
+  const Eigen::TensorOpCost cost(0, values * sizeof(Scalar), values * 5);
+  in_parallel(device, call.blocks(), cost, [&](Eigen::Index begin, Eigen::Index end) {
+    if constexpr (Traits<X>::layout == Eigen::RowMajor) {
+      call.row_major(begin, end, sink);
+    } else {
+      call.col_major(row_major_walk<1>(x), memories, begin, end, sink);
+    }
+  });
+}
 
 }  // namespace detail
 }  // namespace diffusion

@@ -33,7 +33,7 @@ namespace detail {
 
 /// Counters are worked on so many at a time, word by word (structure of arrays): enough to fill the vector registers of
 /// any target, few enough that all stages of a block stay in the first-level cache.
-constexpr std::size_t lanes = 64;
+inline constexpr std::size_t lanes = 64;
 
 /// One number of every lane.
 template <class T>
@@ -51,9 +51,20 @@ struct Single {
   static constexpr std::size_t size = 1;
 };
 
+/// An instruction set: the bytes of its registers, 0 where numbers are computed one at a time, and whether it fuses a
+/// product with a sum. Whatever depends on it has it in its type: object files built for different instruction sets
+/// may be linked into one program, where two functions or classes of one name would silently become one.
+template <std::size_t bytes, class Fused>
+struct InstructionSet {};
+#ifdef DIFFUSION_REGISTER
+using ThisInstructionSet = InstructionSet<DIFFUSION_REGISTER, FusedMultiplyAdd>;
+#else
+using ThisInstructionSet = InstructionSet<0, FusedMultiplyAdd>;
+#endif
+
 /// A register full of each.
 #ifdef DIFFUSION_REGISTER
-template <class T>
+template <class T, class Set = ThisInstructionSet>
 struct Registers {
   using Scalar = T;
   typedef T Real __attribute__((vector_size(DIFFUSION_REGISTER)));
@@ -61,10 +72,10 @@ struct Registers {
   typedef typename Single<T>::Integer Integer __attribute__((vector_size(DIFFUSION_REGISTER)));
   static constexpr std::size_t size = DIFFUSION_REGISTER / sizeof(T);
 };
-template <>
-struct Registers<long double> : Single<long double> {};
+template <class Set>
+struct Registers<long double, Set> : Single<long double> {};
 #else
-template <class T>
+template <class T, class Set = ThisInstructionSet>
 struct Registers : Single<T> {};
 #endif
 
@@ -103,8 +114,9 @@ inline T square_root(T x) {
 inline Words product(Words a, Words b) {
   return bit_cast<Words>(_mm512_maskz_mul_epu32(0xFF, bit_cast<__m512i>(a), bit_cast<__m512i>(b)));
 }
-inline Registers<double>::Bits zero_extended(const std::uint32_t* words) {
-  return bit_cast<Words>(_mm512_maskz_cvtepu32_epi64(0xFF, read_as<__m256i>(words)));
+template <class Bits>  // like the other functions of registers, it has their type in its name
+inline Bits zero_extended(const std::uint32_t* words) {
+  return bit_cast<Bits>(_mm512_maskz_cvtepu32_epi64(0xFF, read_as<__m256i>(words)));
 }
 inline __m512 square_root(__m512 x) { return _mm512_maskz_sqrt_ps(0xFFFF, x); }
 inline __m512d square_root(__m512d x) { return _mm512_maskz_sqrt_pd(0xFF, x); }
@@ -114,8 +126,9 @@ inline __m512d multiply_add(__m512d a, __m512d b, __m512d c) { return _mm512_fma
 inline Words product(Words a, Words b) {
   return bit_cast<Words>(_mm256_mul_epu32(bit_cast<__m256i>(a), bit_cast<__m256i>(b)));
 }
-inline Registers<double>::Bits zero_extended(const std::uint32_t* words) {
-  return bit_cast<Words>(_mm256_cvtepu32_epi64(read_as<__m128i>(words)));
+template <class Bits>
+inline Bits zero_extended(const std::uint32_t* words) {
+  return bit_cast<Bits>(_mm256_cvtepu32_epi64(read_as<__m128i>(words)));
 }
 inline __m256 square_root(__m256 x) { return _mm256_sqrt_ps(x); }
 inline __m256d square_root(__m256d x) { return _mm256_sqrt_pd(x); }
@@ -127,8 +140,9 @@ inline __m256d multiply_add(__m256d a, __m256d b, __m256d c) { return _mm256_fma
 inline Words product(Words a, Words b) {
   return bit_cast<Words>(_mm_mul_epu32(bit_cast<__m128i>(a), bit_cast<__m128i>(b)));
 }
-inline Registers<double>::Bits zero_extended(const std::uint32_t* words) {
-  return bit_cast<Words>(_mm_set_epi64x(words[1], words[0]));
+template <class Bits>
+inline Bits zero_extended(const std::uint32_t* words) {
+  return bit_cast<Bits>(_mm_set_epi64x(words[1], words[0]));
 }
 inline __m128 square_root(__m128 x) { return _mm_sqrt_ps(x); }
 inline __m128d square_root(__m128d x) { return _mm_sqrt_pd(x); }
@@ -148,7 +162,7 @@ inline typename Numbers::Bits load_words(const std::uint32_t* words) {
   } else if constexpr (sizeof(typename Numbers::Scalar) == 4) {
     return read_as<Bits>(words);
   } else {
-    return zero_extended(words);
+    return zero_extended<Bits>(words);
 #endif
   }
 }

@@ -1,0 +1,40 @@
+# Programs whose object files are compiled for different instruction sets: in either order of linking each object file must
+# compute what it computes alone. Eigen itself asks such programs for one alignment in all of their object files.
+
+set(kinds sse2_32 "-march=x86-64" avx2_32 "-march=x86-64-v3" avx2_64 "-march=x86-64-v3" avx512_64 "-march=x86-64-v4")
+while(kinds)
+  list(POP_FRONT kinds kind flag)
+  string(REGEX REPLACE ".*_" "" alignment ${kind})
+  add_library(part_${kind} OBJECT instruction_sets/part.cpp)
+  target_link_libraries(part_${kind} PRIVATE diffusion::diffusion diffusion_warnings)
+  target_compile_definitions(part_${kind} PRIVATE PART=part_${kind} EIGEN_USE_THREADS EIGEN_MAX_ALIGN_BYTES=${alignment}
+                             EIGEN_MAX_STATIC_ALIGN_BYTES=${alignment})
+  target_compile_options(part_${kind} PRIVATE ${flag})
+endwhile()
+
+# add_program(NAME FIRST [SECOND]): object files in this order, and `needs`, what __builtin_cpu_supports must say.
+function(add_program name needs)
+  add_executable(${name} instruction_sets/main.cpp)
+  target_compile_definitions(${name} PRIVATE "PROCESSOR_HAS_IT=__builtin_cpu_supports(\"${needs}\")" FIRST=part_${ARGV2})
+  foreach(part IN LISTS ARGN)
+    target_sources(${name} PRIVATE $<TARGET_OBJECTS:part_${part}>)
+  endforeach()
+  target_link_libraries(${name} PRIVATE diffusion_warnings Threads::Threads)
+  if(ARGC EQUAL 3)
+    target_compile_definitions(${name} PRIVATE WRITE)
+  else()
+    target_compile_definitions(${name} PRIVATE SECOND=part_${ARGV3})
+  endif()
+  add_test(NAME ${name} COMMAND ${name} ${CMAKE_CURRENT_BINARY_DIR}/instruction_sets.txt)
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77)
+endfunction()
+
+add_program(instruction_sets_alone sse2 sse2_32)
+set_tests_properties(instruction_sets_alone PROPERTIES FIXTURES_SETUP instruction_sets)
+add_program(instruction_sets_sse2_avx2 avx2 sse2_32 avx2_32)
+add_program(instruction_sets_avx2_sse2 avx2 avx2_32 sse2_32)
+add_program(instruction_sets_avx2_avx512 avx512f avx2_64 avx512_64)
+add_program(instruction_sets_avx512_avx2 avx512f avx512_64 avx2_64)
+foreach(pair IN ITEMS sse2_avx2 avx2_sse2 avx2_avx512 avx512_avx2)
+  set_tests_properties(instruction_sets_${pair} PROPERTIES FIXTURES_REQUIRED instruction_sets)
+endforeach()
