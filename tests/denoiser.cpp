@@ -94,18 +94,18 @@ TEST_CASE("where no signal or no noise is left, what can be told is told, and th
   const Tensor x = random_tensor<Tensor>({2, 3}, 1);
   const auto same = [](const Tensor& in, const Eigen::Tensor<double, 1>&) { return in; };
   const NoiseLevel no_signal{999, 0, 1}, no_noise{0, 1, 0};
-  REQUIRE(refusal<std::domain_error>([&] { Denoiser(same, ModelMeanType::epsilon)(x, no_signal); }) ==
+  REQUIRE(refusal<std::domain_error>([&] { (void)Denoiser(same, ModelMeanType::epsilon)(x, no_signal); }) ==
           "diffusion::Denoiser: alpha = 0 at t = 999: x_0 cannot be told from epsilon or the score where no signal is "
           "left");
   REQUIRE_THROWS_AS(Denoiser(same, ModelMeanType::score)(x, no_signal), std::domain_error);
-  REQUIRE(refusal<std::domain_error>([&] { Denoiser(same, ModelMeanType::start_x)(x, no_noise); }) ==
+  REQUIRE(refusal<std::domain_error>([&] { (void)Denoiser(same, ModelMeanType::start_x)(x, no_noise); }) ==
           "diffusion::Denoiser: sigma = 0 at t = 0: epsilon cannot be told from x_0 where there is no noise");
   REQUIRE_THAT(Denoiser(same, ModelMeanType::velocity)(x, no_signal).x_start, AllEqual(Tensor(-x)));
   REQUIRE_THAT(Denoiser(same, ModelMeanType::start_x)(x, no_signal).epsilon, AllEqual(x));
   REQUIRE_THAT(Denoiser(same, ModelMeanType::flow_velocity)(x, no_signal).epsilon, AllEqual(x));
   REQUIRE_THAT(Denoiser(same, ModelMeanType::epsilon)(x, no_noise).x_start, AllEqual(x));
   REQUIRE(
-      refusal<std::domain_error>([&] { Denoiser(same, ModelMeanType::edm)(x, no_noise); }) ==
+      refusal<std::domain_error>([&] { (void)Denoiser(same, ModelMeanType::edm)(x, no_noise); }) ==
       "diffusion::Denoiser: alpha = 1 and sigma = 0: an edm model is told log(sigma / alpha) / 4, which is infinite");
   REQUIRE_THROWS_AS(Denoiser(same, ModelMeanType::edm)(x, no_signal), std::domain_error);
 }
@@ -203,7 +203,7 @@ TEST_CASE("of an output with learned variances the first half of the channels is
   }
   const Eigen::Tensor<float, 1> flat = random_tensor<Eigen::Tensor<float, 1>>({3}, 1);
   const auto model = [](const Eigen::Tensor<float, 1>& in, const Eigen::Tensor<float, 1>&) { return in; };
-  REQUIRE_THAT(refusal([&] { Denoiser(model, ModelMeanType::epsilon, options)(flat, preserving); }),
+  REQUIRE_THAT(refusal([&] { (void)Denoiser(model, ModelMeanType::epsilon, options)(flat, preserving); }),
                StartsWith("diffusion::Denoiser: x has rank 1; learned variances"));
 }
 
@@ -257,10 +257,13 @@ TEST_CASE("a level that is none is refused", "[denoiser]") {
   const Tensor x = random_tensor<Tensor>({2, 3}, 1);
   const Denoiser denoiser([](const Tensor& y, const auto&) { return y; }, ModelMeanType::epsilon);
   REQUIRE(refusal([&] {
-            denoiser(x, NoiseLevel{0, -1, 1});
+            (void)denoiser(x, NoiseLevel{0, -1, 1});
           }) == "diffusion::Denoiser: level has alpha = -1 and sigma = 1, which are no amounts of signal and noise");
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  REQUIRE_THAT(refusal([&] { denoiser(x, NoiseLevel{0, nan, 1}); }), StartsWith("diffusion::Denoiser: level has"));
+  REQUIRE_THAT(refusal([&] {
+                 (void)denoiser(x, NoiseLevel{0, nan, 1});
+               }),
+               StartsWith("diffusion::Denoiser: level has"));
 }
 
 TEST_CASE("options of a denoiser out of range are refused", "[denoiser]") {
@@ -285,6 +288,28 @@ TEST_CASE("options of a denoiser out of range are refused", "[denoiser]") {
     return Eigen::Tensor<float, 1>(7);
   };
   const Eigen::Tensor<float, 1> x(3);
-  REQUIRE_THAT(refusal([&] { Denoiser(wrong_shape, ModelMeanType::epsilon)(x, preserving); }),
+  REQUIRE_THAT(refusal([&] { (void)Denoiser(wrong_shape, ModelMeanType::epsilon)(x, preserving); }),
                StartsWith("diffusion::Denoiser: the model's output has shape [7], but for x of shape [3]"));
+}
+
+TEMPLATE_TEST_CASE("a value that is not finite makes its thresholded sample NaN and no other", "[denoiser]", LAYOUTS) {
+  using Scalar = typename TestType::Scalar;
+  using Tensor = typename TestType::template Tensor<2>;
+  for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    for (const double quantile : {0.5, 1.0}) {
+      Tensor x = random_tensor<Tensor>({3, 64}, 1);
+      DenoiserOptions options;
+      options.threshold_quantile = quantile;
+      const auto model = [](const Tensor& in, const Eigen::Tensor<Scalar, 1>&, Tensor& out) { out = in; };
+      const Denoiser denoiser(model, ModelMeanType::start_x, options);
+      const Tensor right = denoiser(x, NoiseLevel{1, 1, 1}).x_start;
+      x(1, 17) = static_cast<Scalar>(bad);
+      const Tensor out = denoiser(x, NoiseLevel{1, 1, 1}).x_start;
+      for (Eigen::Index i = 0; i < 64; ++i) {
+        REQUIRE(out(0, i) == right(0, i));
+        REQUIRE(std::isnan(out(1, i)));
+        REQUIRE(out(2, i) == right(2, i));
+      }
+    }
+  }
 }

@@ -35,7 +35,7 @@ Timesteps steps(std::initializer_list<Index> values) { return list<Timesteps>(va
 
 TEST_CASE("betas that are not positive or above 1 are refused, with index and value", "[gaussian_diffusion]") {
   const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
-  REQUIRE(refusal<std::invalid_argument>([] { GaussianDiffusion<float>{ArrayXd()}; }) ==
+  REQUIRE(refusal<std::invalid_argument>([] { (void)GaussianDiffusion<float>{ArrayXd()}; }) ==
           "diffusion::GaussianDiffusion: betas is empty");
   for (const auto& [value, text] : {std::pair<double, std::string>{0, "0"},
                                     {-0.1, "-0.1"},
@@ -46,7 +46,7 @@ TEST_CASE("betas that are not positive or above 1 are refused, with index and va
                                     {1 + 1e-15, "1.000000000000001"}}) {
     ArrayXd betas = ArrayXd::Constant(5, 0.1);
     betas[3] = value;
-    REQUIRE(refusal<std::invalid_argument>([&] { GaussianDiffusion<float>{betas}; }) ==
+    REQUIRE(refusal<std::invalid_argument>([&] { (void)GaussianDiffusion<float>{betas}; }) ==
             "diffusion::GaussianDiffusion: betas[3] = " + text + " is outside (0, 1]");
   }
   REQUIRE_NOTHROW(GaussianDiffusion<float>(list<ArrayXd>({1.0})));
@@ -103,13 +103,13 @@ TEST_CASE("negative timesteps and those from T on are refused, with index and va
   refused.t = steps({0, 50, -1});
   refused.require<std::out_of_range>(process, "t[1] = 50 is outside [0, 50)", {});
   const Matrix x(3, 4);
-  REQUIRE(refusal<std::out_of_range>([&] { process.q_sample(x, 50, x); }) ==
+  REQUIRE(refusal<std::out_of_range>([&] { (void)process.q_sample(x, 50, x); }) ==
           "diffusion::GaussianDiffusion::q_sample: t = 50 is outside [0, 50)");
-  REQUIRE(refusal<std::out_of_range>([&] { process.q_mean_variance(x, -1); }) ==
+  REQUIRE(refusal<std::out_of_range>([&] { (void)process.q_mean_variance(x, -1); }) ==
           "diffusion::GaussianDiffusion::q_mean_variance: t = -1 is outside [0, 50)");
-  REQUIRE(refusal<std::out_of_range>([&] { process.predict_xstart_from_eps(x, 50, x); }) ==
+  REQUIRE(refusal<std::out_of_range>([&] { (void)process.predict_xstart_from_eps(x, 50, x); }) ==
           "diffusion::GaussianDiffusion::predict_xstart_from_eps: t = 50 is outside [0, 50)");
-  REQUIRE(refusal<std::out_of_range>([&] { process.predict_xstart_from_xprev(x, -1, x); }) ==
+  REQUIRE(refusal<std::out_of_range>([&] { (void)process.predict_xstart_from_xprev(x, -1, x); }) ==
           "diffusion::GaussianDiffusion::predict_xstart_from_xprev: t = -1 is outside [0, 50)");
 }
 
@@ -169,11 +169,11 @@ TEST_CASE("shapes that differ are refused, naming both", "[gaussian_diffusion]")
 TEST_CASE("a tensor of rank 0 has no batch and is refused", "[gaussian_diffusion]") {
   const GaussianDiffusion<float> process(linear_beta_schedule(50));
   const Eigen::Tensor<float, 0> x;
-  REQUIRE(refusal<std::invalid_argument>([&] { process.q_sample(x, 0, x); }) ==
+  REQUIRE(refusal<std::invalid_argument>([&] { (void)process.q_sample(x, 0, x); }) ==
           "diffusion::GaussianDiffusion::q_sample: x_start has rank 0; its first axis must be the batch");
-  REQUIRE(refusal<std::invalid_argument>([&] { process.q_mean_variance(x, 0); }) ==
+  REQUIRE(refusal<std::invalid_argument>([&] { (void)process.q_mean_variance(x, 0); }) ==
           "diffusion::GaussianDiffusion::q_mean_variance: x_start has rank 0; its first axis must be the batch");
-  REQUIRE(refusal<std::invalid_argument>([&] { process.q_sample(x, 0, [](auto&) {}); }) ==
+  REQUIRE(refusal<std::invalid_argument>([&] { (void)process.q_sample(x, 0, [](auto&) {}); }) ==
           "diffusion::GaussianDiffusion::q_sample: x_start has rank 0; its first axis must be the batch");
 }
 
@@ -189,7 +189,7 @@ TEST_CASE("x_0 is refused where x_t no longer holds it", "[gaussian_diffusion]")
   refused.t = steps({0, 1, 1});
   REQUIRE_NOTHROW(process.predict_xstart_from_xprev(refused.x, refused.t, refused.y));
   const Matrix x(3, 4);
-  REQUIRE_THAT(refusal<std::domain_error>([&] { process.predict_xstart_from_eps(x, 2, x); }),
+  REQUIRE_THAT(refusal<std::domain_error>([&] { (void)process.predict_xstart_from_eps(x, 2, x); }),
                StartsWith("diffusion::GaussianDiffusion::predict_xstart_from_eps: alphas_cumprod[2] = 0: "));
 }
 

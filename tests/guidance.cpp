@@ -243,41 +243,41 @@ TEST_CASE("guidance refuses what it cannot do", "[guidance]") {
   const Tensor x = random_tensor<Tensor>({2, 4}, 1);
   const auto t = told<float>({5, 6});
   const auto apply = [&](const auto& guidance) { output(guided_model(cond_model(), uncond_model(), guidance), x, t); };
-  REQUIRE(refusal<Invalid>([&] { apply(ClassifierFreeGuidance{not_a_number}); }) ==
+  REQUIRE(refusal<Invalid>([&] { (void)apply(ClassifierFreeGuidance{not_a_number}); }) ==
           "diffusion::GuidanceScale: scale = nan is not finite");
-  REQUIRE(refusal<Invalid>([&] { apply(ClassifierFreeGuidance{[](double s) { return 1 / (s - 6); }}); }) ==
+  REQUIRE(refusal<Invalid>([&] { (void)apply(ClassifierFreeGuidance{[](double s) { return 1 / (s - 6); }}); }) ==
           "diffusion::GuidanceScale: scale(6) = inf is not finite");
   REQUIRE(refusal<Invalid>([&] {
-            apply(ClassifierFreeGuidance{2, 1.5});
+            (void)apply(ClassifierFreeGuidance{2, 1.5});
           }) == "diffusion::ClassifierFreeGuidance: rescale = 1.5 is outside [0, 1]");
   REQUIRE_THROWS_AS(apply(ClassifierFreeGuidance{2, not_a_number}), Invalid);
-  REQUIRE(refusal<Invalid>([&] { limited_interval(2, 5, 4); }) ==
+  REQUIRE(refusal<Invalid>([&] { (void)limited_interval(2, 5, 4); }) ==
           "diffusion::limited_interval: low = 5 must be at most high = 4");
   REQUIRE_THROWS_AS(limited_interval(2, not_a_number, 4), Invalid);
   REQUIRE(refusal<Invalid>([&] {
-            apply(AdaptiveProjectedGuidance{2, not_a_number});
+            (void)apply(AdaptiveProjectedGuidance{2, not_a_number});
           }) == "diffusion::AdaptiveProjectedGuidance: eta = nan is not finite");
   REQUIRE(refusal<Invalid>([&] {
-            apply(AdaptiveProjectedGuidance{2, 0, 0});
+            (void)apply(AdaptiveProjectedGuidance{2, 0, 0});
           }) == "diffusion::AdaptiveProjectedGuidance: norm_threshold = 0 must be greater than 0");
   REQUIRE_THROWS_AS(apply(AdaptiveProjectedGuidance{2, 0, 1, infinity}), Invalid);
 
   auto model = guided_model(cond_model(), uncond_model(), ClassifierFreeGuidance{2});
   REQUIRE(refusal<Invalid>([&] {
-            model(x, told<float>({1, 2, 3}));
+            (void)model(x, told<float>({1, 2, 3}));
           }) == "diffusion::GuidedModel: t has 3 entries for a batch of 2 samples");
   Tensor out(2, 5);
-  REQUIRE(refusal<Invalid>([&] { model(x, t, out); }) ==
+  REQUIRE(refusal<Invalid>([&] { (void)model(x, t, out); }) ==
           "diffusion::GuidedModel: out has shape [2, 5], but for x of shape [2, 4] it must have [2, 4]");
   const auto wrong = [](const Tensor&, const auto&) { return Tensor(2, 3); };
   REQUIRE(
-      refusal<Invalid>([&] { guided_model(cond_model(), wrong, ClassifierFreeGuidance{2})(x, t); }) ==
+      refusal<Invalid>([&] { (void)guided_model(cond_model(), wrong, ClassifierFreeGuidance{2})(x, t); }) ==
       "diffusion::GuidedModel: the unconditional model's output has shape [2, 3], but for x of shape [2, 4] it must "
       "have [2, 4]");
-  REQUIRE(refusal<Invalid>([&] { guided_model_of_doubled_batch(wrong, ClassifierFreeGuidance{2})(x, t); }) ==
+  REQUIRE(refusal<Invalid>([&] { (void)guided_model_of_doubled_batch(wrong, ClassifierFreeGuidance{2})(x, t); }) ==
           "diffusion::GuidedModel: the doubled batch's output has shape [2, 3], but for x of shape [4, 4] it must have "
           "[4, 4]");
 
-  REQUIRE(refusal<Invalid>([] { cfg_plus_plus(0, 0, not_a_number); }) ==
+  REQUIRE(refusal<Invalid>([] { (void)cfg_plus_plus(0, 0, not_a_number); }) ==
           "diffusion::cfg_plus_plus: scale = nan is not finite");
 }

@@ -176,11 +176,11 @@ TEST_CASE("weighted losses of epsilon, x_0 and v are equal", "[loss_weights]") {
 TEST_CASE("weights refuse what is no ratio", "[loss_weights]") {
   using Invalid = std::invalid_argument;
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  REQUIRE(refusal<Invalid>([] { min_snr_weight_epsilon(-1); }) ==
+  REQUIRE(refusal<Invalid>([] { (void)min_snr_weight_epsilon(-1); }) ==
           "diffusion::min_snr_weight_epsilon: snr = -1 must be at least 0");
-  REQUIRE(refusal<Invalid>([] { min_snr_weight_v(1, 0); }) ==
+  REQUIRE(refusal<Invalid>([] { (void)min_snr_weight_v(1, 0); }) ==
           "diffusion::min_snr_weight_v: gamma = 0 must be positive and finite");
-  REQUIRE(refusal<Invalid>([] { edm_weight_v(1, -0.5); }) ==
+  REQUIRE(refusal<Invalid>([] { (void)edm_weight_v(1, -0.5); }) ==
           "diffusion::edm_weight_v: sigma_data = -0.5 must be positive and finite");
   REQUIRE_THROWS_AS(p2_weight_epsilon(1, 0), Invalid);
   for (const Weighting& weighting : weightings) {
@@ -193,7 +193,7 @@ TEST_CASE("weights refuse what is no ratio", "[loss_weights]") {
   }
   const GaussianDiffusion<float> process(linear_beta_schedule(100));
   REQUIRE(refusal<std::out_of_range>([&] {
-            loss_weights(process, timesteps({3, 100}), truncated_snr_weight_v);
+            (void)loss_weights(process, timesteps({3, 100}), truncated_snr_weight_v);
           }) == "diffusion::loss_weights: t[1] = 100 is outside [0, 100)");
   Eigen::Tensor<float, 1> out(3);
   REQUIRE(refusal<Invalid>([&] {

@@ -136,7 +136,7 @@ TEST_CASE("noise may be drawn, and a model's output computed before", "[losses]"
   REQUIRE_THAT(training_losses_from_output(p.reverse, output, p.x_start, x_t, p.t, noise, LossType::mse).loss,
                AllEqual(drawn.loss));
   diffusion::PhiloxNoise source(5);
-  training_losses(p.reverse, p.x_start, p.t, source, LossType::kl);
+  (void)training_losses(p.reverse, p.x_start, p.t, source, LossType::kl);
   REQUIRE(source.call() == 1);
 }
 
@@ -252,22 +252,22 @@ TEST_CASE("losses refuse what has none", "[losses]") {
       guided_reverse<float, 2, Eigen::RowMajor>(process, {ModelMeanType::epsilon, ModelVarType::learned, true, false});
   FloatRowMajor::Tensor<2> x(2, 3), y(2, 4);
   x.setZero();
-  REQUIRE(refusal<Invalid>([&] { training_target(process, ModelMeanType::epsilon, x, x, y, 1); }) ==
+  REQUIRE(refusal<Invalid>([&] { (void)training_target(process, ModelMeanType::epsilon, x, x, y, 1); }) ==
           "diffusion::training_target: noise has shape [2, 4], but x_start has [2, 3]");
-  REQUIRE(refusal<Invalid>([&] { training_losses(reverse, x, 1, y, LossType::mse); }) ==
+  REQUIRE(refusal<Invalid>([&] { (void)training_losses(reverse, x, 1, y, LossType::mse); }) ==
           "diffusion::training_losses: noise has shape [2, 4], but x_start has [2, 3]");
-  REQUIRE(refusal<Invalid>([&] { training_losses_from_output(reverse, x, x, y, 1, x, LossType::kl); }) ==
+  REQUIRE(refusal<Invalid>([&] { (void)training_losses_from_output(reverse, x, x, y, 1, x, LossType::kl); }) ==
           "diffusion::training_losses: x_t has shape [2, 4], but x_start has [2, 3]");
-  REQUIRE(refusal<Invalid>([&] { training_losses_from_output(learned, x, x, x, 1, x, LossType::kl); }) ==
+  REQUIRE(refusal<Invalid>([&] { (void)training_losses_from_output(learned, x, x, x, 1, x, LossType::kl); }) ==
           "diffusion::training_losses: output has shape [2, 3], but for x of shape [2, 3] it must have [2, 6]");
   REQUIRE(
       refusal<Invalid>([&] { training_losses_gradient_into(y, reverse, x, x, x, 1, x, LossType::kl); }) ==
       "diffusion::training_losses_gradient: gradient has shape [2, 4], but for x of shape [2, 3] it must have [2, 3]");
-  REQUIRE(refusal<std::out_of_range>([&] { training_losses_gradient(reverse, x, x, x, -1, x, LossType::kl); }) ==
+  REQUIRE(refusal<std::out_of_range>([&] { (void)training_losses_gradient(reverse, x, x, x, -1, x, LossType::kl); }) ==
           "diffusion::training_losses_gradient: t = -1 is outside [0, 10)");
   Timesteps t(2);
   t.setValues({1, 9});
-  REQUIRE(refusal<std::domain_error>([&] { training_losses_gradient(reverse, x, x, x, t, x, LossType::kl); }) ==
+  REQUIRE(refusal<std::domain_error>([&] { (void)training_losses_gradient(reverse, x, x, x, t, x, LossType::kl); }) ==
           "diffusion::training_losses_gradient: alphas_cumprod[9] = 0: epsilon tells nothing of x_0 (sample 1)");
   // A mean squared error needs no x_0.
   REQUIRE(training_losses(reverse, x, t, x, LossType::mse).loss.size() == 2);
@@ -275,7 +275,7 @@ TEST_CASE("losses refuse what has none", "[losses]") {
   const auto flat =
       guided_reverse<float, 1, Eigen::RowMajor>(process, {ModelMeanType::start_x, ModelVarType::learned, true, false});
   const FloatRowMajor::Tensor<1> line(3);
-  REQUIRE(refusal<Invalid>([&] { training_losses_gradient(flat, line, line, line, 1, line, LossType::kl); }) ==
+  REQUIRE(refusal<Invalid>([&] { (void)training_losses_gradient(flat, line, line, line, 1, line, LossType::kl); }) ==
           "diffusion::training_losses_gradient: x_t has rank 1; learned variances are the second half of the channels, "
           "which "
           "are axis 1");

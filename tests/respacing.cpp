@@ -172,30 +172,31 @@ TEST_CASE("a text of counts may have blanks, and is read whatever kind of string
 TEST_CASE("counts that cannot be taken are refused, and the message names the count", "[respacing]") {
   using Error = std::invalid_argument;
   const std::string where = "diffusion::space_timesteps: ";
-  REQUIRE(refusal<Error>([] { space_timesteps(1000, "ddim300"); }) ==
+  REQUIRE(refusal<Error>([] { (void)space_timesteps(1000, "ddim300"); }) ==
           where + "no stride from 1 to 999 takes the 300 steps of \"ddim300\" from 1000 timesteps");
-  REQUIRE_THAT(refusal<Error>([] { space_timesteps(1000, "ddim1"); }), ContainsSubstring("the 1 steps of \"ddim1\""));
-  REQUIRE_THAT(refusal<Error>([] { space_timesteps(1, "ddim1"); }), StartsWith(where + "no stride"));
-  REQUIRE(refusal<Error>([] { space_timesteps(10, {11}); }) ==
+  REQUIRE_THAT(refusal<Error>([] { (void)space_timesteps(1000, "ddim1"); }),
+               ContainsSubstring("the 1 steps of \"ddim1\""));
+  REQUIRE_THAT(refusal<Error>([] { (void)space_timesteps(1, "ddim1"); }), StartsWith(where + "no stride"));
+  REQUIRE(refusal<Error>([] { (void)space_timesteps(10, {11}); }) ==
           where + "section_counts[0] = 11 is outside [0, 10], the size of section 0 of 10 timesteps");
-  REQUIRE(refusal<Error>([] { space_timesteps(11, "6,6"); }) ==
+  REQUIRE(refusal<Error>([] { (void)space_timesteps(11, "6,6"); }) ==
           where + "section_counts[1] = 6 is outside [0, 5], the size of section 1 of 11 timesteps");
   REQUIRE_THAT(refusal<Error>([] {
-                 space_timesteps(10, {3, -1});
+                 (void)space_timesteps(10, {3, -1});
                }),
                StartsWith(where + "section_counts[1] = -1 is outside [0, 5]"));
-  REQUIRE(refusal<Error>([] { space_timesteps(10, Steps()); }) == where + "section_counts is empty");
+  REQUIRE(refusal<Error>([] { (void)space_timesteps(10, Steps()); }) == where + "section_counts is empty");
   for (const Index T : {Index(0), Index(-3)}) {
     const std::string rest = "num_timesteps = " + std::to_string(T) + " must be at least 1";
-    REQUIRE(refusal<Error>([&] { space_timesteps(T, {0}); }) == where + rest);
-    REQUIRE(refusal<Error>([&] { space_timesteps(T, "ddim5"); }) == where + rest);
+    REQUIRE(refusal<Error>([&] { (void)space_timesteps(T, {0}); }) == where + rest);
+    REQUIRE(refusal<Error>([&] { (void)space_timesteps(T, "ddim5"); }) == where + rest);
   }
 }
 
 TEST_CASE("a text of another form is refused, and the message quotes it", "[respacing]") {
   for (const char* const text :
        {"", "ddim", "10,", ",10", "10,,10", "1.5", "10;10", "ddim 5x", "DDIM5", "5 5", "9999999999999999999999"}) {
-    REQUIRE(refusal<std::invalid_argument>([&] { space_timesteps(100, text); }) ==
+    REQUIRE(refusal<std::invalid_argument>([&] { (void)space_timesteps(100, text); }) ==
             std::string("diffusion::space_timesteps: section_counts = \"") + text +
                 "\" is neither a list of counts such as \"10,15,20\" nor \"ddimN\"");
   }
@@ -313,15 +314,27 @@ TEST_CASE("a zero terminal SNR survives respacing, but no step after it does", "
   ArrayXd betas(4);
   betas << 0.1, 1.0, 0.2, 0.3;
   REQUIRE(refusal<std::domain_error>([&] {
-            respace(GaussianDiffusion<double>(betas), {0, 1, 3});
+            (void)respace(GaussianDiffusion<double>(betas), {0, 1, 3});
           }) == "diffusion::respace: alphas_cumprod[1] = 0: no signal is left to step from");
 }
 
 TEST_CASE("steps that are none, out of range or twice there are refused", "[respacing]") {
   const GaussianDiffusion<float> base(linear_beta_schedule(50));
   const std::string where = "diffusion::respace: ";
-  REQUIRE(refusal<std::invalid_argument>([&] { respace(base, {}); }) == where + "steps is empty");
-  REQUIRE(refusal<std::out_of_range>([&] { respace(base, {0, 50}); }) == where + "steps[1] = 50 is outside [0, 50)");
-  REQUIRE(refusal<std::out_of_range>([&] { respace(base, {-1}); }) == where + "steps[0] = -1 is outside [0, 50)");
-  REQUIRE(refusal<std::invalid_argument>([&] { respace(base, {4, 2, 4}); }) == where + "steps has 4 twice");
+  REQUIRE(refusal<std::invalid_argument>([&] { (void)respace(base, {}); }) == where + "steps is empty");
+  REQUIRE(refusal<std::out_of_range>([&] {
+            (void)respace(base, {0, 50});
+          }) == where + "steps[1] = 50 is outside [0, 50)");
+  REQUIRE(refusal<std::out_of_range>([&] { (void)respace(base, {-1}); }) == where + "steps[0] = -1 is outside [0, 50)");
+  REQUIRE(refusal<std::invalid_argument>([&] { (void)respace(base, {4, 2, 4}); }) == where + "steps has 4 twice");
+}
+
+TEST_CASE("space_timesteps of many timesteps", "[respacing]") {
+  REQUIRE_THAT(refusal([] { (void)space_timesteps(Eigen::Index(1) << 62, {3}); }),
+               StartsWith("diffusion::space_timesteps: num_timesteps = 4611686018427387904 is above 2^53"));
+  const Eigen::Index many = Eigen::Index(1) << 50;
+  REQUIRE(space_timesteps(many, {2}) == std::vector<Eigen::Index>{0, many - 1});
+  const std::vector<Eigen::Index> strided = space_timesteps(many, "ddim4");  // at once, without trying every stride
+  REQUIRE(strided.size() == 4);
+  REQUIRE(strided[1] == many / 4);
 }

@@ -224,9 +224,9 @@ TEMPLATE_TEST_CASE("with a model that writes, only the first step allocates", "[
 
       std::vector<long> counts(static_cast<std::size_t>(reverse.process().num_timesteps()));
       const auto observer = [&](Index k, Index, const auto&) { counts[static_cast<std::size_t>(k)] = allocations(); };
-      reverse.p_sample_loop(x, noise, observer);
+      (void)reverse.p_sample_loop(x, noise, observer);
       REQUIRE(counts.back() == counts.front());
-      reverse.ddim_sample_loop(x, noise, 0.5, observer);
+      (void)reverse.ddim_sample_loop(x, noise, 0.5, observer);
       REQUIRE(counts.back() == counts.front());
       REQUIRE(count_allocations([&] { reverse.p_sample_loop_into(step, x, noise, observer, workspace); }) == 0);
     }

@@ -123,17 +123,17 @@ TEST_CASE("the model is called, then noise and cond_fn or, by DDIM, these in tur
   const auto reverse =
       ReverseProcess(twice, called('m'), ReverseOptions{ModelMeanType::epsilon, ModelVarType::fixed_small, true, true})
           .with_cond_fn(called('c'));
-  reverse.p_sample(x, timesteps({0, 1}), noise);
+  (void)reverse.p_sample(x, timesteps({0, 1}), noise);
   REQUIRE(calls == "mnc");
   REQUIRE(heard == std::vector<double>{25, 999.75, 25, 999.75});
   calls.clear();
-  reverse.p_sample_loop(x, noise);
+  (void)reverse.p_sample_loop(x, noise);
   REQUIRE(calls == "mncmnc");
   calls.clear();
-  reverse.ddim_sample_loop(x, noise, 0.0);
+  (void)reverse.ddim_sample_loop(x, noise, 0.0);
   REQUIRE(calls == "mcnmcn");
   calls.clear();
-  reverse.ddim_sample_loop(x);
+  (void)reverse.ddim_sample_loop(x);
   REQUIRE(calls == "mcmc");
 }
 
@@ -243,10 +243,10 @@ TEST_CASE("at a zero terminal SNR epsilon is refused, and x_0 and v sample", "[r
   const Tensor x = random_tensor<Tensor>({3, 4}, 1);
   const auto reverse = [&](ModelMeanType type) { return ReverseProcess(p, models::Guided{}, {type}); };
   REQUIRE_THAT(refusal<std::domain_error>([&] {
-                 reverse(ModelMeanType::epsilon).p_mean_variance(x, timesteps({3, 49, 2}));
+                 (void)reverse(ModelMeanType::epsilon).p_mean_variance(x, timesteps({3, 49, 2}));
                }),
                StartsWith("diffusion::ReverseProcess::p_mean_variance: alphas_cumprod[49] = 0"));
-  REQUIRE_THAT(refusal<std::domain_error>([&] { reverse(ModelMeanType::epsilon).ddim_sample(x, 49); }),
+  REQUIRE_THAT(refusal<std::domain_error>([&] { (void)reverse(ModelMeanType::epsilon).ddim_sample(x, 49); }),
                StartsWith("diffusion::ReverseProcess::ddim_sample: alphas_cumprod[49] = 0"));
   REQUIRE_THROWS_AS(reverse(ModelMeanType::epsilon).p_sample_loop(x, PhiloxNoise(1)), std::domain_error);
   for (const ModelMeanType type : {ModelMeanType::start_x, ModelMeanType::velocity}) {
@@ -255,7 +255,7 @@ TEST_CASE("at a zero terminal SNR epsilon is refused, and x_0 and v sample", "[r
                               r.ddim_reverse_sample(x, 49).sample, r.ddim_sample(x, 49, x, 1.0).sample}) {
       for (Index i = 0; i < out.size(); ++i) REQUIRE(std::isfinite(out.data()[i]));
     }
-    REQUIRE_THAT(refusal<std::domain_error>([&] { r.with_cond_fn(models::Gradient{}).ddim_sample(x, 49); }),
+    REQUIRE_THAT(refusal<std::domain_error>([&] { (void)r.with_cond_fn(models::Gradient{}).ddim_sample(x, 49); }),
                  StartsWith("diffusion::ReverseProcess::ddim_sample: alphas_cumprod[49] = 0"));
   }
 }
@@ -272,21 +272,21 @@ TEST_CASE("an eta that leaves no variance, or is negative, or has no noise, is r
   const double largest = std::sqrt(p.one_minus_alphas_cumprod()[20] / p.betas()[20]);
   REQUIRE(std::isfinite(reverse.ddim_sample(x, 20, x, largest * (1 - 1e-9)).sample(0, 0)));
   REQUIRE_THAT(refusal<std::invalid_argument>([&] {
-                 reverse.ddim_sample(x, timesteps({0, 20}), x, largest * (1 + 1e-9));
+                 (void)reverse.ddim_sample(x, timesteps({0, 20}), x, largest * (1 + 1e-9));
                }),
                ContainsSubstring(" is too large at t = 20: 1 - alphas_cumprod_prev - sigma^2 would be negative"));
   REQUIRE(std::isfinite(reverse.ddim_sample(x, 0, x, 5.0).sample(0, 0)));
   const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
-  REQUIRE(refusal<std::invalid_argument>([&] { reverse.ddim_sample(x, 5, x, -0.5); }) ==
+  REQUIRE(refusal<std::invalid_argument>([&] { (void)reverse.ddim_sample(x, 5, x, -0.5); }) ==
           where + "eta = -0.5 must be finite and not negative");
   REQUIRE_THROWS_AS(reverse.ddim_sample(x, 5, x, nan), std::invalid_argument);
   REQUIRE_THROWS_AS(reverse.ddim_sample(x, 5, x, inf), std::invalid_argument);
-  REQUIRE(refusal<std::invalid_argument>([&] { reverse.ddim_sample(x, 5, NoNoise(), 0.5); }) ==
+  REQUIRE(refusal<std::invalid_argument>([&] { (void)reverse.ddim_sample(x, 5, NoNoise(), 0.5); }) ==
           where + "eta = 0.5 needs noise, and none is given");
   // A loop refuses it before its first step.
   int calls = 0;
   const ReverseProcess counted(p, [&](const auto& y, const auto&) { return ++calls, Tensor(y); });
-  REQUIRE_THAT(refusal<std::invalid_argument>([&] { counted.ddim_sample_loop(x, PhiloxNoise(1), 3.0); }),
+  REQUIRE_THAT(refusal<std::invalid_argument>([&] { (void)counted.ddim_sample_loop(x, PhiloxNoise(1), 3.0); }),
                StartsWith("diffusion::ReverseProcess::ddim_sample_loop: eta = 3 is too large at t = "));
   REQUIRE(calls == 0);
 }
@@ -298,25 +298,27 @@ TEST_CASE("outputs of the wrong shape are refused with both shapes", "[reverse_p
   const auto same = [](const Tensor& y, const auto&) { return y; };
   const ReverseOptions learned{ModelMeanType::epsilon, ModelVarType::learned};
   const std::string where = "diffusion::ReverseProcess::p_sample: ";
-  REQUIRE(refusal<std::invalid_argument>([&] { ReverseProcess(spaced_process<float>(), doubled).p_sample(x, 5, x); }) ==
-          where + "the model's output has shape [2, 6, 4], but for x of shape [2, 3, 4] it must have [2, 3, 4]");
   REQUIRE(refusal<std::invalid_argument>([&] {
-            ReverseProcess(spaced_process<float>(), same, learned).p_sample(x, 5, x);
+            (void)ReverseProcess(spaced_process<float>(), doubled).p_sample(x, 5, x);
+          }) == where + "the model's output has shape [2, 6, 4], but for x of shape [2, 3, 4] it must have [2, 3, 4]");
+  REQUIRE(refusal<std::invalid_argument>([&] {
+            (void)ReverseProcess(spaced_process<float>(), same, learned).p_sample(x, 5, x);
           }) == where + "the model's output has shape [2, 3, 4], but for x of shape [2, 3, 4] it must have [2, 6, 4]");
   const auto resizing = [](const Tensor&, const auto&, Tensor& out) { out.resize(1, 1, 1); };
-  REQUIRE_THAT(
-      refusal<std::invalid_argument>([&] { ReverseProcess(spaced_process<float>(), resizing).p_sample(x, 5, x); }),
-      StartsWith(where + "the model's output has shape [1, 1, 1]"));
-  const ReverseProcess good(spaced_process<float>(), same);
-  REQUIRE_THAT(refusal<std::invalid_argument>([&] { good.with_cond_fn(doubled).p_sample(x, 5, x); }),
-               StartsWith(where + "cond_fn's output has shape [2, 6, 4]"));
   REQUIRE_THAT(refusal<std::invalid_argument>(
-                   [&] { good.with_denoised_fn([](const auto& y) { return y.concatenate(y, 1); }).p_sample(x, 5, x); }),
+                   [&] { (void)ReverseProcess(spaced_process<float>(), resizing).p_sample(x, 5, x); }),
+               StartsWith(where + "the model's output has shape [1, 1, 1]"));
+  const ReverseProcess good(spaced_process<float>(), same);
+  REQUIRE_THAT(refusal<std::invalid_argument>([&] { (void)good.with_cond_fn(doubled).p_sample(x, 5, x); }),
+               StartsWith(where + "cond_fn's output has shape [2, 6, 4]"));
+  REQUIRE_THAT(refusal<std::invalid_argument>([&] {
+                 (void)good.with_denoised_fn([](const auto& y) { return y.concatenate(y, 1); }).p_sample(x, 5, x);
+               }),
                ContainsSubstring("denoised_fn(x_start) has shape [2, 6, 4]"));
   const Tensor small(2, 3, 1);
-  REQUIRE(refusal<std::invalid_argument>([&] { good.p_sample(x, 5, small); }) ==
+  REQUIRE(refusal<std::invalid_argument>([&] { (void)good.p_sample(x, 5, small); }) ==
           where + "noise has shape [2, 3, 1], but for x of shape [2, 3, 4] it must have [2, 3, 4]");
-  REQUIRE_THAT(refusal<std::invalid_argument>([&] { good.moments_from_output(small, x, 5, true); }),
+  REQUIRE_THAT(refusal<std::invalid_argument>([&] { (void)good.moments_from_output(small, x, 5, true); }),
                ContainsSubstring("output has shape [2, 3, 1]"));
   ReverseStep<Tensor> step{small, x};
   ReverseWorkspace<Tensor> workspace;
@@ -359,7 +361,7 @@ TEST_CASE("learned variances of a tensor without channels are refused", "[revers
   using Tensor = FloatRowMajor::Tensor<1>;
   const Tensor x = random_tensor<Tensor>({4}, 1);
   const ReverseProcess reverse(spaced_process<float>(), Writing{}, {ModelMeanType::epsilon, ModelVarType::learned});
-  REQUIRE(refusal<std::invalid_argument>([&] { reverse.p_mean_variance(x, 5); }) ==
+  REQUIRE(refusal<std::invalid_argument>([&] { (void)reverse.p_mean_variance(x, 5); }) ==
           "diffusion::ReverseProcess::p_mean_variance: x has rank 1; learned variances are the second half of the "
           "channels, which are axis 1");
 }
@@ -370,13 +372,13 @@ TEST_CASE("timesteps out of range or of the wrong number are refused before the 
   int calls = 0;
   const ReverseProcess reverse(spaced_process<float>(), [&](const Tensor& y, const auto&) { return ++calls, y; });
   const std::string where = "diffusion::ReverseProcess::";
-  REQUIRE(refusal<std::out_of_range>([&] { reverse.p_mean_variance(x, 40); }) ==
+  REQUIRE(refusal<std::out_of_range>([&] { (void)reverse.p_mean_variance(x, 40); }) ==
           where + "p_mean_variance: t = 40 is outside [0, 40)");
   REQUIRE(refusal<std::out_of_range>([&] {
-            reverse.ddim_sample(x, timesteps({0, -1}));
+            (void)reverse.ddim_sample(x, timesteps({0, -1}));
           }) == where + "ddim_sample: t[1] = -1 is outside [0, 40)");
   REQUIRE(refusal<std::invalid_argument>([&] {
-            reverse.ddim_reverse_sample(x, timesteps({0, 1, 2}));
+            (void)reverse.ddim_reverse_sample(x, timesteps({0, 1, 2}));
           }) == where + "ddim_reverse_sample: t has 3 entries for a batch of 2 samples");
   REQUIRE_THROWS_AS(reverse.model_output(x, 41), std::out_of_range);
   REQUIRE(calls == 0);

@@ -26,7 +26,8 @@ TEST_CASE("a ReverseProcess and its losses refuse what only a Denoiser can read"
     const std::string reason = "mean_type must be previous_x, start_x, epsilon or velocity; a Denoiser takes others";
     ReverseOptions options;
     options.mean_type = type;
-    REQUIRE(refusal([&] { ReverseProcess(process, model, options); }) == "diffusion::ReverseProcess: " + reason);
-    REQUIRE(refusal([&] { training_target(process, type, x, x, x, 5); }) == "diffusion::training_target: " + reason);
+    REQUIRE(refusal([&] { (void)ReverseProcess(process, model, options); }) == "diffusion::ReverseProcess: " + reason);
+    REQUIRE(refusal([&] { (void)training_target(process, type, x, x, x, 5); }) ==
+            "diffusion::training_target: " + reason);
   }
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -128,21 +129,22 @@ TEST_CASE("correct_x_start changes the prediction, and epsilon follows", "[sampl
              AllClose(still_noisy, tolerance::sampler));
 }
 
-TEST_CASE("stop ends a run after a step, without a last correction", "[sampling]") {
-  Index steps = 0, corrections = 0;
+TEST_CASE("stop ends a run after a step, and x is corrected once more", "[sampling]") {
+  Index steps = 0;
+  std::vector<double> corrected;
   Hooks<Tensor> hooks;
-  hooks.correct_x_t = [&](Tensor&, const NoiseLevel&) { ++corrections; };
+  hooks.correct_x_t = [&](Tensor&, const NoiseLevel& level) { corrected.push_back(level.t); };
   hooks.observer = [&](const Step&, const Tensor&) { ++steps; };
   hooks.stop = [](const Step& step, const Tensor&) { return step.index == 2; };
   const Tensor stopped = sample(Euler{}, grid(10), denoiser(), start(), NoNoise(), hooks);
   REQUIRE(steps == 3);
-  REQUIRE(corrections == 3);
+  REQUIRE(corrected == std::vector<double>{999, 899, 799, 699});
   Tensor after_three;
   Hooks<Tensor> watch;
   watch.observer = [&](const Step& step, const Tensor& x) {
     if (step.index == 2) after_three = x;
   };
-  sample(Euler{}, grid(10), denoiser(), start(), NoNoise(), watch);
+  (void)sample(Euler{}, grid(10), denoiser(), start(), NoNoise(), watch);
   REQUIRE_THAT(stopped, AllEqual(after_three));
 }
 
@@ -197,7 +199,7 @@ TEST_CASE("a run part-way starts from noised data", "[sampling]") {
   CHECK_THAT(add_noise(data, level, PhiloxNoise(8)), AllEqual(add_noise(data, level, drawn)));
   const auto q = process().q_sample(data, static_cast<Index>(level.t), noise);
   CHECK_THAT(add_noise(data, level, noise), AllClose(q, Tolerance<double>::rel, Tolerance<double>::abs));
-  REQUIRE_THAT(refusal([&] { add_noise(data, level, Tensor(2, 4)); }),
+  REQUIRE_THAT(refusal([&] { (void)add_noise(data, level, Tensor(2, 4)); }),
                StartsWith("diffusion::add_noise: noise has shape [2, 4]"));
 }
 
@@ -242,10 +244,10 @@ TEST_CASE("RePaint keeps what is known, fills the rest, and steps as often as it
       sample(RePaint<Tensor>{known, Tensor(start().constant(1.0)), 1, 2}, grid(4), counted, start(), PhiloxNoise(3));
   REQUIRE_THAT(all, AllEqual(known));
   REQUIRE(refusal([&] {
-            sample(RePaint<Tensor>{known, mask, 0, 3}, grid(7), counted, start(), PhiloxNoise(3));
+            (void)sample(RePaint<Tensor>{known, mask, 0, 3}, grid(7), counted, start(), PhiloxNoise(3));
           }) == "diffusion::RePaint: jump_length = 0 must be at least 1");
   REQUIRE_THAT(refusal([&] {
-                 sample(RePaint<Tensor>{known, mask}, grid(7), counted, Tensor(2, 4), PhiloxNoise(3));
+                 (void)sample(RePaint<Tensor>{known, mask}, grid(7), counted, Tensor(2, 4), PhiloxNoise(3));
                }),
                StartsWith("diffusion::RePaint: known has shape [2, 3], but x has [2, 4]"));
 }
@@ -330,7 +332,7 @@ TEST_CASE("samplers that reckon with timesteps refuse a grid that tells none, be
     out.epsilon = (x - out.x_start * level.alpha) / level.sigma;
   };
   const auto refused = [&](const auto& sampler) {
-    return refusal([&] { sample(sampler, levels, point, start(), PhiloxNoise(1)); });
+    return refusal([&] { (void)sample(sampler, levels, point, start(), PhiloxNoise(1)); });
   };
   REQUIRE_THAT(refused(Lcm{}),
                StartsWith("diffusion::Lcm: t = -0.") && EndsWith("is no timestep, which this sampler reckons with"));
@@ -380,7 +382,7 @@ TEST_CASE("the last level that correct_x_t hears is where x is", "[sampling]") {
     NoiseLevel last{};
     Hooks<Tensor> hooks;
     hooks.correct_x_t = [&last](Tensor&, const NoiseLevel& level) { last = level; };
-    sample(Ddim{}, levels, denoiser(), start(), NoNoise(), hooks);
+    (void)sample(Ddim{}, levels, denoiser(), start(), NoNoise(), hooks);
     REQUIRE(last.sigma == levels.target(6).sigma);
     REQUIRE(last.t == levels.target(6).t);
   }
@@ -388,7 +390,7 @@ TEST_CASE("the last level that correct_x_t hears is where x is", "[sampling]") {
 
 TEST_CASE("parameters of samplers out of range are refused before anything is done", "[sampling]") {
   const auto refused = [](const auto& sampler) {
-    return refusal([&] { sample(sampler, grid(5), denoiser(), start(), PhiloxNoise(1)); });
+    return refusal([&] { (void)sample(sampler, grid(5), denoiser(), start(), PhiloxNoise(1)); });
   };
   REQUIRE(refused(Ddim{1.5}) == "diffusion::Ddim: eta = 1.5 is outside [0, 1]");
   REQUIRE(refused(Ddim{std::nan("")}) == "diffusion::Ddim: eta = nan is outside [0, 1]");
@@ -419,14 +421,14 @@ TEST_CASE("parameters of samplers out of range are refused before anything is do
 }
 
 TEST_CASE("a sampler that needs noise and has none says so", "[sampling]") {
-  REQUIRE(refusal([] { sample(Ddim{0.5}, grid(5), denoiser(), start()); }) ==
+  REQUIRE(refusal([] { (void)sample(Ddim{0.5}, grid(5), denoiser(), start()); }) ==
           "diffusion::sample: this sampler needs noise, and none is given");
   REQUIRE_NOTHROW(sample(Ddim{}, grid(5), denoiser(), start()));
 }
 
 TEST_CASE("predictions and corrections of another shape are refused", "[sampling]") {
   const auto run = [](const auto& denoise, const Hooks<Tensor>& hooks) {
-    return refusal<std::invalid_argument>([&] { sample(Ddim{}, grid(3), denoise, start(), NoNoise(), hooks); });
+    return refusal<std::invalid_argument>([&] { (void)sample(Ddim{}, grid(3), denoise, start(), NoNoise(), hooks); });
   };
   const auto forgets_epsilon = [](const Tensor& x, const NoiseLevel&, Prediction<Tensor>& out) { out.x_start = x; };
   const auto too_small = [](const Tensor& x, const NoiseLevel&) {
@@ -475,4 +477,85 @@ TEST_CASE("phi functions are right near 0 and far from it", "[sampling]") {
       REQUIRE(std::abs(detail::phi(k, z) / expected - 1) < tolerance::phi);
     }
   }
+}
+
+TEST_CASE("what correct_x_t holds is held at the end of a run that stop has ended", "[sampling]") {
+  Hooks<Tensor> hooks;
+  hooks.correct_x_t = [](Tensor& x, const NoiseLevel& level) { x(0, 0) = level.alpha * 0.25; };
+  hooks.stop = [](const Step& step, const Tensor&) { return step.index == 3; };
+  const TimeGrid levels = grid(10);
+  const Tensor plan = sample(DpmSolverPP{}, levels, denoiser(), start(), hooks);
+  REQUIRE(plan(0, 0) == levels.levels()[4].alpha * 0.25);
+}
+
+TEST_CASE("hooks without noise are a call of their own", "[sampling]") {
+  Hooks<Tensor> hooks;
+  hooks.correct_x_start = [](Tensor& x_start, const NoiseLevel&) { x_start.setConstant(0.25); };
+  const Tensor expected = sample(Ddim{}, grid(5), denoiser(), start(), NoNoise(), hooks);
+  REQUIRE_THAT(sample(Ddim{}, grid(5), denoiser(), start(), hooks), AllEqual(expected));
+  REQUIRE_THAT(sample(Ddim{}, grid(5), denoiser(), start(), Hooks<Tensor>(hooks)), AllEqual(expected));
+  REQUIRE_THAT(refusal([&] { (void)sample(Ddpm{}, grid(5), denoiser(), start(), hooks); }),
+               StartsWith("diffusion::sample: this sampler needs noise"));
+}
+
+namespace {
+
+/// The run of `sampler` from level `first` of the grid on, from where the whole run is there, with the noise of those steps.
+template <class Sampler>
+void check_part_of_run(const Sampler& sampler, const TimeGrid& whole, Index first) {
+  Tensor there = start();
+  std::uint64_t drawn = 0;
+  PhiloxNoise noise(3);
+  Hooks<Tensor> hooks;
+  hooks.observer = [&](const Step& step, const Tensor& x) {
+    if (step.index + 1 == first) there = x, drawn = noise.call();
+  };
+  const Tensor expected = sample(sampler, whole, denoiser(), start(), noise, hooks);
+  std::vector<Index> indices;
+  hooks.observer = [&](const Step& step, const Tensor&) {
+    indices.push_back(step.index);
+    REQUIRE(step.count == whole.num_steps());
+    REQUIRE(step.first == (step.index == first));
+  };
+  const Tensor part = sample(sampler, whole.starting_at(first), denoiser(), there, PhiloxNoise(3, 0, drawn), hooks);
+  REQUIRE_THAT(part, AllEqual(expected));
+  REQUIRE(static_cast<Index>(indices.size()) == whole.num_steps() - first);
+  REQUIRE(indices.front() == first);
+}
+
+}  // namespace
+
+TEST_CASE("a run that starts part-way takes the steps that the whole run takes from there", "[sampling]") {
+  const TimeGrid whole = grid(12);
+  for (const Index first : {3, 6}) {
+    check_part_of_run(Ddim{0.5}, whole, first);
+    check_part_of_run(Heun{{3.0}}, whole, first);
+    check_part_of_run(DpmSolverSinglestep{3}, whole, first);
+    check_part_of_run(DpmSolverSinglestep{3, DpmSolverType::midpoint, 1.0}, whole, first);
+    check_part_of_run(RePaint<Tensor>{random_tensor<Tensor>({2, 3}, 9), start().constant(0.5), 3, 2}, whole, first);
+  }
+}
+
+TEST_CASE("the second half of 20 steps of DpmSolverPP has diffusers' sum", "[sampling]") {
+  // diffusers 58eb52c: DPMSolverMultistepScheduler(beta_end=0.02, final_sigmas_type="sigma_min"), 20 steps from the 10th on, with the
+  // sample, noise and model of its tests. lower_order_final is for runs of fewer than 15 steps, which this one is not.
+  using Batch = Eigen::Tensor<double, 4, Eigen::RowMajor, Index>;
+  Batch x_0(4, 3, 8, 8), noise(4, 3, 8, 8);
+  for (Index n = 0; n < 4; ++n) {
+    for (Index i = 0; i < 192; ++i) {
+      x_0.data()[n * 192 + i] = static_cast<double>(4 * i + n) / 768;
+      noise.data()[n * 192 + i] = static_cast<double>(767 - (4 * i + n)) / 768;
+    }
+  }
+  const auto model = [](const Batch& x, const Eigen::Tensor<double, 1>& t, Batch& out) {
+    out = x * (t(0) / (t(0) + 1));
+  };
+  const GaussianDiffusion<double> linear(linear_beta_schedule(1000, 0.0001, 0.02));
+  const TimeGrid half =
+      timestep_grid(linear, dpm_solver_timesteps(1000, TimestepSpacing::linspace, 20), Ending::sigma_min)
+          .starting_at(10);
+  const Batch out = sample(DpmSolverPP{}, half, Denoiser(model, ModelMeanType::epsilon),
+                           add_noise(x_0, half.levels().front(), noise));
+  const Eigen::Tensor<double, 0, Eigen::RowMajor> sum = out.abs().sum();
+  REQUIRE(std::abs(sum(0) - 272.5015) < 1e-3);
 }

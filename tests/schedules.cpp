@@ -376,28 +376,28 @@ TEST_CASE("rescaling leaves a schedule that ends in pure noise as it is", "[sche
 TEST_CASE("a number of timesteps below 1 is refused by every schedule", "[schedules]") {
   for (const Index T : {0, -3}) {
     const std::string rest = ": num_timesteps = " + std::to_string(T) + " must be at least 1";
-    REQUIRE(refusal([&] { linear_beta_schedule(T); }) == "diffusion::linear_beta_schedule" + rest);
-    REQUIRE(refusal([&] { linear_beta_schedule(T, 0.1, 0.2); }) == "diffusion::linear_beta_schedule" + rest);
-    REQUIRE(refusal([&] { scaled_linear_beta_schedule(T); }) == "diffusion::scaled_linear_beta_schedule" + rest);
-    REQUIRE(refusal([&] { cosine_beta_schedule(T); }) == "diffusion::cosine_beta_schedule" + rest);
-    REQUIRE(refusal([&] { sigmoid_beta_schedule(T); }) == "diffusion::sigmoid_beta_schedule" + rest);
-    REQUIRE(refusal([&] { jabri_sigmoid_beta_schedule(T); }) == "diffusion::jabri_sigmoid_beta_schedule" + rest);
-    REQUIRE(refusal([&] { constant_beta_schedule(T); }) == "diffusion::constant_beta_schedule" + rest);
-    REQUIRE(refusal([&] { warmup_beta_schedule(T); }) == "diffusion::warmup_beta_schedule" + rest);
-    REQUIRE(refusal([&] { jsd_beta_schedule(T); }) == "diffusion::jsd_beta_schedule" + rest);
-    REQUIRE(refusal([&] { betas_for_alpha_bar(T, [](double t) { return 1 - t; }); }) ==
+    REQUIRE(refusal([&] { (void)linear_beta_schedule(T); }) == "diffusion::linear_beta_schedule" + rest);
+    REQUIRE(refusal([&] { (void)linear_beta_schedule(T, 0.1, 0.2); }) == "diffusion::linear_beta_schedule" + rest);
+    REQUIRE(refusal([&] { (void)scaled_linear_beta_schedule(T); }) == "diffusion::scaled_linear_beta_schedule" + rest);
+    REQUIRE(refusal([&] { (void)cosine_beta_schedule(T); }) == "diffusion::cosine_beta_schedule" + rest);
+    REQUIRE(refusal([&] { (void)sigmoid_beta_schedule(T); }) == "diffusion::sigmoid_beta_schedule" + rest);
+    REQUIRE(refusal([&] { (void)jabri_sigmoid_beta_schedule(T); }) == "diffusion::jabri_sigmoid_beta_schedule" + rest);
+    REQUIRE(refusal([&] { (void)constant_beta_schedule(T); }) == "diffusion::constant_beta_schedule" + rest);
+    REQUIRE(refusal([&] { (void)warmup_beta_schedule(T); }) == "diffusion::warmup_beta_schedule" + rest);
+    REQUIRE(refusal([&] { (void)jsd_beta_schedule(T); }) == "diffusion::jsd_beta_schedule" + rest);
+    REQUIRE(refusal([&] { (void)betas_for_alpha_bar(T, [](double t) { return 1 - t; }); }) ==
             "diffusion::betas_for_alpha_bar" + rest);
     for (const char* const name : all_names) {
-      REQUIRE_THAT(refusal([&] { named_beta_schedule(name, T); }), EndsWith(rest));
+      REQUIRE_THAT(refusal([&] { (void)named_beta_schedule(name, T); }), EndsWith(rest));
     }
   }
 }
 
 TEST_CASE("fewer than 20 timesteps are refused by the scaled linear form, with the reason", "[schedules]") {
-  REQUIRE_THAT(refusal([] { linear_beta_schedule(19); }),
+  REQUIRE_THAT(refusal([] { (void)linear_beta_schedule(19); }),
                StartsWith("diffusion::linear_beta_schedule: num_timesteps = 19 is below 20: the last beta, "
                           "20 / num_timesteps, would exceed 1"));
-  REQUIRE_THAT(refusal([] { named_beta_schedule("linear", 1); }),
+  REQUIRE_THAT(refusal([] { (void)named_beta_schedule("linear", 1); }),
                StartsWith("diffusion::linear_beta_schedule: num_timesteps = 1 is below 20"));
 }
 
@@ -407,106 +407,132 @@ TEST_CASE("an end or cap that is not positive or above 1 is refused by name and 
   for (const auto& [text, value] : bad) {
     const double b = value;
     const std::string rest = " = " + text + " is outside (0, 1]";
-    REQUIRE(refusal([&] { linear_beta_schedule(9, b, 0.1); }) == "diffusion::linear_beta_schedule: beta_start" + rest);
-    REQUIRE(refusal([&] { linear_beta_schedule(9, 0.1, b); }) == "diffusion::linear_beta_schedule: beta_end" + rest);
-    REQUIRE(refusal([&] { scaled_linear_beta_schedule(9, b, 0.1); }) ==
+    REQUIRE(refusal([&] { (void)linear_beta_schedule(9, b, 0.1); }) ==
+            "diffusion::linear_beta_schedule: beta_start" + rest);
+    REQUIRE(refusal([&] { (void)linear_beta_schedule(9, 0.1, b); }) ==
+            "diffusion::linear_beta_schedule: beta_end" + rest);
+    REQUIRE(refusal([&] { (void)scaled_linear_beta_schedule(9, b, 0.1); }) ==
             "diffusion::scaled_linear_beta_schedule: beta_start" + rest);
-    REQUIRE(refusal([&] { scaled_linear_beta_schedule(9, 0.1, b); }) ==
+    REQUIRE(refusal([&] { (void)scaled_linear_beta_schedule(9, 0.1, b); }) ==
             "diffusion::scaled_linear_beta_schedule: beta_end" + rest);
-    REQUIRE(refusal([&] { sigmoid_beta_schedule(9, b, 0.1); }) ==
+    REQUIRE(refusal([&] { (void)sigmoid_beta_schedule(9, b, 0.1); }) ==
             "diffusion::sigmoid_beta_schedule: beta_start" + rest);
-    REQUIRE(refusal([&] { sigmoid_beta_schedule(9, 0.1, b); }) == "diffusion::sigmoid_beta_schedule: beta_end" + rest);
-    REQUIRE(refusal([&] { warmup_beta_schedule(9, b, 0.1); }) == "diffusion::warmup_beta_schedule: beta_start" + rest);
-    REQUIRE(refusal([&] { warmup_beta_schedule(9, 0.1, b); }) == "diffusion::warmup_beta_schedule: beta_end" + rest);
-    REQUIRE(refusal([&] { constant_beta_schedule(9, b); }) == "diffusion::constant_beta_schedule: beta" + rest);
-    REQUIRE(refusal([&] { cosine_beta_schedule(9, b); }) == "diffusion::cosine_beta_schedule: max_beta" + rest);
-    REQUIRE(refusal([&] { jabri_sigmoid_beta_schedule(9, -3, 3, 1, b); }) ==
+    REQUIRE(refusal([&] { (void)sigmoid_beta_schedule(9, 0.1, b); }) ==
+            "diffusion::sigmoid_beta_schedule: beta_end" + rest);
+    REQUIRE(refusal([&] { (void)warmup_beta_schedule(9, b, 0.1); }) ==
+            "diffusion::warmup_beta_schedule: beta_start" + rest);
+    REQUIRE(refusal([&] { (void)warmup_beta_schedule(9, 0.1, b); }) ==
+            "diffusion::warmup_beta_schedule: beta_end" + rest);
+    REQUIRE(refusal([&] { (void)constant_beta_schedule(9, b); }) == "diffusion::constant_beta_schedule: beta" + rest);
+    REQUIRE(refusal([&] { (void)cosine_beta_schedule(9, b); }) == "diffusion::cosine_beta_schedule: max_beta" + rest);
+    REQUIRE(refusal([&] { (void)jabri_sigmoid_beta_schedule(9, -3, 3, 1, b); }) ==
             "diffusion::jabri_sigmoid_beta_schedule: max_beta" + rest);
     REQUIRE(refusal([&] {
-              betas_for_alpha_bar(
+              (void)betas_for_alpha_bar(
                   9, [](double t) { return 1 - t; }, b);
             }) == "diffusion::betas_for_alpha_bar: max_beta" + rest);
     REQUIRE(refusal([&] {
-              rescale_zero_terminal_snr(list({0.1, 0.2, b}));
+              (void)rescale_zero_terminal_snr(list({0.1, 0.2, b}));
             }) == "diffusion::rescale_zero_terminal_snr: betas[2]" + rest);
   }
 }
 
 TEST_CASE("Jabri's sigmoid refuses what is no rising sigmoid", "[schedules]") {
   const std::string where = "diffusion::jabri_sigmoid_beta_schedule: ";
-  REQUIRE(refusal([] { jabri_sigmoid_beta_schedule(9, 3, -3); }) ==
+  REQUIRE(refusal([] { (void)jabri_sigmoid_beta_schedule(9, 3, -3); }) ==
           where + "start = 3 must be below end = -3, both finite");
-  REQUIRE(refusal([] { jabri_sigmoid_beta_schedule(9, 2, 2); }) ==
+  REQUIRE(refusal([] { (void)jabri_sigmoid_beta_schedule(9, 2, 2); }) ==
           where + "start = 2 must be below end = 2, both finite");
-  REQUIRE(refusal([] { jabri_sigmoid_beta_schedule(9, not_a_number, 3); }) ==
+  REQUIRE(refusal([] { (void)jabri_sigmoid_beta_schedule(9, not_a_number, 3); }) ==
           where + "start = nan must be below end = 3, both finite");
-  REQUIRE(refusal([] { jabri_sigmoid_beta_schedule(9, -3, infinity); }) ==
+  REQUIRE(refusal([] { (void)jabri_sigmoid_beta_schedule(9, -3, infinity); }) ==
           where + "start = -3 must be below end = inf, both finite");
   for (const double tau : {0.0, -1.0, not_a_number, infinity}) {
-    REQUIRE_THAT(refusal([&] { jabri_sigmoid_beta_schedule(9, -3, 3, tau); }), StartsWith(where + "tau = "));
+    REQUIRE_THAT(refusal([&] { (void)jabri_sigmoid_beta_schedule(9, -3, 3, tau); }), StartsWith(where + "tau = "));
   }
   // The first beta, about exp(-3000), is below the least double.
-  REQUIRE(refusal([] { jabri_sigmoid_beta_schedule(9, -3, 3, 0.001); }) == where + "betas[0] = 0 is outside (0, 1]");
+  REQUIRE(refusal([] { (void)jabri_sigmoid_beta_schedule(9, -3, 3, 0.001); }) ==
+          where + "betas[0] = 0 is outside (0, 1]");
 }
 
 TEST_CASE("a warmup fraction below 0 or above 1 is refused", "[schedules]") {
   const std::string where = "diffusion::warmup_beta_schedule: ";
-  REQUIRE(refusal([] { warmup_beta_schedule(9, 0.1, 0.2, 1.5); }) == where + "warmup_fraction = 1.5 is outside [0, 1]");
-  REQUIRE(refusal([] { warmup_beta_schedule(9, 0.1, 0.2, -1); }) == where + "warmup_fraction = -1 is outside [0, 1]");
-  REQUIRE(refusal([] { warmup_beta_schedule(9, 0.1, 0.2, not_a_number); }) ==
+  REQUIRE(refusal([] { (void)warmup_beta_schedule(9, 0.1, 0.2, 1.5); }) ==
+          where + "warmup_fraction = 1.5 is outside [0, 1]");
+  REQUIRE(refusal([] { (void)warmup_beta_schedule(9, 0.1, 0.2, -1); }) ==
+          where + "warmup_fraction = -1 is outside [0, 1]");
+  REQUIRE(refusal([] { (void)warmup_beta_schedule(9, 0.1, 0.2, not_a_number); }) ==
           where + "warmup_fraction = nan is outside [0, 1]");
 }
 
 TEST_CASE("betas_for_alpha_bar refuses an abar that rises, stands still, vanishes early or is no number",
           "[schedules]") {
   const std::string where = "diffusion::betas_for_alpha_bar: ";
-  REQUIRE(refusal([] { betas_for_alpha_bar(4, [](double t) { return 1 + t; }); }) ==
+  REQUIRE(refusal([] { (void)betas_for_alpha_bar(4, [](double t) { return 1 + t; }); }) ==
           where + "betas[0] = -0.25 is outside (0, 1]");
-  REQUIRE(refusal([] { betas_for_alpha_bar(4, [](double) { return 1.0; }); }) ==
+  REQUIRE(refusal([] { (void)betas_for_alpha_bar(4, [](double) { return 1.0; }); }) ==
           where + "betas[0] = 0 is outside (0, 1]");
-  REQUIRE(refusal([] { betas_for_alpha_bar(4, [](double t) { return 0.5 - t; }); }) ==
+  REQUIRE(refusal([] { (void)betas_for_alpha_bar(4, [](double t) { return 0.5 - t; }); }) ==
           where + "alpha_bar(0.5) = 0 must be positive and finite");
-  REQUIRE(refusal([] { betas_for_alpha_bar(4, [](double) { return not_a_number; }); }) ==
+  REQUIRE(refusal([] { (void)betas_for_alpha_bar(4, [](double) { return not_a_number; }); }) ==
           where + "alpha_bar(0) = nan must be positive and finite");
-  REQUIRE(refusal([] { betas_for_alpha_bar(4, [](double t) { return t < 1 ? 1 - t : not_a_number; }); }) ==
+  REQUIRE(refusal([] { (void)betas_for_alpha_bar(4, [](double t) { return t < 1 ? 1 - t : not_a_number; }); }) ==
           where + "betas[3] = nan is outside (0, 1]");
 }
 
 TEST_CASE("betas_from_alphas_cumprod refuses what does not fall from below 1 to no less than 0", "[schedules]") {
   const std::string where = "diffusion::betas_from_alphas_cumprod: ";
-  REQUIRE(refusal([] { betas_from_alphas_cumprod(ArrayXd()); }) == where + "alphas_cumprod is empty");
+  REQUIRE(refusal([] { (void)betas_from_alphas_cumprod(ArrayXd()); }) == where + "alphas_cumprod is empty");
   REQUIRE(refusal([] {
-            betas_from_alphas_cumprod(list({1.0, 0.5}));
+            (void)betas_from_alphas_cumprod(list({1.0, 0.5}));
           }) == where + "alphas_cumprod[0] = 1 is outside [0, 1)");
   REQUIRE(refusal([] {
-            betas_from_alphas_cumprod(list({0.5, -0.25}));
+            (void)betas_from_alphas_cumprod(list({0.5, -0.25}));
           }) == where + "alphas_cumprod[1] = -0.25 is outside [0, 1)");
   REQUIRE(refusal([] {
-            betas_from_alphas_cumprod(list({0.5, not_a_number}));
+            (void)betas_from_alphas_cumprod(list({0.5, not_a_number}));
           }) == where + "alphas_cumprod[1] = nan is outside [0, 1)");
   REQUIRE(refusal([] {
-            betas_from_alphas_cumprod(list({0.5, 0.25, 0.25}));
+            (void)betas_from_alphas_cumprod(list({0.5, 0.25, 0.25}));
           }) == where + "alphas_cumprod[2] = 0.25 is not below alphas_cumprod[1] = 0.25");
   REQUIRE(refusal([] {
-            betas_from_alphas_cumprod(list({0.5, 0.0, 0.0}));
+            (void)betas_from_alphas_cumprod(list({0.5, 0.0, 0.0}));
           }) == where + "alphas_cumprod[2] = 0 is not below alphas_cumprod[1] = 0");
 }
 
 TEST_CASE("rescaling refuses no beta, a single one, and betas that underflow", "[schedules]") {
   const std::string where = "diffusion::rescale_zero_terminal_snr: ";
-  REQUIRE(refusal([] { rescale_zero_terminal_snr(ArrayXd()); }) == where + "betas is empty");
-  REQUIRE_THAT(refusal([] { rescale_zero_terminal_snr(list({0.5})); }), StartsWith(where + "betas has one entry"));
+  REQUIRE(refusal([] { (void)rescale_zero_terminal_snr(ArrayXd()); }) == where + "betas is empty");
+  REQUIRE_THAT(refusal([] { (void)rescale_zero_terminal_snr(list({0.5})); }),
+               StartsWith(where + "betas has one entry"));
   const double least = std::numeric_limits<double>::denorm_min();
   REQUIRE_THAT(refusal([&] {
-                 rescale_zero_terminal_snr(list({least, least, least}));
+                 (void)rescale_zero_terminal_snr(list({least, least, least}));
                }),
                StartsWith(where + "betas[1] = "));
 }
 
 TEST_CASE("an unknown schedule name is refused with all the names", "[schedules]") {
-  const std::string message = refusal([] { named_beta_schedule("Linear", 100); });
+  const std::string message = refusal([] { (void)named_beta_schedule("Linear", 100); });
   REQUIRE_THAT(message, StartsWith("diffusion::named_beta_schedule: name = \"Linear\" is none of "));
   for (const char* const name : all_names) REQUIRE_THAT(message, ContainsSubstring(name));
-  REQUIRE_THAT(refusal([] { named_beta_schedule("", 100); }),
+  REQUIRE_THAT(refusal([] { (void)named_beta_schedule("", 100); }),
                StartsWith("diffusion::named_beta_schedule: name = \"\""));
+}
+
+TEST_CASE("sigmoid betas never exceed the larger of their ends", "[schedules]") {
+  for (const double end : {0.3, 0.7, 0.9, 1.0}) {
+    for (const Eigen::Index T : {1, 2, 12, 100, 1000}) {
+      REQUIRE((sigmoid_beta_schedule(T, end, end) <= end).all());
+      REQUIRE((sigmoid_beta_schedule(T, 1e-4, end) <= end).all());
+    }
+  }
+}
+
+TEST_CASE("schedules refuse numbers of timesteps that no double counts", "[schedules]") {
+  const Eigen::Index huge = Eigen::Index(1) << 62;
+  REQUIRE(refusal([&] { (void)linear_beta_schedule(huge); }) ==
+          "diffusion::linear_beta_schedule: num_timesteps = 4611686018427387904 is above 2^53, and a double cannot "
+          "count so far");
+  REQUIRE_THAT(refusal([&] { (void)cosine_beta_schedule(huge); }), StartsWith("diffusion::cosine_beta_schedule: num_"));
 }

@@ -71,30 +71,30 @@ TEST_CASE("the steps of Align Your Steps, and those between", "[sigmas]") {
     const double eleventh = model == AysModel::stable_video_diffusion ? 0.002 : 0.029;
     REQUIRE(std::abs(twenty[19] / std::sqrt(ten[9] * eleventh) - 1) < tolerance::level);
   }
-  REQUIRE_THAT(refusal<std::invalid_argument>([] { ays_timesteps(AysModel::stable_video_diffusion); }),
+  REQUIRE_THAT(refusal<std::invalid_argument>([] { (void)ays_timesteps(AysModel::stable_video_diffusion); }),
                StartsWith("diffusion::ays_timesteps: "));
 }
 
 TEST_CASE("parameters of lists of sigmas out of range are refused", "[sigmas]") {
-  REQUIRE(refusal<std::invalid_argument>([] { ays_sigmas(static_cast<AysModel>(7)); }) ==
+  REQUIRE(refusal<std::invalid_argument>([] { (void)ays_sigmas(static_cast<AysModel>(7)); }) ==
           "diffusion::ays_sigmas: model = 7 is none");
-  REQUIRE(refusal<std::invalid_argument>([] { karras_sigmas(0, 0.1, 1); }) ==
+  REQUIRE(refusal<std::invalid_argument>([] { (void)karras_sigmas(0, 0.1, 1); }) ==
           "diffusion::karras_sigmas: n = 0 must be at least 1");
-  REQUIRE(refusal<std::invalid_argument>([] { karras_sigmas(5, 1, 1); }) ==
+  REQUIRE(refusal<std::invalid_argument>([] { (void)karras_sigmas(5, 1, 1); }) ==
           "diffusion::karras_sigmas: sigma_min = 1 must be less than sigma_max = 1");
-  REQUIRE(refusal<std::invalid_argument>([] { exponential_sigmas(5, 0, 1); }) ==
+  REQUIRE(refusal<std::invalid_argument>([] { (void)exponential_sigmas(5, 0, 1); }) ==
           "diffusion::exponential_sigmas: sigma_min = 0 must be positive and finite");
-  REQUIRE(refusal<std::invalid_argument>([] { exponential_sigmas(5, 0.1, infinity); }) ==
+  REQUIRE(refusal<std::invalid_argument>([] { (void)exponential_sigmas(5, 0.1, infinity); }) ==
           "diffusion::exponential_sigmas: sigma_max = inf must be positive and finite");
-  REQUIRE(refusal<std::invalid_argument>([] { karras_sigmas(5, 0.1, 1, 0); }) ==
+  REQUIRE(refusal<std::invalid_argument>([] { (void)karras_sigmas(5, 0.1, 1, 0); }) ==
           "diffusion::karras_sigmas: rho = 0 must be positive and finite");
-  REQUIRE(refusal<std::invalid_argument>([] { vp_sigmas(5, 19.9, 0.1, 1); }) ==
+  REQUIRE(refusal<std::invalid_argument>([] { (void)vp_sigmas(5, 19.9, 0.1, 1); }) ==
           "diffusion::vp_sigmas: eps_s = 1 is outside (0, 1)");
-  REQUIRE(refusal<std::invalid_argument>([] { vp_sigmas(5, 5000); }) ==
+  REQUIRE(refusal<std::invalid_argument>([] { (void)vp_sigmas(5, 5000); }) ==
           "diffusion::vp_sigmas: sigma(1) = inf must be positive and finite");
-  REQUIRE(refusal<std::invalid_argument>([] { shifted_sigma(0.5, -1); }) ==
+  REQUIRE(refusal<std::invalid_argument>([] { (void)shifted_sigma(0.5, -1); }) ==
           "diffusion::shifted_sigma: shift = -1 must be positive and finite");
-  REQUIRE(refusal<std::invalid_argument>([] { stretched_to_terminal(flow_matching_sigmas(4), 1); }) ==
+  REQUIRE(refusal<std::invalid_argument>([] { (void)stretched_to_terminal(flow_matching_sigmas(4), 1); }) ==
           "diffusion::stretched_to_terminal: terminal = 1 is outside (0, 1)");
 }
 
@@ -113,4 +113,52 @@ TEST_CASE("shifting sigmas leaves the ends, and the shift grows with the picture
   REQUIRE(shifted_sigma(0.5, 3) == 0.75);
   REQUIRE(dynamic_shift_mu(256) == 0.5);
   REQUIRE(std::abs(dynamic_shift_mu(4096) - 1.15) < tolerance::level);
+}
+
+TEST_CASE("lists of sigmas begin and end where they were asked to, for every rho", "[sigmas]") {
+  for (const double rho : {0.001, 0.01, 0.1, 0.3, 1.0, 7.0, 1000.0}) {
+    for (const double sigma_max : {80.0, 1e10, std::numeric_limits<double>::max()}) {
+      for (const Eigen::Index n : {2, 5, 50}) {
+        for (const ArrayXd& sigmas :
+             {karras_sigmas(n, 0.002, sigma_max, rho), polyexponential_sigmas(n, 0.002, sigma_max, rho)}) {
+          REQUIRE(sigmas.allFinite());
+          REQUIRE(sigmas[0] == sigma_max);
+          REQUIRE(sigmas[n - 1] == 0.002);
+          REQUIRE(sigmas[n] == 0);
+        }
+      }
+    }
+  }
+  const ArrayXd steep = karras_sigmas(5, 0.002, 80, 0.3);
+  for (Eigen::Index i = 1; i < 4; ++i) {
+    const double u = static_cast<double>(i) / 4;  // (1 - u)^0.3 of the largest, beside which the smallest is nothing
+    REQUIRE(std::abs(steep[i] - 80 * std::pow(1 - u, 0.3)) < 1e-7);
+    REQUIRE(steep[i] < steep[i - 1]);
+  }
+}
+
+TEST_CASE("shifted_sigma keeps 0 and 1", "[sigmas]") {
+  for (int i = 1; i <= 1000; ++i) {
+    REQUIRE(shifted_sigma(0, 0.01 * i) == 0);
+    REQUIRE(shifted_sigma(1, 0.01 * i) == 1);
+  }
+}
+
+TEST_CASE("stretched_to_terminal refuses sigmas that do not fall from 1 to 0", "[sigmas]") {
+  const auto message = [](std::initializer_list<double> list) {
+    ArrayXd sigmas(static_cast<Eigen::Index>(list.size()));
+    std::copy(list.begin(), list.end(), sigmas.data());
+    return refusal([&] { (void)stretched_to_terminal(sigmas, 0.1); });
+  };
+  REQUIRE(message({0.1, 0.5, 0.9}) == "diffusion::stretched_to_terminal: sigmas[1] = 0.5 is not below sigmas[0] = 0.1");
+  REQUIRE(message({1, 1, 0.5}) == "diffusion::stretched_to_terminal: sigmas[1] = 1 is not below sigmas[0] = 1");
+  REQUIRE(message({1.5, 0.5}) == "diffusion::stretched_to_terminal: sigmas[0] = 1.5 is outside [0, 1]");
+  REQUIRE_THAT(message({1, std::numeric_limits<double>::quiet_NaN()}),
+               StartsWith("diffusion::stretched_to_terminal: sigmas[1] = nan is outside [0, 1]"));
+  REQUIRE(message({1, 0.5, 0.5}) == "nothing was thrown");
+}
+
+TEST_CASE("numbers of steps that no double counts are refused", "[sigmas]") {
+  REQUIRE_THAT(refusal([] { (void)karras_sigmas(std::numeric_limits<Eigen::Index>::max(), 0.002, 80); }),
+               StartsWith("diffusion::karras_sigmas: n = 9223372036854775807 is above 2^53"));
 }

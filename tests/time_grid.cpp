@@ -136,11 +136,11 @@ TEST_CASE("part of a grid, and a grid upside down", "[time_grid]") {
   REQUIRE(same(up.levels()[0], {0, 1, 0}));
   REQUIRE(same(up.levels()[10], grid.levels()[0]));
 
-  REQUIRE(refusal<std::out_of_range>([&] { grid.starting_at(10); }) ==
+  REQUIRE(refusal<std::out_of_range>([&] { (void)grid.starting_at(10); }) ==
           "diffusion::TimeGrid::starting_at: first = 10 is outside [0, 10)");
-  REQUIRE(refusal<std::invalid_argument>([&] { grid.with_strength(0); }) ==
+  REQUIRE(refusal<std::invalid_argument>([&] { (void)grid.with_strength(0); }) ==
           "diffusion::TimeGrid::with_strength: strength = 0 is outside (0, 1]");
-  REQUIRE(refusal<std::invalid_argument>([&] { grid.with_strength(0.05); }) ==
+  REQUIRE(refusal<std::invalid_argument>([&] { (void)grid.with_strength(0.05); }) ==
           "diffusion::TimeGrid::with_strength: strength = 0.05 leaves none of 10 steps");
 }
 
@@ -154,47 +154,47 @@ TEST_CASE("diffusers' DDIM steps to t - floor(T / n), and only that grid does", 
 }
 
 TEST_CASE("levels that are no path down are refused", "[time_grid]") {
-  REQUIRE(refusal<std::invalid_argument>([] { timestep_grid(process(), {}, Ending::sigma_min); }) ==
+  REQUIRE(refusal<std::invalid_argument>([] { (void)timestep_grid(process(), {}, Ending::sigma_min); }) ==
           "diffusion::timestep_grid: timesteps is empty");
   REQUIRE(refusal<std::out_of_range>([] {
-            timestep_grid(process(), {1000, 5});
+            (void)timestep_grid(process(), {1000, 5});
           }) == "diffusion::timestep_grid: timesteps[0] = 1000 is outside [0, 1000)");
   REQUIRE(refusal<std::out_of_range>([] {
-            timestep_grid(process(), {999, -1});
+            (void)timestep_grid(process(), {999, -1});
           }) == "diffusion::timestep_grid: timesteps[1] = -1 is outside [0, 1000)");
-  REQUIRE(refusal<std::out_of_range>([] { timestep_grid(process(), {std::nan("")}); }) ==
+  REQUIRE(refusal<std::out_of_range>([] { (void)timestep_grid(process(), {std::nan("")}); }) ==
           "diffusion::timestep_grid: timesteps[0] = nan is outside [0, 1000)");
-  REQUIRE(refusal<std::out_of_range>([] { timestep_grid(process(), TimestepSpacing::leading, 1000, 1); }) ==
+  REQUIRE(refusal<std::out_of_range>([] { (void)timestep_grid(process(), TimestepSpacing::leading, 1000, 1); }) ==
           "diffusion::timestep_grid: timesteps[0] = 1000 is outside [0, 1000)");
   REQUIRE(refusal<std::invalid_argument>([] {
-            timestep_grid(process(), {500, 500});
+            (void)timestep_grid(process(), {500, 500});
           }) == "diffusion::timestep_grid: timesteps[1] = 500 is not below timesteps[0] = 500");
   REQUIRE(refusal<std::invalid_argument>([] {
-            timestep_grid(process(), {900, 400, 500});
+            (void)timestep_grid(process(), {900, 400, 500});
           }) == "diffusion::timestep_grid: timesteps[2] = 500 is not below timesteps[1] = 400");
   ArrayXd rising(2), negative(2);
   rising << 0.1, 3;
   negative << 3, -1;
-  REQUIRE(refusal<std::invalid_argument>([&] { edm_grid(rising); }) ==
+  REQUIRE(refusal<std::invalid_argument>([&] { (void)edm_grid(rising); }) ==
           "diffusion::edm_grid: sigmas[1] = 3 is not below sigmas[0] = 0.1");
-  REQUIRE(refusal<std::invalid_argument>([&] { edm_grid(negative); }) ==
+  REQUIRE(refusal<std::invalid_argument>([&] { (void)edm_grid(negative); }) ==
           "diffusion::edm_grid: sigmas[1] = -1 is outside [0, inf]");
-  REQUIRE(refusal<std::invalid_argument>([&] { sigma_grid(process(), negative.head(1)); }) ==
+  REQUIRE(refusal<std::invalid_argument>([&] { (void)sigma_grid(process(), negative.head(1)); }) ==
           "diffusion::sigma_grid: sigmas has 1 entries; a grid needs 2 at least");
-  REQUIRE(refusal<std::invalid_argument>([&] { sigma_grid(process(), ArrayXd::Constant(3, std::nan(""))); }) ==
+  REQUIRE(refusal<std::invalid_argument>([&] { (void)sigma_grid(process(), ArrayXd::Constant(3, std::nan(""))); }) ==
           "diffusion::sigma_grid: sigmas[0] = nan is outside [0, inf]");
   ArrayXd above(2);
   above << 1.5, 0;
-  REQUIRE(refusal<std::invalid_argument>([&] { flow_matching_grid(above); }) ==
+  REQUIRE(refusal<std::invalid_argument>([&] { (void)flow_matching_grid(above); }) ==
           "diffusion::flow_matching_grid: sigmas[0] = 1.5 is outside [0, 1]");
   for (const double time_scale : {0.0, -1.0, std::nan("")}) {
-    REQUIRE_THAT(refusal<std::invalid_argument>([&] { flow_matching_grid(4, 1.0, time_scale); }),
+    REQUIRE_THAT(refusal<std::invalid_argument>([&] { (void)flow_matching_grid(4, 1.0, time_scale); }),
                  StartsWith("diffusion::flow_matching_grid: time_scale = "));
   }
 
   const NoisePath path = detail::ProcessPath(process());
   const auto of_levels = [&](const std::vector<NoiseLevel>& levels) {
-    return refusal<std::invalid_argument>([&] { TimeGrid(levels, path); });
+    return refusal<std::invalid_argument>([&] { (void)TimeGrid(levels, path); });
   };
   REQUIRE(of_levels({{0, 1, 0}}) == "diffusion::TimeGrid: a grid needs 2 levels at least, not 1");
   REQUIRE(of_levels({{1, 1, 1}, {0, 1, 2}}) ==
@@ -202,11 +202,12 @@ TEST_CASE("levels that are no path down are refused", "[time_grid]") {
   REQUIRE_THAT(of_levels({{1, 1, 1}, {0, 1, -1}}),
                StartsWith("diffusion::TimeGrid: levels[1] has alpha = 1 and sigma = -1"));
   REQUIRE(refusal<std::invalid_argument>([] {
-            TimeGrid({{1, 1, 1}, {0, 1, 0}}, NoisePath());
+            (void)TimeGrid({{1, 1, 1}, {0, 1, 0}}, NoisePath());
           }) == "diffusion::TimeGrid: path has no function for its levels");
   const TimeGrid four = timestep_grid(process(), TimestepSpacing::trailing, 4);
   for (const Index i : {-1, 4}) {
-    REQUIRE_THAT(refusal<std::out_of_range>([&] { four.target(i); }), StartsWith("diffusion::TimeGrid::target: i = "));
+    REQUIRE_THAT(refusal<std::out_of_range>([&] { (void)four.target(i); }),
+                 StartsWith("diffusion::TimeGrid::target: i = "));
   }
 }
 
@@ -245,7 +246,52 @@ TEST_CASE("the timesteps above a lambda are those that have at least that", "[ti
   REQUIRE(num_timesteps_above(cosine, -infinity) == 1000);
   REQUIRE(num_timesteps_above(GaussianDiffusion<double>(linear_beta_schedule(20)), -100) ==
           19);  // the last has no signal
-  REQUIRE_THAT(refusal<std::invalid_argument>([&] { num_timesteps_above(cosine, 10); }),
+  REQUIRE_THAT(refusal<std::invalid_argument>([&] { (void)num_timesteps_above(cosine, 10); }),
                StartsWith("diffusion::num_timesteps_above: lambda_min = 10 is above lambda at t = 0, which is 5."));
   REQUIRE_THROWS_AS(num_timesteps_above(cosine, std::nan("")), std::invalid_argument);
+}
+
+TEST_CASE("a grid that starts part-way remembers what it skips", "[time_grid]") {
+  const GaussianDiffusion<double> process(cosine_beta_schedule(100));
+  const TimeGrid whole = timestep_grid(process, TimestepSpacing::trailing, 10);
+  REQUIRE(whole.num_skipped_steps() == 0);
+  const TimeGrid part = whole.starting_at(2).starting_at(3).with_strength(0.8);
+  REQUIRE(part.num_skipped_steps() == 6);
+  REQUIRE(part.num_steps() == 4);
+  for (Eigen::Index i = 0; i <= 10; ++i) {
+    REQUIRE(part.whole_level(i).t == whole.levels()[static_cast<std::size_t>(i)].t);
+  }
+  REQUIRE(refusal<std::out_of_range>([&] { (void)part.whole_level(11); }) ==
+          "diffusion::TimeGrid::whole_level: i = 11 is outside [0, 10]");
+  REQUIRE(refusal<std::out_of_range>([&] { (void)part.whole_level(-1); }) ==
+          "diffusion::TimeGrid::whole_level: i = -1 is outside [0, 10]");
+}
+
+TEST_CASE("a reversed grid rises, and falls again when it is reversed twice", "[time_grid]") {
+  const TimeGrid down = edm_grid(karras_sigmas(5, 0.002, 80));
+  const TimeGrid up = down.reversed(), again = up.reversed();
+  REQUIRE(!down.rises());
+  REQUIRE(up.rises());
+  REQUIRE(!again.rises());
+  REQUIRE(up.num_steps() == 5);
+  for (std::size_t i = 0; i < 6; ++i) {
+    REQUIRE(up.levels()[i].sigma == down.levels()[5 - i].sigma);
+    REQUIRE(again.levels()[i].sigma == down.levels()[i].sigma);
+  }
+  REQUIRE(down.starting_at(2).reversed().num_skipped_steps() == 0);
+}
+
+TEST_CASE("a grid refuses sigmas whose reciprocal is not a normal number", "[time_grid]") {
+  ArrayXd sigmas(3);
+  sigmas << std::numeric_limits<double>::max(), 1, 0;
+  REQUIRE(refusal([&] { (void)edm_grid(sigmas); }) ==
+          "diffusion::edm_grid: sigmas[0] = 1.7976931348623157e+308 is outside [0, 4.49423283715579e+307]");
+  REQUIRE_THAT(refusal([&] { (void)sigma_grid(GaussianDiffusion<double>(cosine_beta_schedule(10)), sigmas); }),
+               StartsWith("diffusion::sigma_grid: sigmas[0] = 1.7976931348623157e+308"));
+  sigmas[0] = 0x1p1022;
+  REQUIRE(edm_grid(sigmas).levels()[0].sigma == 0x1p1022);
+}
+
+TEST_CASE("flow_matching_grid takes every shift", "[time_grid]") {
+  for (int i = 1; i <= 1000; ++i) REQUIRE(flow_matching_grid(10, 0.01 * i).levels()[0].sigma == 1);
 }

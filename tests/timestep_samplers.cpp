@@ -312,20 +312,20 @@ TEST_CASE("losses may be of any real type, an expression, and of one timestep", 
 TEST_CASE("samplers refuse what they cannot sample from", "[timestep_samplers]") {
   using Invalid = std::invalid_argument;
   std::mt19937 engine(1);
-  REQUIRE(refusal<Invalid>([] { UniformSampler(0); }) ==
+  REQUIRE(refusal<Invalid>([] { (void)UniformSampler(0); }) ==
           "diffusion::UniformSampler: num_timesteps = 0 must be at least 1");
-  REQUIRE(refusal<Invalid>([] { LossSecondMomentResampler(-3); }) ==
+  REQUIRE(refusal<Invalid>([] { (void)LossSecondMomentResampler(-3); }) ==
           "diffusion::LossSecondMomentResampler: num_timesteps = -3 must be at least 1");
-  REQUIRE(refusal<Invalid>([] { LossSecondMomentResampler(3, 0); }) ==
+  REQUIRE(refusal<Invalid>([] { (void)LossSecondMomentResampler(3, 0); }) ==
           "diffusion::LossSecondMomentResampler: history_per_term = 0 must be at least 1");
   for (const double u : {-0.1, 1.5, not_a_number}) {
     REQUIRE_THROWS_AS(LossSecondMomentResampler(3, 10, u), Invalid);
   }
-  REQUIRE(refusal<Invalid>([] { LossSecondMomentResampler(3, 10, 1.5); }) ==
+  REQUIRE(refusal<Invalid>([] { (void)LossSecondMomentResampler(3, 10, 1.5); }) ==
           "diffusion::LossSecondMomentResampler: uniform_prob = 1.5 is outside [0, 1]");
-  REQUIRE(refusal<Invalid>([&] { UniformSampler(3).sample(-1, engine); }) ==
+  REQUIRE(refusal<Invalid>([&] { (void)UniformSampler(3).sample(-1, engine); }) ==
           "diffusion::UniformSampler::sample: batch_size = -1 must be at least 0");
-  REQUIRE(refusal<Invalid>([&] { LossSecondMomentResampler(3).sample(-2, engine); }) ==
+  REQUIRE(refusal<Invalid>([&] { (void)LossSecondMomentResampler(3).sample(-2, engine); }) ==
           "diffusion::LossSecondMomentResampler::sample: batch_size = -2 must be at least 0");
 }
 
@@ -364,7 +364,7 @@ TEST_CASE("a state that cannot be is refused", "[timestep_samplers]") {
   using State = LossSecondMomentResampler::State;
   const State good = warm_sampler(3).state();
   const auto message = [](const State& state) {
-    return refusal<std::invalid_argument>([&] { LossSecondMomentResampler{state}; });
+    return refusal<std::invalid_argument>([&] { (void)LossSecondMomentResampler{state}; });
   };
   REQUIRE(message(State()) == "diffusion::LossSecondMomentResampler: loss_history.rows() = 0 must be at least 1");
   State state = good;
@@ -380,4 +380,14 @@ TEST_CASE("a state that cannot be is refused", "[timestep_samplers]") {
   state = good;
   state.uniform_prob = -1;
   REQUIRE(message(state) == "diffusion::LossSecondMomentResampler: uniform_prob = -1 is outside [0, 1]");
+}
+
+TEST_CASE("weights of losses that are all 0 are p_t", "[timestep_samplers]") {
+  LossSecondMomentResampler sampler(4, 1);
+  Eigen::Tensor<double, 1> losses(4);
+  losses.setZero();
+  REQUIRE((sampler.weights() == 1).all());
+  sampler.update_with_all_losses(std::vector<Index>{0, 1, 2, 3}, losses);
+  REQUIRE(sampler.warmed_up());
+  REQUIRE((sampler.weights() == 0.25).all());
 }

@@ -42,20 +42,20 @@ TEST_CASE("spacings are what their formulas say", "[timestep_spacing]") {
 }
 
 TEST_CASE("numbers of steps out of range are refused", "[timestep_spacing]") {
-  REQUIRE(refusal<std::invalid_argument>([] { spaced_timesteps(10, TimestepSpacing::leading, 0); }) ==
+  REQUIRE(refusal<std::invalid_argument>([] { (void)spaced_timesteps(10, TimestepSpacing::leading, 0); }) ==
           "diffusion::spaced_timesteps: n = 0 must be at least 1");
-  REQUIRE(refusal<std::invalid_argument>([] { spaced_timesteps(10, TimestepSpacing::trailing, 11); }) ==
+  REQUIRE(refusal<std::invalid_argument>([] { (void)spaced_timesteps(10, TimestepSpacing::trailing, 11); }) ==
           "diffusion::spaced_timesteps: n = 11 is more than the 10 timesteps there are");
-  REQUIRE(refusal<std::invalid_argument>([] { dpm_solver_timesteps(10, TimestepSpacing::leading, -1); }) ==
+  REQUIRE(refusal<std::invalid_argument>([] { (void)dpm_solver_timesteps(10, TimestepSpacing::leading, -1); }) ==
           "diffusion::dpm_solver_timesteps: n = -1 must be at least 1");
   for (const TimestepSpacing spacing : {TimestepSpacing::leading, TimestepSpacing::linspace}) {
-    REQUIRE(refusal<std::invalid_argument>([&] { dpm_solver_timesteps(10, spacing, 10); }) ==
+    REQUIRE(refusal<std::invalid_argument>([&] { (void)dpm_solver_timesteps(10, spacing, 10); }) ==
             "diffusion::dpm_solver_timesteps: n = 10 is all of the timesteps: leading and linspace spread n + 1");
     REQUIRE(dpm_solver_timesteps(10, spacing, 9).size() == 9);
   }
-  REQUIRE(refusal<std::invalid_argument>([] { lcm_timesteps(1000, 50, 51); }) ==
+  REQUIRE(refusal<std::invalid_argument>([] { (void)lcm_timesteps(1000, 50, 51); }) ==
           "diffusion::lcm_timesteps: n = 51 is more than the 50 timesteps there are");
-  REQUIRE(refusal<std::invalid_argument>([] { lcm_timesteps(1000, 1001, 4); }) ==
+  REQUIRE(refusal<std::invalid_argument>([] { (void)lcm_timesteps(1000, 1001, 4); }) ==
           "diffusion::lcm_timesteps: original_steps = 1001 is more than the 1000 timesteps there are");
 }
 
@@ -67,4 +67,25 @@ TEST_CASE("an offset moves leading timesteps, and no others", "[timestep_spacing
     REQUIRE(spaced_timesteps(1000, spacing, 4, 1) == spaced_timesteps(1000, spacing, 4));
     REQUIRE(dpm_solver_timesteps(1000, spacing, 4, 1) == dpm_solver_timesteps(1000, spacing, 4));
   }
+}
+
+TEST_CASE("dpm_solver_timesteps of all timesteps are diffusers'", "[timestep_spacing]") {
+  // numpy.linspace(0, 9, 11).round()[::-1][:-1] and (numpy.arange(11) * (10 // 11))[::-1][:-1] + 1
+  REQUIRE(dpm_solver_timesteps(10, TimestepSpacing::linspace, 10) == std::vector<double>{9, 8, 7, 6, 5, 4, 4, 3, 2, 1});
+  REQUIRE(dpm_solver_timesteps(10, TimestepSpacing::leading, 10, 1) == std::vector<double>(10, 1.0));
+  REQUIRE(dpm_solver_timesteps(10, TimestepSpacing::trailing, 10) == std::vector<double>{9, 8, 7, 6, 5, 4, 3, 2, 1, 0});
+  REQUIRE(dpm_solver_timesteps(1000, TimestepSpacing::linspace, 1000).size() == 1000);
+}
+
+TEST_CASE("offsets and numbers of timesteps that no double counts are refused", "[timestep_spacing]") {
+  constexpr Eigen::Index most = std::numeric_limits<Eigen::Index>::max();
+  REQUIRE(refusal([] { (void)spaced_timesteps(1000, TimestepSpacing::leading, 10, most); }) ==
+          "diffusion::spaced_timesteps: offset = 9223372036854775807 makes timesteps beyond 2^53, which a double "
+          "cannot count");
+  REQUIRE_THAT(refusal([] { (void)dpm_solver_timesteps(1000, TimestepSpacing::leading, 10, -most - 1); }),
+               StartsWith("diffusion::dpm_solver_timesteps: offset = -9223372036854775808"));
+  REQUIRE_THAT(refusal([] { (void)spaced_timesteps(most / 2, TimestepSpacing::linspace, 10); }),
+               StartsWith("diffusion::spaced_timesteps: num_timesteps = 4611686018427387903 is above 2^53"));
+  REQUIRE_THAT(refusal([] { (void)lcm_timesteps(most, 50, 4); }),
+               StartsWith("diffusion::lcm_timesteps: num_timesteps = 9223372036854775807 is above 2^53"));
 }

@@ -442,14 +442,57 @@ TEST_CASE("16-bit tensors get the floats of a CUDA generator, rounded", "[torch_
 TEST_CASE("devices without threads, offsets off the grid of 4 and tensors of more than 2 GiB are refused",
           "[torch_noise]") {
   const std::string where = "diffusion::TorchCudaNoise: ";
-  REQUIRE(refusal([] { TorchCudaNoise(0, 0); }) == where + "sm_count = 0 is less than 1");
-  REQUIRE(refusal([] { TorchCudaNoise(0, -3, 1024); }) == where + "sm_count = -3 is less than 1");
-  REQUIRE(refusal([] { TorchCudaNoise(0, 16, 255); }) ==
+  REQUIRE(refusal([] { (void)TorchCudaNoise(0, 0); }) == where + "sm_count = 0 is less than 1");
+  REQUIRE(refusal([] { (void)TorchCudaNoise(0, -3, 1024); }) == where + "sm_count = -3 is less than 1");
+  REQUIRE(refusal([] { (void)TorchCudaNoise(0, 16, 255); }) ==
           where + "max_threads_per_sm = 255 is less than 256, the size of torch's blocks");
-  REQUIRE(refusal([] { TorchCudaNoise(0, 16, 1024, 6); }) == where + "offset = 6 is not a multiple of 4");
+  REQUIRE(refusal([] { (void)TorchCudaNoise(0, 16, 1024, 6); }) == where + "offset = 6 is not a multiple of 4");
   // Refused before anything is written, so the memory need not exist.
   Eigen::TensorMap<Eigen::Tensor<double, 2>> vast(nullptr, Index(1) << 14, (Index(1) << 14) + 1);
   TorchCudaNoise noise(0, 16);
   REQUIRE_THAT(refusal([&] { noise(vast); }), StartsWith(where + "x has 268451840 values"));
   REQUIRE(noise.offset() == 0);
+}
+
+TEST_CASE("TorchHalf::in_float draws half and bfloat16 as floats, rounded last", "[torch_noise]") {
+  // torch pull request 179834: blocks of 16 floats; no uniform is drawn for nothing, so a tensor of 40 values takes 48 numbers of the
+  // generator, the first 32 values as a float tensor's and the last 16 from the 16 numbers after those.
+  const ArrayXd floats = draw<float>(TorchCpuNoise(5), 48);
+  for (const Index size : {16, 32, 48}) {
+    const ArrayXd halves = draw<half>(TorchCpuNoise(5, TorchHalf::in_float), size);
+    const ArrayXd brains = draw<bfloat16>(TorchCpuNoise(5, TorchHalf::in_float), size);
+    const ArrayXd same = draw<float>(TorchCpuNoise(5, TorchHalf::in_float), size);
+    for (Index i = 0; i < size; ++i) {
+      REQUIRE(halves[i] == static_cast<double>(static_cast<float>(half(static_cast<float>(floats[i])))));
+      REQUIRE(brains[i] == static_cast<double>(static_cast<float>(bfloat16(static_cast<float>(floats[i])))));
+      REQUIRE(same[i] == floats[i]);
+    }
+  }
+  const ArrayXd brains = draw<bfloat16>(TorchCpuNoise(5, TorchHalf::in_float), 40);
+  for (Index i = 0; i < 40; ++i) {
+    const double from = floats[i < 24 ? i : 32 + (i - 24)];
+    REQUIRE(brains[i] == static_cast<double>(static_cast<float>(bfloat16(static_cast<float>(from)))));
+  }
+  TorchCpuNoise a(5, TorchHalf::in_float), b(5);
+  Eigen::Tensor<bfloat16, 1> x(40);
+  a(x);
+  for (int i = 0; i < 48; ++i) b.random();
+  REQUIRE(a.random() == b.random());
+  // Fewer than 16 values are drawn in double by both.
+  REQUIRE((draw<half>(TorchCpuNoise(5, TorchHalf::in_float), 15) == draw<half>(TorchCpuNoise(5), 15)).all());
+}
+
+TEST_CASE("TorchHalf::in_float makes rand of bfloat16 the float, rounded, but never 1", "[torch_noise]") {
+  constexpr Index size = 20000;
+  Eigen::Tensor<float, 1> floats(size);
+  Eigen::Tensor<bfloat16, 1> brains(size);
+  TorchCpuNoise(3).rand(floats);
+  TorchCpuNoise(3, TorchHalf::in_float).rand(brains);
+  Index ones = 0;
+  for (Index i = 0; i < size; ++i) {
+    const float rounded = static_cast<float>(bfloat16(floats(i)));
+    ones += rounded == 1;
+    REQUIRE(static_cast<float>(brains(i)) == (rounded == 1 ? 0 : rounded));
+  }
+  REQUIRE(ones > 0);
 }

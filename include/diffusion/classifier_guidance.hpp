@@ -47,7 +47,7 @@ class ClassifierGuidedModel {
   }
 
   template <class X, class T>
-  PlainTensor<X> operator()(const X& x, const T& t) {
+  [[nodiscard]] PlainTensor<X> operator()(const X& x, const T& t) {
     return detail::returned(x, [&](auto& out, const auto& in) { (*this)(in, t, out); });
   }
   /// out: of x's shape or, of learned variances, with twice the channels. It may not be x.
@@ -110,13 +110,14 @@ class ClassifierGuidedModel {
 /// The model of epsilon that is guided by cond_fn(x, t) = d log p(y | x_t) / dx_t,
 ///     epsilon = model(x, t) - scale sqrt(1 - abar_t) cond_fn(x, t)
 /// for samplers other than those of ReverseProcess, which has with_cond_fn. cond_fn is called as the model is, and gives a
-/// tensor of x's shape. How a model is called and what is thrown is as in guidance.hpp; besides, std::out_of_range for a t that
+/// tensor of x's shape (written, or returned; an expression must not refer to local variables). How a model is called and what is thrown is as in guidance.hpp; besides, std::out_of_range for a t that
 /// is not between timesteps of the process. t is as the model is told it: a timestep of the original process, times 1000 / its
 /// length if `rescale_timesteps`; between two of them log(sqrt(1 - abar) / sqrt(abar)) is interpolated.
 template <class Scalar, class Model, class CondFn>
-ClassifierGuidedModel<Scalar, Model, CondFn> classifier_guidance(const GaussianDiffusion<Scalar>& process, Model model,
-                                                                 CondFn cond_fn, double scale = 1.0,
-                                                                 bool rescale_timesteps = false) {
+[[nodiscard]] ClassifierGuidedModel<Scalar, Model, CondFn> classifier_guidance(const GaussianDiffusion<Scalar>& process,
+                                                                               Model model, CondFn cond_fn,
+                                                                               double scale = 1.0,
+                                                                               bool rescale_timesteps = false) {
   return {process, std::move(model), std::move(cond_fn), scale, rescale_timesteps};
 }
 

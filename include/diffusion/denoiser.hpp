@@ -27,7 +27,7 @@ struct DenoiserOptions {
 
   /// Dynamic thresholding; Saharia et al. 2022 (Imagen), Section 2.3. With s the threshold_quantile of |x_0| over a
   /// sample (0.995 in its Figure A.10), but between threshold_min and threshold_max, x_0 becomes x_0 limited to [-s, s]
-  /// and divided by s. 0 is none.
+  /// and divided by s. A sample in which a value of x_0 is not finite becomes NaN throughout. 0 disables thresholding.
   double threshold_quantile = 0.0;
   double threshold_min = 1.0;
   double threshold_max = std::numeric_limits<double>::infinity();
@@ -85,7 +85,9 @@ inline DenoiserCoefficients denoiser_coefficients(const NoiseLevel& level, Model
 }  // namespace detail
 
 /// denoiser(x, level): x_0 and epsilon of x = alpha x_0 + sigma epsilon, as the model has them. The model, held by value,
-/// is called as const: model(x, t) returns a tensor or expression of x's shape, or model(x, t, out) writes it. t is an
+/// is called as const: model(x, t, out) writes a tensor of x's shape, or model(x, t) returns one. (A returned
+/// expression is evaluated after the call: it may refer to x, never to a local variable of the model, which is gone by
+/// then. Return a plain tensor, or write.) t is an
 /// Eigen::Tensor<Scalar, 1> of shape [N], level.t for every sample (log(sigma / alpha) / 4 for edm), rounded to Scalar: of
 /// the timesteps beyond 256 bfloat16 does not have all. Coefficients are in double; a sample's result does not depend on the
 /// rest of its batch, if the model's does not.
@@ -132,7 +134,7 @@ class Denoiser {
   const DenoiserOptions& options() const { return options_; }
 
   template <class X>
-  Prediction<PlainTensor<X>> operator()(const X& x, const NoiseLevel& level) const {
+  [[nodiscard]] Prediction<PlainTensor<X>> operator()(const X& x, const NoiseLevel& level) const {
     Prediction<PlainTensor<X>> out;
     (*this)(x, level, out);
     return out;

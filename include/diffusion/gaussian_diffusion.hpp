@@ -91,7 +91,7 @@ class GaussianDiffusion {
 
   /// q(x_t | x_0) = N(sqrt(abar_t) x_0, (1 - abar_t) I); Ho et al. 2020, Eq. (4). All three results have x_start's shape.
   template <class X>
-  MeanVariance<PlainTensor<X>> q_mean_variance(const X& x_start, TimestepsView t) const {
+  [[nodiscard]] MeanVariance<PlainTensor<X>> q_mean_variance(const X& x_start, TimestepsView t) const {
     return detail::returned_moments<MeanVariance>(x_start,
                                                   [&](auto& out, const auto& x) { q_mean_variance_into(out, x, t); });
   }
@@ -107,7 +107,7 @@ class GaussianDiffusion {
   ///     x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise
   /// `noise`: a tensor of x_start's shape holding N(0, 1) values, or a noise source (noise.hpp) that makes them.
   template <class X, class Noise>
-  PlainTensor<X> q_sample(const X& x_start, TimestepsView t, Noise&& noise) const {
+  [[nodiscard]] PlainTensor<X> q_sample(const X& x_start, TimestepsView t, Noise&& noise) const {
     return detail::returned(x_start, [&](auto& out, const auto& x) { q_sample_into(out, x, t, noise); });
   }
   template <class Out, class X, class Noise, class Device = Eigen::DefaultDevice>
@@ -125,7 +125,8 @@ class GaussianDiffusion {
   ///     variance = (1 - abar_{t-1}) / (1 - abar_t) * beta_t
   /// log_variance is clipped at t = 0, where the variance is 0, to its value at t = 1 (to log(betas[0]) when T = 1).
   template <class X, class Y>
-  MeanVariance<PlainTensor<X>> q_posterior_mean_variance(const X& x_start, const Y& x_t, TimestepsView t) const {
+  [[nodiscard]] MeanVariance<PlainTensor<X>> q_posterior_mean_variance(const X& x_start, const Y& x_t,
+                                                                       TimestepsView t) const {
     return detail::returned_moments<MeanVariance>(
         x_start, [&](auto& out, const auto& x) { q_posterior_mean_variance_into(out, x, x_t, t); });
   }
@@ -145,7 +146,7 @@ class GaussianDiffusion {
   /// `s`, like `t`, is one per sample or one for all; `noise` as in q_sample. Throws also std::out_of_range unless
   /// -1 <= s[n] < t[n], and std::domain_error where abar_s = 0, after which the ratio has no meaning.
   template <class X, class Noise>
-  PlainTensor<X> q_step(const X& x_s, TimestepsView s, TimestepsView t, Noise&& noise) const {
+  [[nodiscard]] PlainTensor<X> q_step(const X& x_s, TimestepsView s, TimestepsView t, Noise&& noise) const {
     return detail::returned(x_s, [&](auto& out, const auto& x) { q_step_into(out, x, s, t, noise); });
   }
   template <class Out, class X, class Noise, class Device = Eigen::DefaultDevice>
@@ -164,7 +165,7 @@ class GaussianDiffusion {
   /// x_0 = x_t / sqrt(abar_t) - sqrt(1 / abar_t - 1) eps, which inverts q_sample; Ho et al. 2020, Eq. (15) before it is
   /// approximated. Throws std::domain_error where abar_t = 0.
   template <class X, class Y>
-  PlainTensor<X> predict_xstart_from_eps(const X& x_t, TimestepsView t, const Y& eps) const {
+  [[nodiscard]] PlainTensor<X> predict_xstart_from_eps(const X& x_t, TimestepsView t, const Y& eps) const {
     return detail::returned(x_t, [&](auto& out, const auto& x) { predict_xstart_from_eps_into(out, x, t, eps); });
   }
   template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
@@ -181,7 +182,7 @@ class GaussianDiffusion {
   /// x_0 of a given x_{t-1}, by the posterior's mean: x_0 = (x_{t-1} - coef2_t x_t) / coef1_t; Ho et al. 2020, Eq. (7),
   /// solved for x_0. Throws std::domain_error where coef1_t = 0.
   template <class X, class Y>
-  PlainTensor<X> predict_xstart_from_xprev(const X& x_t, TimestepsView t, const Y& xprev) const {
+  [[nodiscard]] PlainTensor<X> predict_xstart_from_xprev(const X& x_t, TimestepsView t, const Y& xprev) const {
     return detail::returned(x_t, [&](auto& out, const auto& x) { predict_xstart_from_xprev_into(out, x, t, xprev); });
   }
   template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
@@ -199,7 +200,7 @@ class GaussianDiffusion {
 
   /// x_0 = sqrt(abar_t) x_t - sqrt(1 - abar_t) v; Salimans, Ho 2022, Appendix D. Defined also where abar_t = 0.
   template <class X, class Y>
-  PlainTensor<X> predict_xstart_from_v(const X& x_t, TimestepsView t, const Y& v) const {
+  [[nodiscard]] PlainTensor<X> predict_xstart_from_v(const X& x_t, TimestepsView t, const Y& v) const {
     return detail::returned(x_t, [&](auto& out, const auto& x) { predict_xstart_from_v_into(out, x, t, v); });
   }
   template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
@@ -214,7 +215,7 @@ class GaussianDiffusion {
 
   /// eps = (x_t - sqrt(abar_t) x_0) / sqrt(1 - abar_t), the noise that led from x_0 to x_t.
   template <class X, class Y>
-  PlainTensor<X> predict_eps_from_xstart(const X& x_t, TimestepsView t, const Y& x_start) const {
+  [[nodiscard]] PlainTensor<X> predict_eps_from_xstart(const X& x_t, TimestepsView t, const Y& x_start) const {
     return detail::returned(x_t, [&](auto& out, const auto& x) { predict_eps_from_xstart_into(out, x, t, x_start); });
   }
   template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
@@ -230,7 +231,7 @@ class GaussianDiffusion {
 
   /// eps = sqrt(1 - abar_t) x_t + sqrt(abar_t) v; Salimans, Ho 2022, Appendix D.
   template <class X, class Y>
-  PlainTensor<X> predict_eps_from_v(const X& x_t, TimestepsView t, const Y& v) const {
+  [[nodiscard]] PlainTensor<X> predict_eps_from_v(const X& x_t, TimestepsView t, const Y& v) const {
     return detail::returned(x_t, [&](auto& out, const auto& x) { predict_eps_from_v_into(out, x, t, v); });
   }
   template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
@@ -245,7 +246,7 @@ class GaussianDiffusion {
 
   /// v = sqrt(abar_t) noise - sqrt(1 - abar_t) x_0, the target of v-prediction; Salimans, Ho 2022, Section 4 and Appendix D.
   template <class X, class Y>
-  PlainTensor<X> velocity(const X& x_start, TimestepsView t, const Y& noise) const {
+  [[nodiscard]] PlainTensor<X> velocity(const X& x_start, TimestepsView t, const Y& noise) const {
     return detail::returned(x_start, [&](auto& out, const auto& x) { velocity_into(out, x, t, noise); });
   }
   template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>

@@ -3,7 +3,8 @@
 ///
 /// What is made here is used wherever the library takes a model: it is called as guided(x, t, out), which writes, or as
 /// guided(x, t), which returns a tensor of x's shape; t is an Eigen::Tensor<Scalar, 1> of shape [N]. The models it is made of
-/// are called in the same way, are held by value (std::ref holds a reference), and all predict the same: epsilon, x_0 or v. Of
+/// are called in the same way (one that returns an expression must not refer to its local variables in it: they are gone
+/// when it is evaluated), are held by value (std::ref holds a reference), and all predict the same: epsilon, x_0 or v. Of
 /// learned variances, whose output has twice x's channels (axis 1), the first half is guided, however many channels there are,
 /// and the second half is the conditional model's.
 ///
@@ -51,7 +52,7 @@ class GuidanceScale {
                                       int> = 0>
   GuidanceScale(F s) : at_(std::move(s)) {}
 
-  double operator()(double t) const {
+  [[nodiscard]] double operator()(double t) const {
     const double s = at_(t);
     if (!std::isfinite(s)) {
       detail::fail<std::invalid_argument>("GuidanceScale", "scale(", t, ") = ", s, " is not finite");
@@ -66,7 +67,7 @@ class GuidanceScale {
 /// Guidance where low <= t <= high, for each sample by its own t, and the conditional output elsewhere; Kynkaanniemi et al.
 /// 2024. Where no sample of a batch is guided, the unconditional model is not called. Throws std::invalid_argument unless
 /// low <= high.
-inline GuidanceScale limited_interval(GuidanceScale s, double low, double high) {
+[[nodiscard]] inline GuidanceScale limited_interval(GuidanceScale s, double low, double high) {
   if (!(low <= high)) {
     detail::fail<std::invalid_argument>("limited_interval", "low = ", low, " must be at most high = ", high);
   }
@@ -131,7 +132,7 @@ class GuidedModel {
   GuidedModel(Models models, Guidance guidance) : models_(std::move(models)), guidance_(std::move(guidance)) {}
 
   template <class X, class T>
-  PlainTensor<X> operator()(const X& x, const T& t) {
+  [[nodiscard]] PlainTensor<X> operator()(const X& x, const T& t) {
     return detail::returned(x, [&](auto& out, const auto& in) { (*this)(in, t, out); });
   }
   /// out: of x's shape or, of learned variances, with twice the channels. It may not be x.
@@ -180,14 +181,16 @@ class GuidedModel {
 
 /// The model guided by a conditional and an unconditional one: guided_model(cond, uncond, ClassifierFreeGuidance{7.5}).
 template <class Cond, class Uncond, class Guidance>
-GuidedModel<detail::TwoModels<Cond, Uncond>, Guidance> guided_model(Cond cond, Uncond uncond, Guidance guidance) {
+[[nodiscard]] GuidedModel<detail::TwoModels<Cond, Uncond>, Guidance> guided_model(Cond cond, Uncond uncond,
+                                                                                  Guidance guidance) {
   return {{std::move(cond), std::move(uncond)}, std::move(guidance)};
 }
 
 /// The same of one model that is called once, with [x, x] and [t, t] along the batch: the first half of its output is the
 /// conditional one, the second half the unconditional one.
 template <class Model, class Guidance>
-GuidedModel<detail::DoubledBatch<Model>, Guidance> guided_model_of_doubled_batch(Model model, Guidance guidance) {
+[[nodiscard]] GuidedModel<detail::DoubledBatch<Model>, Guidance> guided_model_of_doubled_batch(Model model,
+                                                                                               Guidance guidance) {
   return {{std::move(model)}, std::move(guidance)};
 }
 
@@ -237,7 +240,7 @@ class CfgPlusPlus {
 /// It is made of two denoisers, callables denoise(x, level, prediction) that write prediction.x_start and prediction.epsilon,
 /// and is one. Throws std::invalid_argument unless scale is finite.
 template <class Cond, class Uncond>
-CfgPlusPlus<Cond, Uncond> cfg_plus_plus(Cond denoise_cond, Uncond denoise_uncond, double scale) {
+[[nodiscard]] CfgPlusPlus<Cond, Uncond> cfg_plus_plus(Cond denoise_cond, Uncond denoise_uncond, double scale) {
   return {std::move(denoise_cond), std::move(denoise_uncond), scale};
 }
 

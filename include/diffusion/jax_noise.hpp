@@ -127,7 +127,7 @@ class JaxNoise {
   const std::array<std::uint32_t, 2>& key() const { return key_; }
 
   /// key, sub = jax.random.split(key): key stays here, sub is returned.
-  JaxNoise split() {
+  [[nodiscard]] JaxNoise split() {
     detail::ThreefryWords kept, sub;
     if (threefry_ == JaxThreefry::partitionable) {
       kept = detail::threefry2x32(key_, {0, 0});
@@ -142,7 +142,9 @@ class JaxNoise {
   }
 
   /// jax.random.fold_in(key, data).
-  JaxNoise fold_in(std::uint32_t data) const { return JaxNoise(detail::threefry2x32(key_, {0, data}), threefry_); }
+  [[nodiscard]] JaxNoise fold_in(std::uint32_t data) const {
+    return JaxNoise(detail::threefry2x32(key_, {0, data}), threefry_);
+  }
 
   /// jax.random.normal. A call with an empty tensor counts as one. Throws std::invalid_argument for a tensor that takes
   /// 2^32 - 1 words or more (one a float, two a double) in the original mode, which does not count them in one row.

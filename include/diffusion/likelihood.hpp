@@ -20,7 +20,7 @@ namespace diffusion {
 /// without the cancellation of the formula as it stands. Each argument is a tensor or one number for all elements; the tensors
 /// share a shape. Of four numbers it is a double.
 template <class M1, class V1, class M2, class V2>
-auto normal_kl(const M1& mean1, const V1& logvar1, const M2& mean2, const V2& logvar2) {
+[[nodiscard]] auto normal_kl(const M1& mean1, const V1& logvar1, const M2& mean2, const V2& logvar2) {
   if constexpr (detail::are_values<M1, V1, M2, V2>()) {
     return detail::map_values("normal_kl", detail::normal_kl_of_means, detail::argument("mean1", mean1),
                               detail::argument("logvar1", logvar1), detail::argument("mean2", mean2),
@@ -41,7 +41,7 @@ void normal_kl_into(Out&& out, const M1& mean1, const V1& logvar1, const M2& mea
 ///     Phi(x) ~ 1/2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
 /// of each element, right to 1e-14 of itself also where it is near 0. Of a number it is a double.
 template <class X>
-auto approx_standard_normal_cdf(const X& x) {
+[[nodiscard]] auto approx_standard_normal_cdf(const X& x) {
   if constexpr (detail::are_values<X>()) {
     return detail::map_values("approx_standard_normal_cdf", detail::approximate_normal_cdf, detail::argument("x", x));
   }
@@ -66,8 +66,8 @@ enum class Likelihood {
 /// `approximate` has the values of guided-diffusion, without what that loses by cancellation (in float32 up to 7 nats); where
 /// the probability is below 1e-12 its gradient is 0. `exact` is correct to 1e-13 or so, relative, also far into the tails.
 template <class X, class M, class S>
-auto discretized_gaussian_log_likelihood(const X& x, const M& means, const S& log_scales,
-                                         Likelihood likelihood = Likelihood::approximate) {
+[[nodiscard]] auto discretized_gaussian_log_likelihood(const X& x, const M& means, const S& log_scales,
+                                                       Likelihood likelihood = Likelihood::approximate) {
   if constexpr (detail::are_values<X, M, S>()) {
     return detail::map_values("discretized_gaussian_log_likelihood",
                               detail::LogLikelihood{likelihood == Likelihood::exact}, detail::argument("x", x),

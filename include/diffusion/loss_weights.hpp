@@ -39,19 +39,19 @@ inline void check_snr(const char* where, double snr, const char* name, double pa
 // ---- min-SNR-gamma; Hang et al. 2023: x_0 weighted with min(snr, gamma) ----
 
 /// min(snr, gamma) / snr: 1 at snr = 0, 0 at infinity.
-inline double min_snr_weight_epsilon(double snr, double gamma = 5.0) {
+[[nodiscard]] inline double min_snr_weight_epsilon(double snr, double gamma = 5.0) {
   detail::check_snr("min_snr_weight_epsilon", snr, "gamma", gamma);
   return snr <= gamma ? 1.0 : gamma / snr;
 }
 
 /// min(snr, gamma): 0 at snr = 0, gamma at infinity.
-inline double min_snr_weight_x_start(double snr, double gamma = 5.0) {
+[[nodiscard]] inline double min_snr_weight_x_start(double snr, double gamma = 5.0) {
   detail::check_snr("min_snr_weight_x_start", snr, "gamma", gamma);
   return (std::min)(snr, gamma);
 }
 
 /// min(snr, gamma) / (snr + 1): 0 at snr = 0 and at infinity.
-inline double min_snr_weight_v(double snr, double gamma = 5.0) {
+[[nodiscard]] inline double min_snr_weight_v(double snr, double gamma = 5.0) {
   detail::check_snr("min_snr_weight_v", snr, "gamma", gamma);
   return (std::min)(snr, gamma) / (snr + 1.0);
 }
@@ -59,19 +59,19 @@ inline double min_snr_weight_v(double snr, double gamma = 5.0) {
 // ---- soft min-SNR; Crowson et al. 2024: x_0 weighted with snr gamma / (snr + gamma) ----
 
 /// gamma / (snr + gamma): 1 at snr = 0, 0 at infinity.
-inline double soft_min_snr_weight_epsilon(double snr, double gamma = 4.0) {
+[[nodiscard]] inline double soft_min_snr_weight_epsilon(double snr, double gamma = 4.0) {
   detail::check_snr("soft_min_snr_weight_epsilon", snr, "gamma", gamma);
   return gamma / (snr + gamma);
 }
 
 /// snr gamma / (snr + gamma): 0 at snr = 0, gamma at infinity.
-inline double soft_min_snr_weight_x_start(double snr, double gamma = 4.0) {
+[[nodiscard]] inline double soft_min_snr_weight_x_start(double snr, double gamma = 4.0) {
   detail::check_snr("soft_min_snr_weight_x_start", snr, "gamma", gamma);
   return snr <= gamma ? snr * (gamma / (snr + gamma)) : gamma / (1.0 + gamma / snr);
 }
 
 /// snr gamma / ((snr + gamma) (snr + 1)): 0 at snr = 0 and at infinity.
-inline double soft_min_snr_weight_v(double snr, double gamma = 4.0) {
+[[nodiscard]] inline double soft_min_snr_weight_v(double snr, double gamma = 4.0) {
   detail::check_snr("soft_min_snr_weight_v", snr, "gamma", gamma);
   return soft_min_snr_weight_x_start(snr, gamma) / (snr + 1.0);
 }
@@ -79,7 +79,7 @@ inline double soft_min_snr_weight_v(double snr, double gamma = 4.0) {
 // ---- P2, perception prioritized; Choi et al. 2022 ----
 
 /// 1 / (k + snr)^gamma, of epsilon: k^-gamma at snr = 0, 0 at infinity.
-inline double p2_weight_epsilon(double snr, double k = 1.0, double gamma = 1.0) {
+[[nodiscard]] inline double p2_weight_epsilon(double snr, double k = 1.0, double gamma = 1.0) {
   detail::check_snr("p2_weight_epsilon", snr, "k", k);
   detail::check_snr("p2_weight_epsilon", snr, "gamma", gamma);
   return std::pow(k + snr, -gamma);
@@ -88,13 +88,13 @@ inline double p2_weight_epsilon(double snr, double k = 1.0, double gamma = 1.0) 
 // ---- truncated SNR; Salimans, Ho 2022, Section 4: x_0 weighted with max(snr, 1) (epsilon: infinite at snr = 0) ----
 
 /// max(snr, 1): 1 at snr = 0, infinite at infinity.
-inline double truncated_snr_weight_x_start(double snr) {
+[[nodiscard]] inline double truncated_snr_weight_x_start(double snr) {
   detail::check_snr("truncated_snr_weight_x_start", snr);
   return (std::max)(snr, 1.0);
 }
 
 /// max(snr, 1) / (snr + 1): 1 at snr = 0 and at infinity, 1/2 at snr = 1.
-inline double truncated_snr_weight_v(double snr) {
+[[nodiscard]] inline double truncated_snr_weight_v(double snr) {
   detail::check_snr("truncated_snr_weight_v", snr);
   return 1.0 / (1.0 + (std::min)(snr, 1.0 / snr));
 }
@@ -103,13 +103,13 @@ inline double truncated_snr_weight_v(double snr) {
 // ---- sigma^2 = 1 / snr; which is snr + 1 / sigma_data^2. That of epsilon is infinite at snr = 0 ----
 
 /// snr + 1 / sigma_data^2: 1 / sigma_data^2 at snr = 0, infinite at infinity.
-inline double edm_weight_x_start(double snr, double sigma_data = 0.5) {
+[[nodiscard]] inline double edm_weight_x_start(double snr, double sigma_data = 0.5) {
   detail::check_snr("edm_weight_x_start", snr, "sigma_data", sigma_data);
   return snr + 1.0 / (sigma_data * sigma_data);
 }
 
 /// (snr + 1 / sigma_data^2) / (snr + 1): 1 / sigma_data^2 at snr = 0, 1 at infinity; 1 everywhere for data of variance 1.
-inline double edm_weight_v(double snr, double sigma_data = 0.5) {
+[[nodiscard]] inline double edm_weight_v(double snr, double sigma_data = 0.5) {
   detail::check_snr("edm_weight_v", snr, "sigma_data", sigma_data);
   return std::isinf(snr) ? 1.0 : edm_weight_x_start(snr, sigma_data) / (snr + 1.0);
 }
@@ -121,7 +121,8 @@ inline double edm_weight_v(double snr, double sigma_data = 0.5) {
 ///     loss_weights(process, t, [](double snr) { return min_snr_weight_v(snr); })
 /// Throws std::out_of_range for timesteps outside [0, T); what `weight` returns is taken as it is.
 template <class Scalar, class Weight>
-Eigen::Tensor<Scalar, 1> loss_weights(const GaussianDiffusion<Scalar>& process, TimestepsView t, const Weight& weight) {
+[[nodiscard]] Eigen::Tensor<Scalar, 1> loss_weights(const GaussianDiffusion<Scalar>& process, TimestepsView t,
+                                                    const Weight& weight) {
   Eigen::Tensor<Scalar, 1> out(t.uniform() ? 1 : t.size());
   loss_weights_into(out, process, t, weight);
   return out;

@@ -26,8 +26,8 @@ namespace diffusion {
 /// What a model of this kind should put out at x_t = q_sample(x_start, t, noise): the posterior's mean of x_{t-1}, x_start, the
 /// noise, or v.
 template <class Scalar, class X, class Y, class Z>
-PlainTensor<X> training_target(const GaussianDiffusion<Scalar>& process, ModelMeanType mean_type, const X& x_start,
-                               const Y& x_t, const Z& noise, TimestepsView t) {
+[[nodiscard]] PlainTensor<X> training_target(const GaussianDiffusion<Scalar>& process, ModelMeanType mean_type,
+                                             const X& x_start, const Y& x_t, const Z& noise, TimestepsView t) {
   return detail::returned(
       x_start, [&](auto& out, const auto& x_0) { training_target_into(out, process, mean_type, x_0, x_t, noise, t); });
 }
@@ -90,10 +90,10 @@ inline LossKind loss_kind(LossType type, Likelihood likelihood) {
 /// The losses of a model's `output` at x_t = q_sample(x_start, t, noise), for `noise` the tensor that x_t was made with. The model
 /// is not called: this is for training elsewhere, with training_losses_gradient.
 template <class Scalar, class M, class D, class C, class O, class X, class Y, class Z>
-TrainingLosses<Scalar> training_losses_from_output(const ReverseProcess<Scalar, M, D, C>& reverse, const O& output,
-                                                   const X& x_start, const Y& x_t, TimestepsView t, const Z& noise,
-                                                   LossType loss_type,
-                                                   Likelihood likelihood = Likelihood::approximate) {
+[[nodiscard]] TrainingLosses<Scalar> training_losses_from_output(const ReverseProcess<Scalar, M, D, C>& reverse,
+                                                                 const O& output, const X& x_start, const Y& x_t,
+                                                                 TimestepsView t, const Z& noise, LossType loss_type,
+                                                                 Likelihood likelihood = Likelihood::approximate) {
   TrainingLosses<Scalar> out;
   detail::with_loss_inputs<Scalar>(
       "training_losses", reverse.process(), reverse.options(), detail::loss_kind(loss_type, likelihood), output,
@@ -117,9 +117,9 @@ TrainingLosses<Scalar> training_losses_from_output(const ReverseProcess<Scalar, 
 
 /// The same for the model of `reverse`. `noise`: a tensor or a noise source, as in q_sample.
 template <class Scalar, class M, class D, class C, class X, class Noise>
-TrainingLosses<Scalar> training_losses(const ReverseProcess<Scalar, M, D, C>& reverse, const X& x_start,
-                                       TimestepsView t, Noise&& noise, LossType loss_type,
-                                       Likelihood likelihood = Likelihood::approximate) {
+[[nodiscard]] TrainingLosses<Scalar> training_losses(const ReverseProcess<Scalar, M, D, C>& reverse, const X& x_start,
+                                                     TimestepsView t, Noise&& noise, LossType loss_type,
+                                                     Likelihood likelihood = Likelihood::approximate) {
   if constexpr (detail::tensors_agree<Scalar, X>()) {
     const auto& x_0 = detail::stored(x_start);
     if constexpr (detail::is_tensor_v<Noise>) {
@@ -142,9 +142,10 @@ TrainingLosses<Scalar> training_losses(const ReverseProcess<Scalar, M, D, C>& re
 /// mean over the values of a sample included. (For the mean over a batch divide by N; for importance sampling multiply by the
 /// weights.) Of the two mse the bound's part is 0 in the first half of the channels.
 template <class Scalar, class M, class D, class C, class O, class X, class Y, class Z>
-PlainTensor<O> training_losses_gradient(const ReverseProcess<Scalar, M, D, C>& reverse, const O& output,
-                                        const X& x_start, const Y& x_t, TimestepsView t, const Z& noise,
-                                        LossType loss_type, Likelihood likelihood = Likelihood::approximate) {
+[[nodiscard]] PlainTensor<O> training_losses_gradient(const ReverseProcess<Scalar, M, D, C>& reverse, const O& output,
+                                                      const X& x_start, const Y& x_t, TimestepsView t, const Z& noise,
+                                                      LossType loss_type,
+                                                      Likelihood likelihood = Likelihood::approximate) {
   return detail::returned(output, [&](auto& gradient, const auto& y) {
     training_losses_gradient_into(gradient, reverse, y, x_start, x_t, t, noise, loss_type, likelihood);
   });

@@ -16,13 +16,13 @@ struct NoiseLevel {
 };
 
 /// sigma / alpha: 0 when clean, infinite where no signal is left.
-inline double noise_to_signal(const NoiseLevel& level) { return level.sigma / level.alpha; }
+[[nodiscard]] inline double noise_to_signal(const NoiseLevel& level) { return level.sigma / level.alpha; }
 
 /// lambda = log(alpha / sigma) = -log(sigma / alpha)
-inline double half_log_snr(const NoiseLevel& level) { return std::log(level.alpha / level.sigma); }
+[[nodiscard]] inline double half_log_snr(const NoiseLevel& level) { return std::log(level.alpha / level.sigma); }
 
 /// The level of a variance-preserving path where sigma / alpha = s.
-inline NoiseLevel variance_preserving_level(double t, double s) {
+[[nodiscard]] inline NoiseLevel variance_preserving_level(double t, double s) {
   return {t, 1.0 / std::hypot(1.0, s), 1.0 / std::hypot(1.0, 1.0 / s)};
 }
 

@@ -15,18 +15,13 @@
 #include <type_traits>
 #include <vector>
 
+#include "detail/check.hpp"
 #include "detail/error.hpp"
 #include "detail/linspace.hpp"
 #include "gaussian_diffusion.hpp"
 
 namespace diffusion {
 namespace detail {
-
-inline void check_num_timesteps(Eigen::Index num_timesteps) {
-  if (num_timesteps < 1) {
-    fail<std::invalid_argument>("space_timesteps", "num_timesteps = ", num_timesteps, " must be at least 1");
-  }
-}
 
 /// The whole of `digits`, blanks around it aside, as a number of steps.
 inline Eigen::Index parse_count(std::string_view digits, std::string_view text) {
@@ -43,8 +38,9 @@ inline Eigen::Index parse_count(std::string_view digits, std::string_view text) 
 
 /// 0, s, 2 s, ... below num_timesteps for the smallest stride s >= 1 that makes `count` of them.
 inline std::vector<Eigen::Index> ddim_timesteps(Eigen::Index num_timesteps, Eigen::Index count) {
-  for (Eigen::Index stride = 1; stride < num_timesteps; ++stride) {
-    if ((num_timesteps - 1) / stride + 1 != count) continue;
+  // (T - 1) / stride + 1 steps; this stride is the smallest with no more than `count` of them.
+  const Eigen::Index stride = count < 1 ? num_timesteps : (num_timesteps - 1) / count + 1;
+  if (stride < num_timesteps && (num_timesteps - 1) / stride + 1 == count) {
     std::vector<Eigen::Index> steps;
     for (Eigen::Index t = 0; t < num_timesteps; t += stride) steps.push_back(t);
     return steps;
@@ -62,10 +58,10 @@ inline std::vector<Eigen::Index> ddim_timesteps(Eigen::Index num_timesteps, Eige
 /// Equal to guided-diffusion's: positions are start + round(k stride) with k stride accumulated in double and halves rounded to
 /// even; a count may be 0. Throws std::invalid_argument when there are no sections, and for a count that is negative or more
 /// than its section holds.
-inline std::vector<Eigen::Index> space_timesteps(Eigen::Index num_timesteps,
-                                                 const std::vector<Eigen::Index>& section_counts) {
+[[nodiscard]] inline std::vector<Eigen::Index> space_timesteps(Eigen::Index num_timesteps,
+                                                               const std::vector<Eigen::Index>& section_counts) {
   using Eigen::Index;
-  detail::check_num_timesteps(num_timesteps);
+  detail::check_num_timesteps("space_timesteps", num_timesteps);
   const Index sections = static_cast<Index>(section_counts.size());
   if (sections == 0) detail::fail<std::invalid_argument>("space_timesteps", "section_counts is empty");
   std::vector<Index> steps;
@@ -90,9 +86,9 @@ inline std::vector<Eigen::Index> space_timesteps(Eigen::Index num_timesteps,
 /// smallest stride s in [1, num_timesteps) that gives N, as the DDIM paper does. Throws std::invalid_argument also when no stride
 /// gives N (300 of 1000; always 1), and for a text of another form.
 template <class Text, std::enable_if_t<std::is_convertible_v<const Text&, std::string_view>, int> = 0>
-std::vector<Eigen::Index> space_timesteps(Eigen::Index num_timesteps, const Text& section_counts) {
+[[nodiscard]] std::vector<Eigen::Index> space_timesteps(Eigen::Index num_timesteps, const Text& section_counts) {
   const std::string_view text = section_counts;
-  detail::check_num_timesteps(num_timesteps);
+  detail::check_num_timesteps("space_timesteps", num_timesteps);
   if (text.substr(0, 4) == "ddim") {
     return detail::ddim_timesteps(num_timesteps, detail::parse_count(text.substr(4), text));
   }
@@ -105,6 +101,15 @@ std::vector<Eigen::Index> space_timesteps(Eigen::Index num_timesteps, const Text
   return space_timesteps(num_timesteps, counts);
 }
 
+/// Rejects counts of another integer type with one sentence.
+template <class Integer, std::enable_if_t<!std::is_same_v<Integer, Eigen::Index>, int> = 0>
+[[nodiscard]] std::vector<Eigen::Index> space_timesteps(Eigen::Index, const std::vector<Integer>&) {
+  static_assert(
+      !std::is_same_v<Integer, Integer>,
+      "diffusion: section_counts must be a std::vector<Eigen::Index>, a list such as {10, 15, 20}, or a text");
+  return {};
+}
+
 /// The process that stops only at the given timesteps of `process`: step i has exactly their abar and 1 - abar, and
 ///     beta_i = 1 - abar_i / abar_{i-1}
 /// timestep_map() tells what timestep of the original process each step is; respacing twice composes the maps. Keeping every
@@ -113,7 +118,8 @@ std::vector<Eigen::Index> space_timesteps(Eigen::Index num_timesteps, const Text
 /// `steps` may be in any order. Throws std::invalid_argument when there are none or two are equal, std::out_of_range unless
 /// each is in [0, process.num_timesteps()), std::domain_error when another follows one where abar = 0.
 template <class Scalar>
-GaussianDiffusion<Scalar> respace(const GaussianDiffusion<Scalar>& process, std::vector<Eigen::Index> steps) {
+[[nodiscard]] GaussianDiffusion<Scalar> respace(const GaussianDiffusion<Scalar>& process,
+                                                std::vector<Eigen::Index> steps) {
   if (steps.empty()) detail::fail<std::invalid_argument>("respace", "steps is empty");
   for (std::size_t i = 0; i < steps.size(); ++i) {
     if (steps[i] < 0 || steps[i] >= process.num_timesteps()) {
@@ -125,6 +131,14 @@ GaussianDiffusion<Scalar> respace(const GaussianDiffusion<Scalar>& process, std:
   const auto twice = std::adjacent_find(steps.begin(), steps.end());
   if (twice != steps.end()) detail::fail<std::invalid_argument>("respace", "steps has ", *twice, " twice");
   return GaussianDiffusion<Scalar>(process, steps);
+}
+/// Rejects steps of another integer type with one sentence.
+template <class Scalar, class Integer, std::enable_if_t<!std::is_same_v<Integer, Eigen::Index>, int> = 0>
+GaussianDiffusion<Scalar> respace(const GaussianDiffusion<Scalar>& process, const std::vector<Integer>&) {
+  static_assert(!std::is_same_v<Integer, Integer>,
+                "diffusion: the steps of respace must be a std::vector<Eigen::Index>, as space_timesteps returns, or a "
+                "list such as {0, 10, 20}");
+  return process;
 }
 
 }  // namespace diffusion

@@ -21,9 +21,10 @@ namespace diffusion {
 ///
 /// The model is called as model(x_t, t): t is an Eigen::Tensor<Scalar, 1> of shape [N], the timesteps in the original process
 /// (process.timestep_map(), then rescaled to 0..1000 if asked), rounded to Scalar: bfloat16 does not have all whole numbers
-/// beyond 256, nor Eigen::half all beyond 2048. It returns a tensor or expression of x_t's shape, of twice the channels (axis
-/// 1) for learned variances; or it writes it: model(x_t, t, out), out being a plain tensor of that shape. It is called as
-/// const: wrap one that changes when called in std::ref.
+/// beyond 256, nor Eigen::half all beyond 2048. It returns a tensor of x_t's shape, of twice the channels (axis
+/// 1) for learned variances; or it writes it: model(x_t, t, out), out being a plain tensor of that shape. (A returned
+/// expression is evaluated after the call: it may refer to x_t, never to a local variable of the model, which is gone by
+/// then. The same holds for denoised_fn and cond_fn.) It is called as const: wrap one that changes when called in std::ref.
 ///
 /// Tensors, timesteps, `_into` forms and devices are as in GaussianDiffusion. An `_into` form takes a ReverseWorkspace and,
 /// once that has its memory, allocates nothing unless a user's function does; out.sample may be x, other outputs may not be
@@ -49,17 +50,17 @@ class ReverseProcess {
   const GaussianDiffusion<Scalar>& process() const { return parts_.process; }
   const ReverseOptions& options() const { return parts_.options; }
 
-  /// The same, but a prediction of x_0 becomes f(x_start) before it is clipped. f returns a tensor or an expression, or it
-  /// changes x_start in place and returns nothing.
+  /// The same, but a prediction of x_0 becomes f(x_start) before it is clipped. f changes x_start in place and
+  /// returns nothing, or it returns a tensor (an expression must not refer to local variables of f).
   template <class F>
-  ReverseProcess<Scalar, Model, F, CondFn> with_denoised_fn(F f) const {
+  [[nodiscard]] ReverseProcess<Scalar, Model, F, CondFn> with_denoised_fn(F f) const {
     return {{parts_.process, parts_.model, parts_.options, std::move(f), parts_.cond_fn}};
   }
 
   /// The same, but guided by g(x, t) = d log p(y | x) / dx. g is called like the model, at the same t, and gives a tensor of
   /// x's shape.
   template <class G>
-  ReverseProcess<Scalar, Model, DenoisedFn, G> with_cond_fn(G g) const {
+  [[nodiscard]] ReverseProcess<Scalar, Model, DenoisedFn, G> with_cond_fn(G g) const {
     return {{parts_.process, parts_.model, parts_.options, parts_.denoised_fn, std::move(g)}};
   }
 
@@ -67,7 +68,7 @@ class ReverseProcess {
 
   /// The output of the model at x, nothing done to it.
   template <class X>
-  PlainTensor<X> model_output(const X& x, TimestepsView t) const {
+  [[nodiscard]] PlainTensor<X> model_output(const X& x, TimestepsView t) const {
     ReverseWorkspace<PlainTensor<X>> workspace;
     parts_.run_model("ReverseProcess::model_output", detail::stored(x), t, workspace);
     return std::move(workspace.output);
@@ -87,8 +88,8 @@ class ReverseProcess {
   ///     variance, log_variance by var_type
   /// Ho et al. 2020, Eqs. (7), (11), (15); Nichol, Dhariwal 2021, Eq. (15).
   template <class Y, class X>
-  PMeanVariance<PlainTensor<X>> moments_from_output(const Y& output, const X& x, TimestepsView t,
-                                                    bool clip_denoised) const {
+  [[nodiscard]] PMeanVariance<PlainTensor<X>> moments_from_output(const Y& output, const X& x, TimestepsView t,
+                                                                  bool clip_denoised) const {
     const auto& in = detail::stored(x);
     auto out = detail::moments_like(in);
     moments_from_output_into(out, output, in, t, clip_denoised);
@@ -114,7 +115,7 @@ class ReverseProcess {
 
   /// p(x_{t-1} | x_t) by the model: moments_from_output of its output, clipped if the options say so.
   template <class X>
-  PMeanVariance<PlainTensor<X>> p_mean_variance(const X& x, TimestepsView t) const {
+  [[nodiscard]] PMeanVariance<PlainTensor<X>> p_mean_variance(const X& x, TimestepsView t) const {
     const auto& in = detail::stored(x);
     ReverseWorkspace<PlainTensor<X>> workspace;
     auto out = detail::moments_like(in);
@@ -136,7 +137,7 @@ class ReverseProcess {
 
   /// mean + variance cond_fn(x, t), where `moments` are p_mean_variance(x, t); Dhariwal, Nichol 2021, Algorithm 1.
   template <class Moments, class X>
-  PlainTensor<X> condition_mean(const Moments& moments, const X& x, TimestepsView t) const {
+  [[nodiscard]] PlainTensor<X> condition_mean(const Moments& moments, const X& x, TimestepsView t) const {
     ReverseWorkspace<PlainTensor<X>> workspace;
     return detail::returned(x, [&](auto& out, const auto& in) { condition_mean_into(out, moments, in, t, workspace); });
   }
@@ -156,7 +157,8 @@ class ReverseProcess {
   /// (it is not clipped again) and the mean follows; Dhariwal, Nichol 2021, Algorithm 2. Throws std::domain_error where
   /// abar_t = 0.
   template <class Moments, class X>
-  PMeanVariance<PlainTensor<X>> condition_score(const Moments& moments, const X& x, TimestepsView t) const {
+  [[nodiscard]] PMeanVariance<PlainTensor<X>> condition_score(const Moments& moments, const X& x,
+                                                              TimestepsView t) const {
     const auto& in = detail::stored(x);
     ReverseWorkspace<PlainTensor<X>> workspace;
     auto out = detail::moments_like(in);
@@ -183,7 +185,7 @@ class ReverseProcess {
   /// x_{t-1} = mean + exp(log_variance / 2) noise, without noise at t = 0; Ho et al. 2020, Algorithm 2. With a cond_fn the
   /// mean is condition_mean's, and pred_xstart stays unguided.
   template <class X, class Noise>
-  ReverseStep<PlainTensor<X>> p_sample(const X& x, TimestepsView t, Noise&& noise) const {
+  [[nodiscard]] ReverseStep<PlainTensor<X>> p_sample(const X& x, TimestepsView t, Noise&& noise) const {
     const auto& in = detail::stored(x);
     ReverseWorkspace<PlainTensor<X>> workspace;
     auto out = detail::step_like(in);
@@ -225,7 +227,8 @@ class ReverseProcess {
   /// eta = 1 is p_sample with fixed_small. Throws std::invalid_argument where eta makes 1 - abar_{t-1} - sigma^2 negative (none
   /// up to 1 does) or is negative itself.
   template <class X, class Noise = NoNoise>
-  ReverseStep<PlainTensor<X>> ddim_sample(const X& x, TimestepsView t, Noise&& noise = Noise(), double eta = 0) const {
+  [[nodiscard]] ReverseStep<PlainTensor<X>> ddim_sample(const X& x, TimestepsView t, Noise&& noise = Noise(),
+                                                        double eta = 0) const {
     const auto& in = detail::stored(x);
     ReverseWorkspace<PlainTensor<X>> workspace;
     auto out = detail::step_like(in);
@@ -257,7 +260,7 @@ class ReverseProcess {
   ///     x_{t+1} = sqrt(abar_{t+1}) x_0 + sqrt(1 - abar_{t+1}) epsilon,   abar_T = 0
   /// Song, Meng, Ermon 2021, Section 4.3. With a cond_fn the predicted x_0 is condition_score's (guided-diffusion's is unguided).
   template <class X>
-  ReverseStep<PlainTensor<X>> ddim_reverse_sample(const X& x, TimestepsView t) const {
+  [[nodiscard]] ReverseStep<PlainTensor<X>> ddim_reverse_sample(const X& x, TimestepsView t) const {
     const auto& in = detail::stored(x);
     ReverseWorkspace<PlainTensor<X>> workspace;
     auto out = detail::step_like(in);
@@ -282,7 +285,7 @@ class ReverseProcess {
   /// observer(step, t, {sample, pred_xstart}) is called, with step = 0, 1, ... and t the timestep just done; it may keep a copy.
   /// With a workspace and a model that writes, nothing is allocated after the first step.
   template <class X, class Noise, class Observer = detail::NoObserver>
-  PlainTensor<X> p_sample_loop(const X& x_T, Noise&& noise, Observer&& observer = Observer()) const {
+  [[nodiscard]] PlainTensor<X> p_sample_loop(const X& x_T, Noise&& noise, Observer&& observer = Observer()) const {
     const auto& in = detail::stored(x_T);
     ReverseWorkspace<PlainTensor<X>> workspace;
     auto out = detail::step_like(in);
@@ -298,8 +301,8 @@ class ReverseProcess {
 
   /// The same by ddim_sample. With eta = 0 it needs no noise: ddim_sample_loop(x_T).
   template <class X, class Noise = NoNoise, class Observer = detail::NoObserver>
-  PlainTensor<X> ddim_sample_loop(const X& x_T, Noise&& noise = Noise(), double eta = 0,
-                                  Observer&& observer = Observer()) const {
+  [[nodiscard]] PlainTensor<X> ddim_sample_loop(const X& x_T, Noise&& noise = Noise(), double eta = 0,
+                                                Observer&& observer = Observer()) const {
     const auto& in = detail::stored(x_T);
     ReverseWorkspace<PlainTensor<X>> workspace;
     auto out = detail::step_like(in);

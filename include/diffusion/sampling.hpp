@@ -20,7 +20,8 @@
 /// It knows levels only, never tables or the loop, and so serves variance-preserving, variance-exploding and straight paths
 /// alike, with one result. What else is asked of one, and what detail/level_steps.hpp (combine.hpp, history.hpp,
 /// exponential_step.hpp) has for it:
-///   - A run begins with step.index == 0, where a State that has served another run must forget it.
+///   - A run begins with step.first, where a State that has served another run must forget it. Its index is not 0 where the
+///     run starts part-way (TimeGrid::starting_at).
 ///   - sigma / alpha is 0 where a run ends clean and infinite where it begins without signal: at_an_end, move_by_x_start.
 ///   - One that adds noise refuses a step up (check_goes_down), asks for none where its deviation is 0 (add_step_noise), and
 ///     adds none in a step of no length (no_length).
@@ -48,8 +49,9 @@ namespace diffusion {
 /// A step of a run, from one level to the next. It refers to the grid: keep a copy of the levels, not of the step.
 struct Step {
   NoiseLevel from, to;
-  Eigen::Index index, count;  // this is step `index` of `count`
+  Eigen::Index index, count;  // step `index` of the `count` steps of the whole grid, also where a run starts part-way
   const TimeGrid& grid;       // for grid.at, and for samplers that look ahead
+  bool first = index == 0;    // whether the run begins here: a State must forget any run before
 };
 
 /// What a user may do in the course of a run. Tensor: the plain tensor type of x.
@@ -61,7 +63,7 @@ struct Hooks {
   std::function<void(Tensor& x_start, const NoiseLevel& level)> correct_x_start;
   /// Sees x after every step.
   std::function<void(const Step& step, const Tensor& x)> observer;
-  /// Ends the run after a step if it returns true.
+  /// Ends the run after a step if it returns true; correct_x_t is called once more then.
   std::function<bool(const Step& step, const Tensor& x)> stop;
 };
 
@@ -137,6 +139,23 @@ inline constexpr bool is_sampler_v = false;
 template <class Sampler, class Tensor>
 inline constexpr bool is_sampler_v<Sampler, Tensor, std::void_t<typename Sampler::template State<Tensor>>> = true;
 
+template <class T>
+inline constexpr bool is_hooks_v = false;
+template <class T>
+inline constexpr bool is_hooks_v<T&> = is_hooks_v<T>;
+template <class T>
+inline constexpr bool is_hooks_v<const T> = is_hooks_v<T>;
+template <class Tensor>
+inline constexpr bool is_hooks_v<Hooks<Tensor>> = true;
+
+/// Whether hooks for a Tensor serve a run that starts at an X; if not, one sentence says so.
+template <class Tensor, class X>
+constexpr bool are_hooks_of() {
+  constexpr bool same = std::is_same_v<Tensor, PlainTensor<X>>;
+  static_assert(same, "diffusion: the hooks must be diffusion::Hooks<Tensor> for the plain tensor type of x");
+  return same;
+}
+
 template <class Sampler>
 auto check_sampler(const Sampler& sampler, int) -> decltype(sampler.check()) {
   sampler.check();
@@ -154,9 +173,10 @@ void check_sampler(const Sampler&, long) {}
 /// another kind (after one without signal; where churn begins); then none, unless the model, the noise or a hook does. Throws std::invalid_argument for a sampler's parameters out of range, where it needs noise and
 /// has none, and for a prediction, or an x that a hook has changed, of another shape; std::domain_error where a sampler cannot
 /// start for want of noise, and what the Denoiser does.
-template <class Sampler, class Denoiser, class X, class Noise = NoNoise>
-PlainTensor<X> sample(const Sampler& sampler, const TimeGrid& grid, Denoiser&& denoiser, const X& x,
-                      Noise&& noise = Noise(), const Hooks<PlainTensor<X>>& hooks = {}) {
+template <class Sampler, class Denoiser, class X, class Noise = NoNoise,
+          std::enable_if_t<!detail::is_hooks_v<Noise>, int> = 0>
+[[nodiscard]] PlainTensor<X> sample(const Sampler& sampler, const TimeGrid& grid, Denoiser&& denoiser, const X& x,
+                                    Noise&& noise = Noise(), const Hooks<PlainTensor<X>>& hooks = {}) {
   constexpr bool is_sampler = detail::is_sampler_v<Sampler, PlainTensor<X>>;
   static_assert(
       is_sampler,
@@ -168,6 +188,22 @@ PlainTensor<X> sample(const Sampler& sampler, const TimeGrid& grid, Denoiser&& d
     sample_into(out, sampler, grid, denoiser, noise, hooks, state);
   }
   return out;
+}
+
+/// The same without noise, with hooks.
+template <class Sampler, class Denoiser, class X, class Tensor>
+[[nodiscard]] PlainTensor<X> sample(const Sampler& sampler, const TimeGrid& grid, Denoiser&& denoiser, const X& x,
+                                    const Hooks<Tensor>& hooks) {
+  if constexpr (detail::are_hooks_of<Tensor, X>()) return sample(sampler, grid, denoiser, x, NoNoise(), hooks);
+  return {};
+}
+/// Rejects hooks for another tensor type with one sentence.
+template <class Sampler, class Denoiser, class X, class Noise, class Tensor,
+          std::enable_if_t<!std::is_same_v<Tensor, PlainTensor<X>>, int> = 0>
+[[nodiscard]] PlainTensor<X> sample(const Sampler&, const TimeGrid&, Denoiser&&, const X&, Noise&&,
+                                    const Hooks<Tensor>&) {
+  detail::are_hooks_of<Tensor, X>();
+  return {};
 }
 
 /// The same in place, with the memory of an earlier run: a control loop that plans again and again allocates nothing.
@@ -185,20 +221,23 @@ void sample_into(Tensor& x, const Sampler& sampler, const TimeGrid& grid, Denois
                                           " one of shape ", detail::shape_text(x));
     }
   };
+  NoiseLevel reached = grid.levels().front();
+  const Eigen::Index skipped = grid.num_skipped_steps(), count = skipped + grid.num_steps();
   for (Eigen::Index i = 0; i < grid.num_steps(); ++i) {
-    const Step step{grid.levels()[static_cast<std::size_t>(i)], grid.target(i), i, grid.num_steps(), grid};
+    const Step step{grid.levels()[static_cast<std::size_t>(i)], grid.target(i), skipped + i, count, grid, i == 0};
     correct_x_t(step.from);
     sampler.step(step, x, denoise, draw, state);
+    reached = step.to;
     if (hooks.observer) hooks.observer(step, x);
-    if (hooks.stop && hooks.stop(step, x)) return;
+    if (hooks.stop && hooks.stop(step, x)) break;
   }
-  correct_x_t(grid.target(grid.num_steps() - 1));
+  correct_x_t(reached);
 }
 
 /// alpha x_0 + sigma noise: where a run that starts at this level begins. `noise`: a tensor, or a noise source. Throws
 /// std::invalid_argument unless all share one shape, and for a level whose alpha and sigma are none.
 template <class X, class Noise>
-PlainTensor<X> add_noise(const X& x_start, const NoiseLevel& level, Noise&& noise) {
+[[nodiscard]] PlainTensor<X> add_noise(const X& x_start, const NoiseLevel& level, Noise&& noise) {
   return detail::returned(x_start, [&](auto& out, const auto& x) { add_noise_into(out, x, level, noise); });
 }
 /// The same into `out`, which may be x_start or the noise. (Only where it is x_start and the noise must be drawn, memory is taken.)

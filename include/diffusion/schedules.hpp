@@ -15,24 +15,19 @@
 #pragma once
 
 #include <Eigen/Core>
-#include <algorithm>  // std::min
+#include <algorithm>  // std::max, std::min
 #include <cmath>
 #include <stdexcept>  // std::invalid_argument
 #include <string>
 #include <type_traits>
 
+#include "detail/check.hpp"
 #include "detail/check_betas.hpp"
 #include "detail/error.hpp"
 #include "detail/linspace.hpp"
 
 namespace diffusion {
 namespace detail {
-
-inline void check_num_timesteps(const char* where, Eigen::Index num_timesteps) {
-  if (num_timesteps < 1) {
-    fail<std::invalid_argument>(where, "num_timesteps = ", num_timesteps, " must be at least 1");
-  }
-}
 
 inline void check_ramp(const char* where, Eigen::Index num_timesteps, double beta_start, double beta_end) {
   check_num_timesteps(where, num_timesteps);
@@ -44,7 +39,8 @@ inline void check_ramp(const char* where, Eigen::Index num_timesteps, double bet
 
 /// Linear between two given ends; Ho et al. 2020, Section 4 (T = 1000, from 0.0001 to 0.02); "linear" in diffusers:
 ///     beta = ramp(beta_start, beta_end)
-inline Eigen::ArrayXd linear_beta_schedule(Eigen::Index num_timesteps, double beta_start, double beta_end) {
+[[nodiscard]] inline Eigen::ArrayXd linear_beta_schedule(Eigen::Index num_timesteps, double beta_start,
+                                                         double beta_end) {
   detail::check_ramp("linear_beta_schedule", num_timesteps, beta_start, beta_end);
   return detail::linspace(beta_start, beta_end, num_timesteps);
 }
@@ -52,7 +48,7 @@ inline Eigen::ArrayXd linear_beta_schedule(Eigen::Index num_timesteps, double be
 /// Linear, with ends that scale so that abar_{T-1} stays about the same for every T; "linear" in guided-diffusion:
 ///     beta = ramp(0.0001 k, 0.02 k),  k = 1000 / T
 /// Throws for T < 20, where the last beta, 20 / T, is above 1. At T = 20 the last beta is 1 and abar_{T-1} = 0.
-inline Eigen::ArrayXd linear_beta_schedule(Eigen::Index num_timesteps) {
+[[nodiscard]] inline Eigen::ArrayXd linear_beta_schedule(Eigen::Index num_timesteps) {
   detail::check_num_timesteps("linear_beta_schedule", num_timesteps);
   if (num_timesteps < 20) {
     detail::fail<std::invalid_argument>("linear_beta_schedule", "num_timesteps = ", num_timesteps,
@@ -65,8 +61,8 @@ inline Eigen::ArrayXd linear_beta_schedule(Eigen::Index num_timesteps) {
 /// Linear in sqrt(beta); "scaled_linear" in diffusers, "quad" in Ho et al.'s code:
 ///     beta = ramp(sqrt(beta_start), sqrt(beta_end))^2
 /// Defaults: latent diffusion, Rombach et al. 2022, as released in Stable Diffusion.
-inline Eigen::ArrayXd scaled_linear_beta_schedule(Eigen::Index num_timesteps, double beta_start = 0.00085,
-                                                  double beta_end = 0.012) {
+[[nodiscard]] inline Eigen::ArrayXd scaled_linear_beta_schedule(Eigen::Index num_timesteps, double beta_start = 0.00085,
+                                                                double beta_end = 0.012) {
   detail::check_ramp("scaled_linear_beta_schedule", num_timesteps, beta_start, beta_end);
   return detail::linspace(std::sqrt(beta_start), std::sqrt(beta_end), num_timesteps).square();
 }
@@ -75,7 +71,7 @@ inline Eigen::ArrayXd scaled_linear_beta_schedule(Eigen::Index num_timesteps, do
 ///     beta_i = min(1 - f((i + 1) / T) / f(i / T), max_beta),  f(t) = cos^2((t + 0.008) / 1.008 * pi / 2)
 /// With a and b the two angles that is 1 - cos^2 b / cos^2 a = sin(a + b) sin(b - a) / cos^2 a, where nothing cancels.
 /// Uncapped, the last beta would be 1.
-inline Eigen::ArrayXd cosine_beta_schedule(Eigen::Index num_timesteps, double max_beta = 0.999) {
+[[nodiscard]] inline Eigen::ArrayXd cosine_beta_schedule(Eigen::Index num_timesteps, double max_beta = 0.999) {
   detail::check_num_timesteps("cosine_beta_schedule", num_timesteps);
   detail::check_beta("cosine_beta_schedule", "max_beta", max_beta);
   const double T = static_cast<double>(num_timesteps);
@@ -98,11 +94,14 @@ inline Eigen::ArrayXd cosine_beta_schedule(Eigen::Index num_timesteps, double ma
 
 /// Sigmoid in beta; Xu et al. 2022 (GeoDiff); "sigmoid" in diffusers:
 ///     beta = beta_start + (beta_end - beta_start) / (1 + exp(-ramp(-6, 6)))
-inline Eigen::ArrayXd sigmoid_beta_schedule(Eigen::Index num_timesteps, double beta_start = 0.0001,
-                                            double beta_end = 0.02) {
+[[nodiscard]] inline Eigen::ArrayXd sigmoid_beta_schedule(Eigen::Index num_timesteps, double beta_start = 0.0001,
+                                                          double beta_end = 0.02) {
   detail::check_ramp("sigmoid_beta_schedule", num_timesteps, beta_start, beta_end);
   Eigen::ArrayXd betas = detail::linspace(-6.0, 6.0, num_timesteps);
-  for (double& u : betas) u = beta_start / (1.0 + std::exp(u)) + beta_end / (1.0 + std::exp(-u));
+  const double largest = (std::max)(beta_start, beta_end);  // which the rounding of a sum could exceed
+  for (double& u : betas) {
+    u = (std::min)(beta_start / (1.0 + std::exp(u)) + beta_end / (1.0 + std::exp(-u)), largest);
+  }
   return betas;
 }
 
@@ -113,8 +112,9 @@ inline Eigen::ArrayXd sigmoid_beta_schedule(Eigen::Index num_timesteps, double b
 ///     (1 - exp(u - v)) / (1 - exp(u - e)) * s(v) / s(e)
 /// right to 1e-15 + 2e-16 |start / tau| of itself. Throws unless start < end, both finite, and tau is positive and
 /// finite; also where a beta underflows to 0 (start / tau below about -700).
-inline Eigen::ArrayXd jabri_sigmoid_beta_schedule(Eigen::Index num_timesteps, double start = -3.0, double end = 3.0,
-                                                  double tau = 1.0, double max_beta = 0.999) {
+[[nodiscard]] inline Eigen::ArrayXd jabri_sigmoid_beta_schedule(Eigen::Index num_timesteps, double start = -3.0,
+                                                                double end = 3.0, double tau = 1.0,
+                                                                double max_beta = 0.999) {
   const char* const where = "jabri_sigmoid_beta_schedule";
   detail::check_num_timesteps(where, num_timesteps);
   if (!(start < end && std::isfinite(end - start))) {
@@ -144,7 +144,7 @@ inline Eigen::ArrayXd jabri_sigmoid_beta_schedule(Eigen::Index num_timesteps, do
 
 /// Constant; "const" in Ho et al.'s code:
 ///     beta_i = beta
-inline Eigen::ArrayXd constant_beta_schedule(Eigen::Index num_timesteps, double beta = 0.02) {
+[[nodiscard]] inline Eigen::ArrayXd constant_beta_schedule(Eigen::Index num_timesteps, double beta = 0.02) {
   detail::check_num_timesteps("constant_beta_schedule", num_timesteps);
   detail::check_beta("constant_beta_schedule", "beta", beta);
   return Eigen::ArrayXd::Constant(num_timesteps, beta);
@@ -153,8 +153,8 @@ inline Eigen::ArrayXd constant_beta_schedule(Eigen::Index num_timesteps, double 
 /// Linear for the first part, then constant; "warmup10" and "warmup50" in Ho et al.'s code (fractions 0.1 and 0.5):
 ///     beta_i = beta_end, but for i < n = floor(T warmup_fraction) the ramp of n entries from beta_start to beta_end
 /// Throws unless 0 <= warmup_fraction <= 1.
-inline Eigen::ArrayXd warmup_beta_schedule(Eigen::Index num_timesteps, double beta_start = 0.0001,
-                                           double beta_end = 0.02, double warmup_fraction = 0.1) {
+[[nodiscard]] inline Eigen::ArrayXd warmup_beta_schedule(Eigen::Index num_timesteps, double beta_start = 0.0001,
+                                                         double beta_end = 0.02, double warmup_fraction = 0.1) {
   detail::check_ramp("warmup_beta_schedule", num_timesteps, beta_start, beta_end);
   if (!(warmup_fraction >= 0.0 && warmup_fraction <= 1.0)) {
     detail::fail<std::invalid_argument>("warmup_beta_schedule", "warmup_fraction = ", warmup_fraction,
@@ -169,7 +169,7 @@ inline Eigen::ArrayXd warmup_beta_schedule(Eigen::Index num_timesteps, double be
 /// Each step erases an equal part of the signal's variance; Sohl-Dickstein et al. 2015, Section 2.4.1; "jsd" in
 /// Ho et al.'s code:
 ///     beta_i = 1 / (T - i),  so abar_i = 1 - (i + 1) / T: the last beta is 1 and abar_{T-1} = 0
-inline Eigen::ArrayXd jsd_beta_schedule(Eigen::Index num_timesteps) {
+[[nodiscard]] inline Eigen::ArrayXd jsd_beta_schedule(Eigen::Index num_timesteps) {
   detail::check_num_timesteps("jsd_beta_schedule", num_timesteps);
   Eigen::ArrayXd betas(num_timesteps);
   for (Eigen::Index i = 0; i < num_timesteps; ++i) betas[i] = 1.0 / static_cast<double>(num_timesteps - i);
@@ -183,7 +183,8 @@ inline Eigen::ArrayXd jsd_beta_schedule(Eigen::Index num_timesteps) {
 /// alpha_bar is called once at each of 0, 1/T, ..., 1. Throws unless alpha_bar(t) is positive and finite for t < 1, and
 /// unless it falls from each of these to the next.
 template <class AlphaBar>
-Eigen::ArrayXd betas_for_alpha_bar(Eigen::Index num_timesteps, AlphaBar&& alpha_bar, double max_beta = 0.999) {
+[[nodiscard]] Eigen::ArrayXd betas_for_alpha_bar(Eigen::Index num_timesteps, AlphaBar&& alpha_bar,
+                                                 double max_beta = 0.999) {
   static_assert(std::is_invocable_r_v<double, AlphaBar&, double>,
                 "diffusion: alpha_bar must be callable with a double and return a double");
   const char* const where = "betas_for_alpha_bar";
@@ -208,7 +209,7 @@ Eigen::ArrayXd betas_for_alpha_bar(Eigen::Index num_timesteps, AlphaBar&& alpha_
 /// The betas of a given abar, with abar_{-1} = 1:
 ///     beta_i = 1 - abar_i / abar_{i-1} = (abar_{i-1} - abar_i) / abar_{i-1}
 /// Throws unless 1 > abar_0 > abar_1 > ... >= 0: only the last may be 0.
-inline Eigen::ArrayXd betas_from_alphas_cumprod(const Eigen::ArrayXd& alphas_cumprod) {
+[[nodiscard]] inline Eigen::ArrayXd betas_from_alphas_cumprod(const Eigen::ArrayXd& alphas_cumprod) {
   const char* const where = "betas_from_alphas_cumprod";
   if (alphas_cumprod.size() == 0) detail::fail<std::invalid_argument>(where, "alphas_cumprod is empty");
   Eigen::ArrayXd betas(alphas_cumprod.size());
@@ -234,7 +235,7 @@ inline Eigen::ArrayXd betas_from_alphas_cumprod(const Eigen::ArrayXd& alphas_cum
 ///     fall = 1 - r'_i / r'_{i-1} = (1 - r_i / r_{i-1}) / (1 - r_{T-1} / r_{i-1})
 /// The last beta is exactly 1. Betas that already contain a 1 (abar_{T-1} = 0) are returned as they are.
 /// Throws unless there are at least two betas, each in (0, 1].
-inline Eigen::ArrayXd rescale_zero_terminal_snr(const Eigen::ArrayXd& betas) {
+[[nodiscard]] inline Eigen::ArrayXd rescale_zero_terminal_snr(const Eigen::ArrayXd& betas) {
   const char* const where = "rescale_zero_terminal_snr";
   detail::check_betas(where, betas);
   const Eigen::Index last = betas.size() - 1;
@@ -268,7 +269,7 @@ inline Eigen::ArrayXd rescale_zero_terminal_snr(const Eigen::ArrayXd& betas) {
 ///     "const", "jsd"                  Ho et al.: constant_beta_schedule(T), jsd_beta_schedule(T)
 ///     "warmup10", "warmup50"          Ho et al.: warmup_beta_schedule(T, 0.0001, 0.02, 0.1), (..., 0.5)
 /// Throws for any other name, listing these.
-inline Eigen::ArrayXd named_beta_schedule(const std::string& name, Eigen::Index num_timesteps) {
+[[nodiscard]] inline Eigen::ArrayXd named_beta_schedule(const std::string& name, Eigen::Index num_timesteps) {
   struct Named {
     const char* name;
     Eigen::ArrayXd (*make)(Eigen::Index T);

@@ -93,7 +93,15 @@ class TimestepsView {
   TimestepsView(const std::vector<Integer>& t)
       : data_(entries_of<Integer, 1>(t)), size_(static_cast<Eigen::Index>(t.size())) {}
 
-  /// What else is none, in one sentence.
+  /// Rejects a list in braces, {10, 900}, which would refer to numbers that are gone, with one readable static_assert.
+  template <class First, class Second, class... More>
+  TimestepsView(const First&, const Second&, const More&...) : value_(0), size_(-1) {
+    static_assert(!std::is_same_v<First, First>,
+                  "diffusion: a list of timesteps must be kept in a std::vector<Eigen::Index> or an "
+                  "Eigen::Tensor<Eigen::Index, 1> (diffusion::Timesteps): std::vector<Eigen::Index>{10, 900}");
+  }
+
+  /// Rejects every other type with one readable static_assert.
   template <class Other,
             std::enable_if_t<(!std::is_integral_v<Other> || std::is_same_v<Other, bool>)&&!detail::is_stored_v<Other>,
                              int> = 0>

@@ -10,9 +10,8 @@
 #pragma once
 
 #include <Eigen/Core>
-#include <cmath>    // std::abs, std::exp, std::floor, std::isfinite, std::log
-#include <cstddef>  // std::size_t
-#include <limits>
+#include <cmath>      // std::abs, std::exp, std::floor, std::isfinite, std::log
+#include <cstddef>    // std::size_t
 #include <stdexcept>  // std::invalid_argument, std::out_of_range
 #include <type_traits>
 #include <utility>  // std::move
@@ -35,11 +34,9 @@ class TimeGrid {
   /// Throws std::invalid_argument unless there are two levels at least, alpha and sigma are not negative, and the noise falls
   /// from each level to the next. `targets`, if given, are where the steps end, one for each (see target).
   TimeGrid(std::vector<NoiseLevel> levels, NoisePath path, std::vector<NoiseLevel> targets = {})
-      : levels_(std::move(levels)), targets_(std::move(targets)), path_(std::move(path)) {
-    check();
-  }
+      : TimeGrid(std::move(levels), std::move(path), std::move(targets), false) {}
 
-  /// The levels, noisiest first; the last is where sampling ends: {0, 1, 0} when clean.
+  /// The levels, noisiest first (in a reversed() grid cleanest first); the last is where the run ends: {0, 1, 0} when clean.
   const std::vector<NoiseLevel>& levels() const { return levels_; }
 
   /// Steps: one fewer than levels.
@@ -55,18 +52,36 @@ class TimeGrid {
     return targets_.empty() ? levels_[at + 1] : targets_[at];
   }
 
-  /// The level of the path with this lambda = log(alpha / sigma): second-order solvers look between two stops.
-  NoiseLevel at(double half_log_snr) const { return path_.at(half_log_snr); }
-  /// The level of the path of which the model is told t.
-  NoiseLevel at_time(double t) const { return path_.at_time(t); }
+  /// How many steps of the whole grid starting_at and with_strength have cut off; 0 for any other grid. A sampler's Step has the
+  /// index and count of the whole grid.
+  Index num_skipped_steps() const { return static_cast<Index>(skipped_.size()); }
 
-  /// The grid without its first steps: a run that starts at levels()[first], from x_0 with that much noise (add_noise).
-  /// Throws std::out_of_range unless 0 <= first < num_steps().
-  TimeGrid starting_at(Index first) const {
+  /// Level i of the whole grid, the skipped ones included: levels()[i - num_skipped_steps()] from that index on. Throws
+  /// std::out_of_range unless 0 <= i <= num_skipped_steps() + num_steps().
+  const NoiseLevel& whole_level(Index i) const {
+    const Index skipped = num_skipped_steps();
+    if (i < 0 || i > skipped + num_steps()) {
+      detail::fail<std::out_of_range>("TimeGrid::whole_level", "i = ", i, " is outside [0, ", skipped + num_steps(),
+                                      "]");
+    }
+    return i < skipped ? skipped_[static_cast<std::size_t>(i)] : levels_[static_cast<std::size_t>(i - skipped)];
+  }
+
+  /// The level of the path with this lambda = log(alpha / sigma): second-order solvers look between two stops.
+  [[nodiscard]] NoiseLevel at(double half_log_snr) const { return path_.at(half_log_snr); }
+  /// The level of the path of which the model is told t.
+  [[nodiscard]] NoiseLevel at_time(double t) const { return path_.at_time(t); }
+
+  /// The grid without its first steps: a run that starts at levels()[first], from x_0 with that much noise (add_noise). It
+  /// takes the steps that the whole run would have taken from there: what depends on a step's place (lower_order_final,
+  /// the blocks of DpmSolverSinglestep, churn) counts the whole grid's steps. Throws std::out_of_range unless
+  /// 0 <= first < num_steps().
+  [[nodiscard]] TimeGrid starting_at(Index first) const {
     if (first < 0 || first >= num_steps()) {
       detail::fail<std::out_of_range>("TimeGrid::starting_at", "first = ", first, " is outside [0, ", num_steps(), ")");
     }
     TimeGrid out = *this;
+    out.skipped_.insert(out.skipped_.end(), levels_.begin(), levels_.begin() + first);
     out.levels_.erase(out.levels_.begin(), out.levels_.begin() + first);
     if (!targets_.empty()) out.targets_.erase(out.targets_.begin(), out.targets_.begin() + first);
     return out;
@@ -74,7 +89,7 @@ class TimeGrid {
 
   /// Image to image: the last floor(strength n) of the n steps. strength = 1 is the whole run, which keeps nothing of the
   /// picture. Throws std::invalid_argument unless strength is in (0, 1] and leaves a step.
-  TimeGrid with_strength(double strength) const {
+  [[nodiscard]] TimeGrid with_strength(double strength) const {
     if (!(strength > 0.0 && strength <= 1.0)) {
       detail::fail<std::invalid_argument>("TimeGrid::with_strength", "strength = ", strength, " is outside (0, 1]");
     }
@@ -86,17 +101,21 @@ class TimeGrid {
     return starting_at(num_steps() - kept);
   }
 
-  /// The same stops from data to noise, for inversion: the one grid whose noise rises. Ddim, Pndm, Ipndm and Lms can start at
-  /// its clean level; other deterministic samplers throw std::domain_error there, and start at a level with noise
+  /// The same stops in the other direction, from data to noise, for inversion: a grid of its own, whose noise rises. (One that
+  /// is reversed twice is the first again, without targets and skipped steps.) Ddim, Pndm, Ipndm and Lms can start at its
+  /// clean level; other deterministic samplers throw std::domain_error there, and start at a level with noise
   /// (starting_at(1)). Samplers that add noise on the way down refuse any step up with std::invalid_argument.
-  TimeGrid reversed() const {
-    TimeGrid out = *this;
-    out.levels_.assign(levels_.rbegin(), levels_.rend());
-    out.targets_.clear();
-    return out;
-  }
+  [[nodiscard]] TimeGrid reversed() const { return TimeGrid({levels_.rbegin(), levels_.rend()}, path_, {}, !rises_); }
+
+  /// Whether the noise rises from each level to the next, as it does in a grid that was reversed().
+  bool rises() const { return rises_; }
 
  private:
+  TimeGrid(std::vector<NoiseLevel> levels, NoisePath path, std::vector<NoiseLevel> targets, bool rises)
+      : levels_(std::move(levels)), targets_(std::move(targets)), path_(std::move(path)), rises_(rises) {
+    check();
+  }
+
   void check() const {
     constexpr const char* where = "TimeGrid";
     if (!path_.at || !path_.at_time) detail::fail<std::invalid_argument>(where, "path has no function for its levels");
@@ -115,16 +134,18 @@ class TimeGrid {
     }
     for (Index i = 0; i + 1 < size; ++i) {
       const double from = noise_to_signal(levels_[static_cast<std::size_t>(i)]), to = noise_to_signal(target(i));
-      if (!(to < from)) {
-        detail::fail<std::invalid_argument>(where, "sigma / alpha must fall, but step ", i, " goes from ", from, " to ",
-                                            to);
+      if (!(rises_ ? from < to : to < from)) {
+        detail::fail<std::invalid_argument>(where, "sigma / alpha must ", rises_ ? "rise" : "fall", ", but step ", i,
+                                            " goes from ", from, " to ", to);
       }
     }
   }
 
-  std::vector<NoiseLevel> levels_;   // noisiest first
+  std::vector<NoiseLevel> levels_;   // noisiest first, cleanest first where the noise rises
+  std::vector<NoiseLevel> skipped_;  // those before levels_[0] that a run which starts part-way does not visit
   std::vector<NoiseLevel> targets_;  // of each step; empty where they are the next levels
   NoisePath path_;
+  bool rises_ = false;
 };
 
 // ---- timesteps of a process ----
@@ -146,10 +167,13 @@ inline void check_grid_timestep(const char* where, double t, Index i, Index num_
 inline constexpr NoiseLevel clean_level{0.0, 1.0, 0.0};
 
 /// A step of no length is made one of hardly any, so that solvers may divide by it.
-constexpr double just_below_1 = 1.0 - 1e-14;  // far from 1 beside what alpha and sigma are rounded by
+inline constexpr double just_below_1 = 1.0 - 1e-14;  // far from 1 beside what alpha and sigma are rounded by
 
-/// The sigmas of a grid, two at least, which fall from `most` at most to 0 at least; but the last may repeat the one before, up to
-/// rounding, which is a step of no length.
+/// The largest sigma / alpha of a level: its reciprocal, alpha at sigma = 1, still has all its digits.
+inline constexpr double largest_sigma = 0x1p1022;
+
+/// Checks the sigmas of a grid: at least two entries, strictly decreasing, within [0, most]. The last may repeat its
+/// predecessor, up to rounding, which becomes a zero-length step.
 inline Eigen::ArrayXd grid_sigmas(const char* where, Eigen::ArrayXd sigmas, double most) {
   const Eigen::Index size = sigmas.size();
   if (size < 2) fail<std::invalid_argument>(where, "sigmas has ", size, " entries; a grid needs 2 at least");
@@ -173,8 +197,8 @@ inline Eigen::ArrayXd grid_sigmas(const char* where, Eigen::ArrayXd sigmas, doub
 /// interpolated); then what `ending` says. Throws std::out_of_range for a timestep outside [0, T), std::invalid_argument
 /// where they do not fall.
 template <class Scalar>
-TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, const std::vector<double>& timesteps,
-                       Ending ending = Ending::clean) {
+[[nodiscard]] TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, const std::vector<double>& timesteps,
+                                     Ending ending = Ending::clean) {
   constexpr const char* where = "timestep_grid";
   const detail::ProcessPath path(process);
   std::vector<NoiseLevel> levels;
@@ -201,15 +225,15 @@ TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, const std::vect
 
 /// The same for whole timesteps.
 template <class Scalar, class Integer, std::enable_if_t<std::is_integral_v<Integer>, int> = 0>
-TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, const std::vector<Integer>& timesteps,
-                       Ending ending = Ending::clean) {
+[[nodiscard]] TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, const std::vector<Integer>& timesteps,
+                                     Ending ending = Ending::clean) {
   return timestep_grid(process, std::vector<double>(timesteps.begin(), timesteps.end()), ending);
 }
 
 /// The same for n timesteps that are spread over the process.
 template <class Scalar>
-TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, TimestepSpacing spacing, Eigen::Index n,
-                       Eigen::Index offset = 0, Ending ending = Ending::clean) {
+[[nodiscard]] TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, TimestepSpacing spacing, Eigen::Index n,
+                                     Eigen::Index offset = 0, Ending ending = Ending::clean) {
   return timestep_grid(process, spaced_timesteps(process.num_timesteps(), spacing, n, offset), ending);
 }
 
@@ -217,7 +241,7 @@ TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, TimestepSpacing
 /// dpm_solver_timesteps it keeps solvers in lambda from the last few of a cosine schedule, where lambda falls to -10. This is
 /// diffusers' lambda_min_clipped (-5.1 for those schedules), but for trailing. Throws std::invalid_argument where there is none.
 template <class Scalar>
-Eigen::Index num_timesteps_above(const GaussianDiffusion<Scalar>& process, double lambda_min) {
+[[nodiscard]] Eigen::Index num_timesteps_above(const GaussianDiffusion<Scalar>& process, double lambda_min) {
   Eigen::Index n = process.num_timesteps();
   while (n > 0 && !(-std::log(process.sqrt_recipm1_alphas_cumprod()[n - 1]) >= lambda_min)) --n;
   if (n == 0) {
@@ -231,8 +255,8 @@ Eigen::Index num_timesteps_above(const GaussianDiffusion<Scalar>& process, doubl
 /// The steps of diffusers' DDIM and PNDM: from timestep t not to the next of the list, but to t - floor(T / n), which differs
 /// where n does not divide T and, for linspace, always. Only to reproduce its pictures; timestep_grid is right.
 template <class Scalar>
-TimeGrid diffusers_ddim_grid(const GaussianDiffusion<Scalar>& process, TimestepSpacing spacing, Eigen::Index n,
-                             Eigen::Index offset = 0, Ending ending = Ending::clean) {
+[[nodiscard]] TimeGrid diffusers_ddim_grid(const GaussianDiffusion<Scalar>& process, TimestepSpacing spacing,
+                                           Eigen::Index n, Eigen::Index offset = 0, Ending ending = Ending::clean) {
   const Eigen::Index num_timesteps = process.num_timesteps();
   const std::vector<double> timesteps = spaced_timesteps(num_timesteps, spacing, n, offset);
   std::vector<NoiseLevel> levels = timestep_grid(process, timesteps).levels(), targets;
@@ -255,10 +279,10 @@ TimeGrid diffusers_ddim_grid(const GaussianDiffusion<Scalar>& process, TimestepS
 /// sigma; a level beyond the ends is told as the end. Here and in the grids below, std::invalid_argument is thrown where the
 /// sigmas do not fall or are out of range.
 template <class Scalar>
-TimeGrid sigma_grid(const GaussianDiffusion<Scalar>& process, const Eigen::ArrayXd& sigmas) {
+[[nodiscard]] TimeGrid sigma_grid(const GaussianDiffusion<Scalar>& process, const Eigen::ArrayXd& sigmas) {
   const detail::ProcessPath path(process);
   std::vector<NoiseLevel> levels;
-  for (const double s : detail::grid_sigmas("sigma_grid", sigmas, std::numeric_limits<double>::infinity())) {
+  for (const double s : detail::grid_sigmas("sigma_grid", sigmas, detail::largest_sigma)) {
     levels.push_back(s == 0.0 ? detail::clean_level : path.at(-std::log(s)));
     // The level is of s itself, which the way through the logarithm would round.
     if (s > 0.0) levels.back() = variance_preserving_level(levels.back().t, s);
@@ -267,9 +291,9 @@ TimeGrid sigma_grid(const GaussianDiffusion<Scalar>& process, const Eigen::Array
 }
 
 /// EDM's levels, alpha = 1: the model is told t = log(sigma) / 4; Karras et al. 2022, Table 1.
-inline TimeGrid edm_grid(const Eigen::ArrayXd& sigmas) {
+[[nodiscard]] inline TimeGrid edm_grid(const Eigen::ArrayXd& sigmas) {
   std::vector<NoiseLevel> levels;
-  for (const double s : detail::grid_sigmas("edm_grid", sigmas, std::numeric_limits<double>::infinity())) {
+  for (const double s : detail::grid_sigmas("edm_grid", sigmas, detail::largest_sigma)) {
     levels.push_back({s == 0.0 ? 0.0 : 0.25 * std::log(s), 1.0, s});
   }
   return {std::move(levels),
@@ -285,7 +309,7 @@ inline TimeGrid edm_grid(const Eigen::ArrayXd& sigmas) {
 
 /// The straight path x = (1 - sigma) x_0 + sigma epsilon at these sigmas in [0, 1]; Lipman et al. 2023; Liu et al. 2023.
 /// The model is told t = time_scale sigma.
-inline TimeGrid flow_matching_grid(const Eigen::ArrayXd& sigmas, double time_scale = 1000.0) {
+[[nodiscard]] inline TimeGrid flow_matching_grid(const Eigen::ArrayXd& sigmas, double time_scale = 1000.0) {
   detail::check_positive_number("flow_matching_grid", "time_scale", time_scale);
   const auto level = [time_scale](double sigma) { return NoiseLevel{time_scale * sigma, 1.0 - sigma, sigma}; };
   std::vector<NoiseLevel> levels;
@@ -296,7 +320,7 @@ inline TimeGrid flow_matching_grid(const Eigen::ArrayXd& sigmas, double time_sca
 }
 
 /// n steps of flow_matching_sigmas, shifted once.
-inline TimeGrid flow_matching_grid(Eigen::Index n, double shift = 1.0, double time_scale = 1000.0) {
+[[nodiscard]] inline TimeGrid flow_matching_grid(Eigen::Index n, double shift = 1.0, double time_scale = 1000.0) {
   Eigen::ArrayXd sigmas = flow_matching_sigmas(n);
   for (double& s : sigmas) s = shifted_sigma(s, shift);
   return flow_matching_grid(sigmas, time_scale);

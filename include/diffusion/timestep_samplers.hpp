@@ -69,12 +69,12 @@ class UniformSampler {
   Eigen::Index num_timesteps() const { return num_timesteps_; }
 
   /// In proportion to p_t: 1 for every t.
-  Eigen::ArrayXd weights() const { return Eigen::ArrayXd::Ones(num_timesteps_); }
+  [[nodiscard]] Eigen::ArrayXd weights() const { return Eigen::ArrayXd::Ones(num_timesteps_); }
 
   /// batch_size independent timesteps from a uniform random bit generator of the standard library's kind. Throws
   /// std::invalid_argument when batch_size is negative.
   template <class Engine>
-  WeightedTimesteps sample(Eigen::Index batch_size, Engine&& engine) const {
+  [[nodiscard]] WeightedTimesteps sample(Eigen::Index batch_size, Engine&& engine) const {
     const auto T = static_cast<double>(num_timesteps_);
     return detail::draw_timesteps(
         "UniformSampler::sample", batch_size, engine,
@@ -130,12 +130,13 @@ class LossSecondMomentResampler {
   /// Whether every timestep has all its losses, so that weights() follow them.
   bool warmed_up() const { return (state_.loss_counts == history_per_term()).all(); }
 
-  /// In proportion to p_t: 1 for every t until warmed_up(), then p_t itself.
-  Eigen::ArrayXd weights() const {
+  /// In proportion to p_t: 1 for every t until warmed_up(), then p_t itself (1 / T while all losses are 0).
+  [[nodiscard]] Eigen::ArrayXd weights() const {
     const Eigen::Index T = num_timesteps();
     Eigen::ArrayXd out = Eigen::ArrayXd::Ones(T);
     const double largest = state_.loss_history.abs().maxCoeff();
-    if (!warmed_up() || largest == 0.0) return out;
+    if (!warmed_up()) return out;
+    if (largest == 0.0) return Eigen::ArrayXd::Constant(T, 1.0 / static_cast<double>(T));
     // In units of the largest loss, lest a square overflow; by scalar loops and explicit fma, so that the weights and with
     // them the timesteps drawn have the same bits on every platform.
     double sum = 0.0;
@@ -156,7 +157,7 @@ class LossSecondMomentResampler {
   /// As UniformSampler::sample, from which it does not differ until warmed_up(): by the inverse of the distribution function,
   /// one uniform number of 53 bits a timestep.
   template <class Engine>
-  WeightedTimesteps sample(Eigen::Index batch_size, Engine&& engine) const {
+  [[nodiscard]] WeightedTimesteps sample(Eigen::Index batch_size, Engine&& engine) const {
     const Eigen::ArrayXd w = weights();
     std::vector<double> below(static_cast<std::size_t>(w.size()));  // of t: the weight of 0, ..., t together
     double total = 0.0;

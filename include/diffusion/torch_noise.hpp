@@ -69,6 +69,12 @@ inline double sine_of_half_turns(double v, int quarter) {
 
 }  // namespace detail
 
+/// How torch draws half and bfloat16 on the CPU.
+enum class TorchHalf {
+  in_type,  ///< in the type itself, rounded at every operation: torch up to 2.11
+  in_float  ///< as floats, rounded last: torch since April 2026 (pull request 179834)
+};
+
 /// torch.randn of a CPU generator:
 ///     g = torch.Generator().manual_seed(seed)             TorchCpuNoise noise(seed);
 ///     a = torch.randn(shape, generator=g)                 noise(a);
@@ -78,19 +84,22 @@ inline double sine_of_half_turns(double v, int quarter) {
 ///                 the same bits (where the library's logarithm, sine and cosine are those torch was built with)
 ///     double      within 3e-16 max(|z|, 1)
 ///     half, bfloat16    the same bits as torch 1.13 on x86; up to 3 units in the last place of the type
-///                 from versions that round its intermediate values otherwise
-/// In tensors of 16 values and more, torch computes half and bfloat16 in the type itself, from uniforms of 11 and 8 bits:
-/// |z| stays below 3.91 and 3.34. This class does the same. Where torch need not be met, use another noise for them.
+///                 from versions that round its intermediate values otherwise; or, with TorchHalf::in_float,
+///                 within one rounding of torch since April 2026
+/// Up to torch 2.11, tensors of 16 half or bfloat16 values and more are computed in the type itself, from uniforms of 11 and 8
+/// bits: |z| stays below 3.91 and 3.34. Since pull request 179834 (April 2026; torch 2.12 and later) torch computes them as
+/// floats, rounded last, and draws other numbers. TorchHalf says which of the two is to be met.
 ///
 /// The generator is MT19937, seeded with the low 32 bits of the seed. A tensor of n < 16 values takes them one by one, in
 /// double: u, v of 53 bits, r = sqrt(-2 log(1 - v)), z = r cos(2 pi u), and then r sin(2 pi u), which is kept until the next
 /// value of such a tensor asks for it, in this call or a later one. A tensor of n >= 16 values is made of blocks of 16: eight
 /// u, then eight v, of as many bits as the scalar type has, r = sqrt(-2 log(1 - u)), z = r cos(2 pi v) in the first eight
 /// places and r sin(2 pi v) in the last eight. If blocks do not fill it, n mod 16 uniforms are drawn for nothing, and a block
-/// of fresh ones is put over the last 16 places.
+/// of fresh ones is put over the last 16 places. TorchHalf::in_float draws no uniforms for nothing.
 class TorchCpuNoise {
  public:
-  explicit TorchCpuNoise(std::uint64_t seed) : engine_(static_cast<std::uint32_t>(seed)) {}
+  explicit TorchCpuNoise(std::uint64_t seed, TorchHalf half = TorchHalf::in_type)
+      : engine_(static_cast<std::uint32_t>(seed)), half_(half) {}
 
   /// torch.randn. A call with an empty tensor changes nothing.
   template <class X>
@@ -103,12 +112,14 @@ class TorchCpuNoise {
         for (Eigen::Index i = 0; i < size; ++i) x.data()[walk.next()] = static_cast<Scalar>(single());
         return;
       }
+      const bool in_float = is_half<Scalar> && half_ == TorchHalf::in_float;
       const auto fill_block = [&] {
-        for (const auto z : block<Scalar>()) x.data()[walk.next()] = static_cast<Scalar>(z);
+        const auto z = in_float ? block<detail::NormalType<Scalar>>() : block<Scalar>();
+        for (const auto value : z) x.data()[walk.next()] = static_cast<Scalar>(value);
       };
       for (Eigen::Index i = 0; i + block_size <= size; i += block_size) fill_block();
       if (const Eigen::Index rest = size % block_size; rest != 0) {
-        for (Eigen::Index i = 0; i < rest; ++i) uniform<Scalar>();
+        for (Eigen::Index i = 0; i < rest && !in_float; ++i) uniform<Scalar>();
         walk.seek(size - block_size);
         fill_block();
       }
@@ -116,14 +127,19 @@ class TorchCpuNoise {
   }
 
   /// torch.rand: uniform on [0, 1), the same bits. Every value is a multiple of 2^-24 (float), 2^-53 (double), 2^-11 (half) or
-  /// 2^-8 (bfloat16).
+  /// 2^-8 (bfloat16). With TorchHalf::in_float half and bfloat16 are the floats, rounded, and 0 where that gives 1.
   template <class X>
   void rand(X&& x) {
     if constexpr (detail::can_be_filled_by_torch<X>()) {
       using Scalar = typename detail::Traits<X>::Scalar;
       auto walk = detail::row_major_walk<0>(x);
       for (Eigen::Index i = 0; i < static_cast<Eigen::Index>(x.size()); ++i) {
-        x.data()[walk.next()] = static_cast<Scalar>(uniform<Scalar>());
+        if (is_half<Scalar> && half_ == TorchHalf::in_float) {
+          const auto u = static_cast<Scalar>(uniform<detail::NormalType<Scalar>>());
+          x.data()[walk.next()] = u < Scalar(1) ? u : Scalar(0);
+        } else {
+          x.data()[walk.next()] = static_cast<Scalar>(uniform<Scalar>());
+        }
       }
     }
   }
@@ -139,6 +155,8 @@ class TorchCpuNoise {
 
  private:
   static constexpr Eigen::Index block_size = 16;
+  template <class Scalar>
+  static constexpr bool is_half = sizeof(Scalar) == 2;
 
   /// On [0, 1), of as many bits as Scalar has.
   template <class Scalar>
@@ -182,6 +200,7 @@ class TorchCpuNoise {
   }
 
   std::mt19937 engine_;
+  TorchHalf half_;
   std::optional<double> kept_;  // r sin(2 pi u), until a tensor of fewer than 16 values takes it
 };
 

@@ -44,8 +44,8 @@ struct VbTerms {
 
 /// The term of the bound at t. Without options, x_0 is clipped if those of the reverse process say so.
 template <class Scalar, class M, class D, class C, class X, class Y>
-VbTerms<PlainTensor<X>> vb_terms_bpd(const ReverseProcess<Scalar, M, D, C>& reverse, const X& x_start, const Y& x_t,
-                                     TimestepsView t, BoundOptions options) {
+[[nodiscard]] VbTerms<PlainTensor<X>> vb_terms_bpd(const ReverseProcess<Scalar, M, D, C>& reverse, const X& x_start,
+                                                   const Y& x_t, TimestepsView t, BoundOptions options) {
   constexpr const char* where = "vb_terms_bpd";
   const auto x_0 = detail::argument("x_start", x_start);
   const auto x = detail::argument("x_t", x_t);
@@ -62,14 +62,14 @@ VbTerms<PlainTensor<X>> vb_terms_bpd(const ReverseProcess<Scalar, M, D, C>& reve
   return out;
 }
 template <class Scalar, class M, class D, class C, class X, class Y>
-VbTerms<PlainTensor<X>> vb_terms_bpd(const ReverseProcess<Scalar, M, D, C>& reverse, const X& x_start, const Y& x_t,
-                                     TimestepsView t) {
+[[nodiscard]] VbTerms<PlainTensor<X>> vb_terms_bpd(const ReverseProcess<Scalar, M, D, C>& reverse, const X& x_start,
+                                                   const Y& x_t, TimestepsView t) {
   return vb_terms_bpd(reverse, x_start, x_t, t, BoundOptions{reverse.options().clip_denoised});
 }
 
 /// The prior's term, KL(q(x_T | x_0) || N(0, I)), at the last of the steps; [N], in bits per dimension.
 template <class Scalar, class X>
-Eigen::Tensor<Scalar, 1> prior_bpd(const GaussianDiffusion<Scalar>& process, const X& x_start) {
+[[nodiscard]] Eigen::Tensor<Scalar, 1> prior_bpd(const GaussianDiffusion<Scalar>& process, const X& x_start) {
   constexpr const char* where = "prior_bpd";
   const auto x_0 = detail::argument("x_start", x_start);
   if constexpr (detail::tensors_agree<Scalar, X>()) {
@@ -101,8 +101,8 @@ struct BpdTerms {
 /// The variational bound on -log p(x_0), from one sample of x_t for each t. `noise` is a noise source, which is called once for
 /// each t = T - 1, ..., 0, before the model. Without options as in vb_terms_bpd.
 template <class Scalar, class M, class D, class C, class X, class Noise>
-auto calc_bpd_loop(const ReverseProcess<Scalar, M, D, C>& reverse, const X& x_start, Noise&& noise,
-                   BoundOptions options) {
+[[nodiscard]] auto calc_bpd_loop(const ReverseProcess<Scalar, M, D, C>& reverse, const X& x_start, Noise&& noise,
+                                 BoundOptions options) {
   using Vector = Eigen::Tensor<Scalar, 1>;
   using Matrix = Eigen::Tensor<Scalar, 2, detail::Traits<X>::layout, typename PlainTensor<X>::Index>;
   constexpr const char* where = "calc_bpd_loop";
@@ -141,7 +141,7 @@ auto calc_bpd_loop(const ReverseProcess<Scalar, M, D, C>& reverse, const X& x_st
   return out;
 }
 template <class Scalar, class M, class D, class C, class X, class Noise>
-auto calc_bpd_loop(const ReverseProcess<Scalar, M, D, C>& reverse, const X& x_start, Noise&& noise) {
+[[nodiscard]] auto calc_bpd_loop(const ReverseProcess<Scalar, M, D, C>& reverse, const X& x_start, Noise&& noise) {
   return calc_bpd_loop(reverse, x_start, noise, BoundOptions{reverse.options().clip_denoised});
 }
 

@@ -52,8 +52,8 @@ void run(std::vector<double>& values) {
   options.clip_min = -2, options.clip_max = 2;
   const diffusion::Denoiser denoiser(model, diffusion::ModelMeanType::velocity, options);
   const auto grid = diffusion::timestep_grid(process, diffusion::TimestepSpacing::trailing, 5);
-  append(values, diffusion::sample(diffusion::DpmSolverPP{2, diffusion::DpmSolverType::midpoint, 1.0}, grid, denoiser, x,
-                                   diffusion::PhiloxNoise(4)));
+  append(values, diffusion::sample(diffusion::DpmSolverPP{2, diffusion::DpmSolverType::midpoint, 1.0}, grid, denoiser,
+                                   x, diffusion::PhiloxNoise(4)));
 }
 
 }  // namespace

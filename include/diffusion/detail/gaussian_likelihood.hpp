@@ -46,10 +46,10 @@ inline GaussianGradient normal_kl_gradient(double m, double logvar1, double logv
 // ---- the reference's approximation of the normal distribution function: 1/2 (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3)))
 // ---- which is sigmoid(l) for l = 2 sqrt(2 / pi) (z + 0.044715 z^3)
 
-constexpr double two_sqrt_two_over_pi = 1.5957691216057307117597842397375;
-constexpr double cubic = 0.044715;
-constexpr double least_probability = 1e-12;
-constexpr double log_least_probability = -27.631021115928548208215897456;
+inline constexpr double two_sqrt_two_over_pi = 1.5957691216057307117597842397375;
+inline constexpr double cubic = 0.044715;
+inline constexpr double least_probability = 1e-12;
+inline constexpr double log_least_probability = -27.631021115928548208215897456;
 
 inline double sigmoid(double l) { return 1.0 / (1.0 + std::exp(-l)); }
 /// log(sigmoid(l))
@@ -130,8 +130,8 @@ inline GaussianGradient approximate_log_likelihood_gradient(const Bin& bin) {
 
 // ---- exactly
 
-constexpr double sqrt_half = 0.70710678118654752440084436210485;
-constexpr double log_sqrt_two_pi = 0.91893853320467274178032973640562;
+inline constexpr double sqrt_half = 0.70710678118654752440084436210485;
+inline constexpr double log_sqrt_two_pi = 0.91893853320467274178032973640562;
 
 inline double log_normal_density(double z) { return multiply_add(-0.5 * z, z, -log_sqrt_two_pi); }
 

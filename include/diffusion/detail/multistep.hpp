@@ -70,7 +70,7 @@ template <class Tensor, class Denoise, class Noise>
 void multistep(const MultistepOptions& options, const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise,
                MultistepState<Tensor>& state) {
   auto& m = state.predictions;
-  if (step.index == 0) m.clear();
+  if (step.first) m.clear();
   if (options.eta > 0.0) check_goes_down(step.from, step.to);
   denoise(x, step.from, state.prediction);
   const bool ends = at_an_end(step);

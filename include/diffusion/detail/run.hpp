@@ -69,7 +69,7 @@ struct Constant {
 
 /// How many values a Value holds.
 template <class Value>
-constexpr Index size_of = Eigen::internal::unpacket_traits<Value>::size;
+inline constexpr Index size_of = Eigen::internal::unpacket_traits<Value>::size;
 
 /// a_k x_k[i] + (a_{k+1} x_{k+1}[i] + ...)
 template <class Real, std::size_t k = 0, class Value, std::size_t K, class Scalar, std::size_t Inputs>

@@ -4,7 +4,7 @@
 
 #include <algorithm>  // std::max, std::min, std::nth_element
 #include <array>
-#include <cmath>  // std::abs, std::floor, std::isnan
+#include <cmath>  // std::abs, std::floor, std::isfinite
 #include <limits>
 
 #include "affine.hpp"
@@ -24,7 +24,7 @@ inline double quantile(double* x, Index size, double q) {
 }
 
 /// For each sample: s = the q-quantile of |x|, but at least `low` and at most `high`; x becomes x limited to [-s, s],
-/// divided by s.
+/// divided by s. A sample with a value that is not finite becomes NaN.
 template <class Tensor, class Memory>
 void threshold(Tensor& x, double q, double low, double high, Memory& magnitudes, Memory& thresholds) {
   if (x.size() == 0) return;
@@ -33,12 +33,15 @@ void threshold(Tensor& x, double q, double low, double high, Memory& magnitudes,
   magnitudes.resize(sample_size);
   thresholds.resize(batch);
   for (Index n = 0; n < batch; ++n) {
+    bool finite = true;
     for (Index i = 0; i < sample_size; ++i) {
       const double value = std::abs(static_cast<double>(x.data()[row_major ? n * sample_size + i : i * batch + n]));
-      // A NaN has no place in an order; it counts as the largest.
-      magnitudes[i] = std::isnan(value) ? std::numeric_limits<double>::infinity() : value;
+      finite = finite && std::isfinite(value);
+      magnitudes[i] = value;
     }
-    thresholds[n] = (std::min)((std::max)(quantile(magnitudes.data(), sample_size, q), low), high);
+    // Values that are no numbers have no quantile; division by NaN shows it in the whole sample.
+    thresholds[n] = finite ? (std::min)((std::max)(quantile(magnitudes.data(), sample_size, q), low), high)
+                           : std::numeric_limits<double>::quiet_NaN();
   }
   const Eigen::DefaultDevice device;
   clamp(

@@ -41,7 +41,7 @@ struct DpmSolverSinglestep {
 
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
-    if (step.index == 0) state.predictions.clear();
+    if (step.first) state.predictions.clear();
     if (eta > 0.0) detail::check_goes_down(step.from, step.to);
     denoise(x, step.from, state.prediction);
     if (detail::at_an_end(step)) {

@@ -21,7 +21,7 @@ struct Ipndm {
 
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
-    if (step.index == 0) state.epsilons.clear();
+    if (step.first) state.epsilons.clear();
     denoise(x, step.from, state.prediction);
     if (step.from.alpha == 0.0) {
       return detail::move_by_x_start(x, x, step.from, step.to, state.prediction.x_start);

@@ -30,7 +30,7 @@ struct Lcm {
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
     const bool mixes = sigma_data > 0.0;
-    if (mixes && step.index == 0) detail::check_tells_timesteps("Lcm", step.grid);
+    if (mixes && step.first) detail::check_tells_timesteps("Lcm", step.grid);
     denoise(x, step.from, state.prediction);
     const double u = timestep_scaling * step.from.t, n = std::hypot(u, sigma_data);
     const double c_skip = mixes ? sigma_data / n * (sigma_data / n) : 0.0, c_out = mixes ? u / n : 1.0;

@@ -28,7 +28,7 @@ struct Lms {
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
     auto& epsilons = state.epsilons;
-    if (step.index == 0) epsilons.clear();
+    if (step.first) epsilons.clear();
     denoise(x, step.from, state.prediction);
     if (step.from.alpha == 0.0) return detail::move_by_x_start(x, x, step.from, step.to, state.prediction.x_start);
     epsilons.push(state.prediction.epsilon, noise_to_signal(step.from));

@@ -28,7 +28,7 @@ struct Pndm {
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
     const NoiseLevel &from = step.from, &to = step.to;
     auto& slopes = state.slopes;
-    if (step.index == 0) slopes.clear();
+    if (step.first) slopes.clear();
     denoise(x, from, state.prediction);
     if (from.alpha == 0.0) return detail::move_by_x_start(x, x, from, to, state.prediction.x_start);
     slopes.push(slope(from, state.prediction), 0.0);

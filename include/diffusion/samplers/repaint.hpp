@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cmath>      // std::sqrt
-#include <cstddef>    // std::size_t
 #include <stdexcept>  // std::invalid_argument
 
 #include "../detail/level_steps.hpp"
@@ -55,9 +54,8 @@ struct RePaint {
     descend(x, step.from, step.to, denoise, noise, state);
     const Eigen::Index above_last = step.count - 2 - step.index;  // 0 where x is at the last level with noise
     if (above_last < 0 || above_last % jump_length != 0 || above_last >= step.count - jump_length) return;
-    const auto& levels = step.grid.levels();
     const Eigen::Index here = step.index + 1, top = here - jump_length;
-    const auto level = [&](Eigen::Index i) { return levels[static_cast<std::size_t>(i)]; };
+    const auto level = [&](Eigen::Index i) { return step.grid.whole_level(i); };
     for (Eigen::Index again = 1; again < resamplings; ++again) {
       // x = (alpha / alpha_low) x_low + sqrt(sigma^2 - (alpha / alpha_low)^2 sigma_low^2) noise
       const double scale = level(top).alpha / level(here).alpha, below = scale * level(here).sigma;

@@ -26,7 +26,7 @@ struct Tcd {
 
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
-    if (eta > 0.0 && step.index == 0) detail::check_tells_timesteps("Tcd", step.grid);
+    if (eta > 0.0 && step.first) detail::check_tells_timesteps("Tcd", step.grid);
     denoise(x, step.from, state.prediction);
     NoiseLevel down = step.to;
     if (eta > 0.0 && step.to.sigma > 0.0) {

@@ -49,7 +49,7 @@ struct UniPc {
 
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
-    if (step.index == 0) {
+    if (step.first) {
       state.predictions.clear();
       state.last_order = 0;
     }

@@ -1,0 +1,8 @@
+// error: diffusion: a list of timesteps must be kept in a std::vector<Eigen::Index>
+#include <diffusion/diffusion.hpp>
+#include <vector>
+int main() {
+  const diffusion::GaussianDiffusion<float> process(diffusion::cosine_beta_schedule(1000));
+  Eigen::Tensor<float, 1> x(2);
+  x = process.q_sample(x, {10, 900}, x);
+}
