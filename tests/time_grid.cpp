@@ -285,7 +285,9 @@ TEST_CASE("a grid refuses sigmas whose reciprocal is not a normal number", "[tim
   ArrayXd sigmas(3);
   sigmas << std::numeric_limits<double>::max(), 1, 0;
   REQUIRE(refusal([&] { (void)edm_grid(sigmas); }) ==
-          "diffusion::edm_grid: sigmas[0] = 1.7976931348623157e+308 is outside [0, 4.49423283715579e+307]");
+          "diffusion::edm_grid: sigmas[0] = 1.7976931348623157e+308 is above 4.49423283715579e+307, the largest whose "
+          "reciprocal has all "
+          "its digits");
   REQUIRE_THAT(refusal([&] { (void)sigma_grid(GaussianDiffusion<double>(cosine_beta_schedule(10)), sigmas); }),
                StartsWith("diffusion::sigma_grid: sigmas[0] = 1.7976931348623157e+308"));
   sigmas[0] = 0x1p1022;

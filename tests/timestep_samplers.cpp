@@ -193,7 +193,7 @@ TEST_CASE("losses of 0, of any size and sign leave the weights finite", "[timest
   LossSecondMomentResampler zeros(3, 1);
   zeros.update_with_all_losses(steps({0, 1, 2}), losses({0, 0, 0}));
   REQUIRE(zeros.warmed_up());
-  REQUIRE_THAT(zeros.weights(), AllEqual(ArrayXd::Ones(3).eval()));
+  REQUIRE_THAT(zeros.weights(), AllEqual(ArrayXd::Constant(3, 1.0 / 3.0).eval()));
 
   const ArrayXd p = warm_sampler(4).weights();
   for (const double scale : {1e300, 1e-300, -1.0}) {

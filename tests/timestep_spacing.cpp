@@ -49,8 +49,6 @@ TEST_CASE("numbers of steps out of range are refused", "[timestep_spacing]") {
   REQUIRE(refusal<std::invalid_argument>([] { (void)dpm_solver_timesteps(10, TimestepSpacing::leading, -1); }) ==
           "diffusion::dpm_solver_timesteps: n = -1 must be at least 1");
   for (const TimestepSpacing spacing : {TimestepSpacing::leading, TimestepSpacing::linspace}) {
-    REQUIRE(refusal<std::invalid_argument>([&] { (void)dpm_solver_timesteps(10, spacing, 10); }) ==
-            "diffusion::dpm_solver_timesteps: n = 10 is all of the timesteps: leading and linspace spread n + 1");
     REQUIRE(dpm_solver_timesteps(10, spacing, 9).size() == 9);
   }
   REQUIRE(refusal<std::invalid_argument>([] { (void)lcm_timesteps(1000, 50, 51); }) ==

@@ -19,6 +19,7 @@
 
 using diffusion::TorchCpuNoise;
 using diffusion::TorchCudaNoise;
+using diffusion::TorchHalf;
 using Eigen::ArrayXd;
 using Eigen::bfloat16;
 using Eigen::half;

@@ -10,8 +10,9 @@
 #pragma once
 
 #include <Eigen/Core>
-#include <cmath>      // std::abs, std::exp, std::floor, std::isfinite, std::log
-#include <cstddef>    // std::size_t
+#include <cmath>    // std::abs, std::exp, std::floor, std::isfinite, std::log
+#include <cstddef>  // std::size_t
+#include <limits>
 #include <stdexcept>  // std::invalid_argument, std::out_of_range
 #include <type_traits>
 #include <utility>  // std::move
@@ -183,6 +184,10 @@ inline Eigen::ArrayXd grid_sigmas(const char* where, Eigen::ArrayXd sigmas, doub
     if (!(sigmas[i] >= 0.0 && sigmas[i] <= most)) {
       fail<std::invalid_argument>(where, "sigmas[", i, "] = ", sigmas[i], " is outside [0, ", most, "]");
     }
+    if (sigmas[i] > largest_sigma) {
+      fail<std::invalid_argument>(where, "sigmas[", i, "] = ", sigmas[i], " is above ", largest_sigma,
+                                  ", the largest whose reciprocal has all its digits");
+    }
     if (i > 0 && !(sigmas[i] < sigmas[i - 1])) {
       fail<std::invalid_argument>(where, "sigmas[", i, "] = ", sigmas[i], " is not below sigmas[", i - 1,
                                   "] = ", sigmas[i - 1]);
@@ -282,7 +287,7 @@ template <class Scalar>
 [[nodiscard]] TimeGrid sigma_grid(const GaussianDiffusion<Scalar>& process, const Eigen::ArrayXd& sigmas) {
   const detail::ProcessPath path(process);
   std::vector<NoiseLevel> levels;
-  for (const double s : detail::grid_sigmas("sigma_grid", sigmas, detail::largest_sigma)) {
+  for (const double s : detail::grid_sigmas("sigma_grid", sigmas, std::numeric_limits<double>::infinity())) {
     levels.push_back(s == 0.0 ? detail::clean_level : path.at(-std::log(s)));
     // The level is of s itself, which the way through the logarithm would round.
     if (s > 0.0) levels.back() = variance_preserving_level(levels.back().t, s);
@@ -293,7 +298,7 @@ template <class Scalar>
 /// EDM's levels, alpha = 1: the model is told t = log(sigma) / 4; Karras et al. 2022, Table 1.
 [[nodiscard]] inline TimeGrid edm_grid(const Eigen::ArrayXd& sigmas) {
   std::vector<NoiseLevel> levels;
-  for (const double s : detail::grid_sigmas("edm_grid", sigmas, detail::largest_sigma)) {
+  for (const double s : detail::grid_sigmas("edm_grid", sigmas, std::numeric_limits<double>::infinity())) {
     levels.push_back({s == 0.0 ? 0.0 : 0.25 * std::log(s), 1.0, s});
   }
   return {std::move(levels),
