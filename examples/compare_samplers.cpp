@@ -80,7 +80,6 @@ std::vector<Method> without_noise() {
       }};
   return {method("Ddim", Ddim{}),
           method("Euler", Euler{}),
-          method("FlowEuler", FlowEuler{}),
           method("Heun", Heun{}, 2),
           method("FlowHeun", FlowHeun{}, 2),
           method("Dpm2", Dpm2{}, 2),
@@ -113,7 +112,6 @@ std::vector<Method> with_noise() {
           method("DpmSolverPP, eta 1", DpmSolverPP{2, DpmSolverType::midpoint, 1.0}),
           method("DpmSolverPP2SAncestral", DpmSolverPP2SAncestral{}, 2),
           method("DpmSolverPPSde", DpmSolverPPSde{}, 2),
-          method("FlowEuler, stochastic", FlowEuler{true}),
           method("Lcm", Lcm{10.0, 0.0}),
           method("Tcd", Tcd{})};
 }

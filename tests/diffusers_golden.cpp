@@ -438,7 +438,10 @@ Tensor result(const Recording& c, const TimeGrid& grid, const Tensor& x) {
   if (s == "KDPM2Discrete") return run(c, diffusion::Dpm2{}, grid, x);
   if (s == "KDPM2AncestralDiscrete") return run(c, diffusion::Dpm2Ancestral{}, grid, x);
   if (s == "LCM") return run(c, diffusion::Lcm{}, grid, x);
-  if (s == "FlowMatchEulerDiscrete") return run(c, diffusion::FlowEuler{c.flag("stochastic_sampling")}, grid, x);
+  if (s == "FlowMatchEulerDiscrete") {
+    return c.flag("stochastic_sampling") ? run(c, diffusion::Lcm{10.0, 0.0}, grid, x)
+                                         : run(c, diffusion::Euler{}, grid, x);
+  }
   throw std::logic_error("no sampler is known for " + s);
 }
 

@@ -39,11 +39,6 @@ const GaussianDiffusion<double>& process() {
   return process;
 }
 
-/// Samplers that draw all their noise anew, or add it before a step, whatever its length and direction.
-bool draws_whatever_the_step(const std::string& name) {
-  return name == "Lcm" || name == "Tcd" || name == "FlowEuler stochastic" || name.find("churn") != std::string::npos;
-}
-
 TimeGrid grid(Index n, Ending ending = Ending::clean) {
   return timestep_grid(process(), TimestepSpacing::trailing, n, 0, ending);
 }
@@ -190,11 +185,9 @@ TEST_CASE("a stochastic sampler reaches the mean and the variance of the data as
   };
   std::printf("%-30s %10s %10s %10s   error of the variance after steps\n", "", "200", "400", "800");
   for (const auto& sampler : all_samplers<Tensor>()) {
-    if (!sampler.stochastic || sampler.name == "Tcd") continue;  // Tcd's way down does not grow short with the steps
-    if (sampler.name == "Lcm") continue;                         // knows the scale of t; else it is FlowEuler
+    if (!sampler.stochastic || !sampler.converges) continue;
     INFO(sampler.name);
-    const ErasedDenoiser<Tensor> denoiser =
-        sampler.name == "FlowEuler stochastic" ? consistent : gaussian<Tensor>(mean, deviation);
+    const ErasedDenoiser<Tensor> denoiser = sampler.consistency ? consistent : gaussian<Tensor>(mean, deviation);
     double errors[3], last_mean = 0;
     for (int i = 0; i < 3; ++i) {
       const auto [got, variance] = moments(sampler, 200 << i, denoiser);
@@ -213,7 +206,7 @@ TEST_CASE("the same seed gives the same bits, whatever the batch and the layout"
   const auto samplers = all_samplers<Tensor>();
   const auto in_columns = all_samplers<ColMajorTensor>();
   for (std::size_t i = 0; i < samplers.size(); ++i) {
-    if (samplers[i].name == "DpmSolverAdaptive") continue;  // a batch shares its steps
+    if (samplers[i].shares_steps) continue;
     INFO(samplers[i].name);
     const Tensor x = start<Tensor>(5, 7);
     const Tensor whole = samplers[i].run(grid(6), model<Tensor>(), x, noise<Tensor>(), {});
@@ -229,7 +222,6 @@ TEST_CASE("the same seed gives the same bits, whatever the batch and the layout"
 
 TEST_CASE("a run does not depend on the scale of the path", "[samplers]") {
   for (const auto& sampler : all_samplers<Tensor>()) {
-    if (sampler.name == "Lcm") continue;  // knows the scale of t
     INFO(sampler.name);
     const Tensor x = start<Tensor>(2, 5);
     const Tensor preserving = sampler.run(grid(8), model<Tensor>(), x, noise<Tensor>(), {});
@@ -308,7 +300,7 @@ TEST_CASE("a sampler that adds noise refuses to go up, any other inverts", "[sam
     const auto run = [&] {
       return sampler.run(up, gaussian<Tensor>(0.3, 0.5), start<Tensor>(1, 3), noise<Tensor>(), {});
     };
-    if ((sampler.stochastic && !draws_whatever_the_step(sampler.name)) || sampler.name == "DpmSolverAdaptive") {
+    if (!sampler.goes_up) {
       REQUIRE_THAT(refusal(run), StartsWith("diffusion::sample: this sampler goes down only, but a step of the grid"));
     } else {
       const Tensor x = run();
@@ -320,23 +312,20 @@ TEST_CASE("a sampler that adds noise refuses to go up, any other inverts", "[sam
 TEST_CASE("from data without noise a sampler inverts, or says that it cannot", "[samplers]") {
   const TimeGrid up = grid(20).reversed();
   REQUIRE(up.levels().front().sigma == 0.0);
-  std::vector<std::string> invert;
   for (const auto& sampler : all_samplers<Tensor>()) {
     INFO(sampler.name);
     try {
       const Tensor x = sampler.run(up, gaussian<Tensor>(0.3, 0.5), start<Tensor>(1, 3), noise<Tensor>(), {});
       for (Index i = 0; i < x.size(); ++i) CHECK(std::abs(x.data()[i]) < 6);
-      invert.push_back(sampler.name);
+      CHECK(sampler.starts_clean);
     } catch (const std::domain_error& error) {
+      CHECK((!sampler.starts_clean && sampler.goes_up));
       CHECK_THAT(error.what(), StartsWith("diffusion::sample: sigma = 0 at t = 0: this sampler cannot start without"));
     } catch (const std::invalid_argument& error) {
       CHECK_THAT(error.what(), StartsWith("diffusion::sample: this sampler goes down only"));
-      CHECK((sampler.stochastic || sampler.name == "DpmSolverAdaptive"));
+      CHECK(!sampler.goes_up);
     }
   }
-  REQUIRE(invert == std::vector<std::string>{"Ddim", "Lms order=1", "Lms order=2", "Lms order=3", "Lms", "Pndm",
-                                             "Pndm with Runge-Kutta", "Ipndm", "Tcd eta=0", "Lcm", "Tcd",
-                                             "FlowEuler stochastic"});
 }
 
 TEST_CASE("a grid may end with its last sigma once more, which asks for no more noise", "[samplers]") {
@@ -358,8 +347,7 @@ TEST_CASE("a grid may end with its last sigma once more, which asks for no more 
       const long with_repetition = draws;
       run(sigmas.head(8));
       // (The last block of a singlestep solver is cut elsewhere for another number of steps.)
-      if (!draws_whatever_the_step(sampler.name) && sampler.name.find("Singlestep") == std::string::npos)
-        REQUIRE(draws == 2 * with_repetition);
+      if (!sampler.redraws && !sampler.in_blocks) REQUIRE(draws == 2 * with_repetition);
     }
   }
 }

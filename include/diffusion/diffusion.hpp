@@ -31,7 +31,6 @@
 #include "samplers/dpm_solver_singlestep.hpp"
 #include "samplers/euler.hpp"
 #include "samplers/euler_ancestral.hpp"
-#include "samplers/flow_euler.hpp"
 #include "samplers/flow_heun.hpp"
 #include "samplers/heun.hpp"
 #include "samplers/ipndm.hpp"

@@ -96,6 +96,20 @@ inline AncestralStep ancestral_step(const NoiseLevel& from, const NoiseLevel& to
   return {{to.t, to.alpha, to.sigma * std::sqrt((std::max)(0.0, down))}, up};
 }
 
+/// The State of a sampler with one call of the model a step.
+template <class Tensor>
+struct OneCallState {
+  Prediction<Tensor> prediction;
+  Tensor noise;
+};
+
+/// The State of a sampler with two calls of the model a step, the second at a guess.
+template <class Tensor>
+struct TwoCallState {
+  Prediction<Tensor> first, second;
+  Tensor guess, noise;
+};
+
 /// x += deviation N(0, 1). No noise is asked for where the deviation is 0.
 template <class Tensor, class Noise>
 void add_step_noise(Tensor& x, double deviation, const Noise& noise, Tensor& z) {

@@ -19,11 +19,5 @@ void midpoint_step(Tensor& x, const Step& step, const NoiseLevel& from, const No
   move_by_epsilon(x, x, from, to, state.second.epsilon);
 }
 
-template <class Tensor>
-struct MidpointState {
-  Prediction<Tensor> first, second;
-  Tensor guess, noise;
-};
-
 }  // namespace detail
 }  // namespace diffusion

@@ -16,10 +16,7 @@ struct Ddpm {
   Variance variance = Variance::fixed_small;
 
   template <class Tensor>
-  struct State {
-    Prediction<Tensor> prediction;
-    Tensor noise;
-  };
+  using State = detail::OneCallState<Tensor>;
 
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {

@@ -11,7 +11,7 @@ struct Dpm2 {
   Churn churn = {};
 
   template <class Tensor>
-  using State = detail::MidpointState<Tensor>;
+  using State = detail::TwoCallState<Tensor>;
 
   void check() const { churn.check("Dpm2"); }
 

@@ -12,7 +12,7 @@ struct Dpm2Ancestral {
   double s_noise = 1.0;
 
   template <class Tensor>
-  using State = detail::MidpointState<Tensor>;
+  using State = detail::TwoCallState<Tensor>;
 
   void check() const {
     detail::check_not_negative("Dpm2Ancestral", "eta", eta);

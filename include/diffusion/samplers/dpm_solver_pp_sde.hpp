@@ -19,10 +19,7 @@ struct DpmSolverPPSde {
   double r = 0.5;
 
   template <class Tensor>
-  struct State {
-    Prediction<Tensor> first, second;
-    Tensor middle, noise;
-  };
+  using State = detail::TwoCallState<Tensor>;
 
   void check() const {
     detail::check_not_negative("DpmSolverPPSde", "eta", eta);
@@ -38,9 +35,9 @@ struct DpmSolverPPSde {
 
     const NoiseLevel middle = step.grid.at(half_log_snr(from) + r * detail::half_log_snr_rise(from, to));
     const auto half = detail::ancestral_step(from, middle, eta);
-    detail::move_by_x_start(state.middle, x, from, half.down, state.first.x_start);
-    detail::add_step_noise(state.middle, half.up * s_noise, noise, state.noise);
-    denoise(state.middle, middle, state.second);
+    detail::move_by_x_start(state.guess, x, from, half.down, state.first.x_start);
+    detail::add_step_noise(state.guess, half.up * s_noise, noise, state.noise);
+    denoise(state.guess, middle, state.second);
 
     const auto [down, up] = detail::ancestral_step(from, to, eta);
     const double second = 0.5 / r;

@@ -11,10 +11,7 @@ struct Euler {
   Churn churn = {};
 
   template <class Tensor>
-  struct State {
-    Prediction<Tensor> prediction;
-    Tensor noise;
-  };
+  using State = detail::OneCallState<Tensor>;
 
   void check() const { churn.check("Euler"); }
 

@@ -13,10 +13,7 @@ struct EulerAncestral {
   double s_noise = 1.0;
 
   template <class Tensor>
-  struct State {
-    Prediction<Tensor> prediction;
-    Tensor noise;
-  };
+  using State = detail::OneCallState<Tensor>;
 
   void check() const {
     detail::check_not_negative("EulerAncestral", "eta", eta);

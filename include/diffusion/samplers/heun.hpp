@@ -13,10 +13,7 @@ struct Heun {
   Churn churn = {};
 
   template <class Tensor>
-  struct State {
-    Prediction<Tensor> first, second;
-    Tensor guess, noise;
-  };
+  using State = detail::TwoCallState<Tensor>;
 
   void check() const { churn.check("Heun"); }
 

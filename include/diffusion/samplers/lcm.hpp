@@ -17,10 +17,7 @@ struct Lcm {
   double sigma_data = 0.5;
 
   template <class Tensor>
-  struct State {
-    Prediction<Tensor> prediction;
-    Tensor noise;
-  };
+  using State = detail::OneCallState<Tensor>;
 
   void check() const {
     detail::check_not_negative("Lcm", "timestep_scaling", timestep_scaling);

@@ -15,10 +15,7 @@ struct Tcd {
   double eta = 0.3;
 
   template <class Tensor>
-  struct State {
-    Prediction<Tensor> prediction;
-    Tensor noise;
-  };
+  using State = detail::OneCallState<Tensor>;
 
   void check() const {
     if (!(eta >= 0.0 && eta <= 1.0)) detail::fail<std::invalid_argument>("Tcd", "eta = ", eta, " is outside [0, 1]");
