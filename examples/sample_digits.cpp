@@ -21,7 +21,7 @@
 #include <diffusion/gaussian_diffusion.hpp>
 #include <diffusion/noise.hpp>
 #include <diffusion/respacing.hpp>
-#include <diffusion/reverse_process.hpp>
+#include <diffusion/sampling/reverse_process.hpp>
 #include <diffusion/schedules.hpp>
 #include <random>
 #include <set>

@@ -19,12 +19,12 @@
 #include <cstdint>
 #include <cstdio>
 #include <diffusion/gaussian_diffusion.hpp>
-#include <diffusion/losses.hpp>
 #include <diffusion/noise.hpp>
 #include <diffusion/respacing.hpp>
-#include <diffusion/reverse_process.hpp>
+#include <diffusion/sampling/reverse_process.hpp>
 #include <diffusion/schedules.hpp>
-#include <diffusion/timestep_samplers.hpp>
+#include <diffusion/training/losses.hpp>
+#include <diffusion/training/timestep_samplers.hpp>
 #include <fstream>
 #include <memory>
 #include <numeric>  // std::accumulate

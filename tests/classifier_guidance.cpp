@@ -7,7 +7,7 @@
 #include <stdexcept>
 
 #include "diffusion/respacing.hpp"
-#include "diffusion/reverse_process.hpp"
+#include "diffusion/sampling/reverse_process.hpp"
 #include "diffusion/schedules.hpp"
 #include "guidance_models.hpp"
 

@@ -1,11 +1,12 @@
-// Test ../include/diffusion/denoiser.hpp
-#include "diffusion/denoiser.hpp"
+// Test ../include/diffusion/model/denoiser.hpp
+#include "diffusion/model/denoiser.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "diffusion/schedules.hpp"
@@ -95,18 +96,18 @@ TEST_CASE("where no signal or no noise is left, what can be told is told, and th
   const auto same = [](const Tensor& in, const Eigen::Tensor<double, 1>&) { return in; };
   const NoiseLevel no_signal{999, 0, 1}, no_noise{0, 1, 0};
   REQUIRE(refusal<std::domain_error>([&] { (void)Denoiser(same, ModelMeanType::epsilon)(x, no_signal); }) ==
-          "diffusion::Denoiser: alpha = 0 at t = 999: x_0 cannot be told from epsilon or the score where no signal is "
-          "left");
+          "diffusion::Denoiser: alpha = 0 at t = 999: x_0 cannot be recovered from epsilon or the score where no "
+          "signal is left");
   REQUIRE_THROWS_AS(Denoiser(same, ModelMeanType::score)(x, no_signal), std::domain_error);
   REQUIRE(refusal<std::domain_error>([&] { (void)Denoiser(same, ModelMeanType::start_x)(x, no_noise); }) ==
-          "diffusion::Denoiser: sigma = 0 at t = 0: epsilon cannot be told from x_0 where there is no noise");
+          "diffusion::Denoiser: sigma = 0 at t = 0: epsilon cannot be recovered from x_0 where there is no noise");
   REQUIRE_THAT(Denoiser(same, ModelMeanType::velocity)(x, no_signal).x_start, AllEqual(Tensor(-x)));
   REQUIRE_THAT(Denoiser(same, ModelMeanType::start_x)(x, no_signal).epsilon, AllEqual(x));
   REQUIRE_THAT(Denoiser(same, ModelMeanType::flow_velocity)(x, no_signal).epsilon, AllEqual(x));
   REQUIRE_THAT(Denoiser(same, ModelMeanType::epsilon)(x, no_noise).x_start, AllEqual(x));
   REQUIRE(
       refusal<std::domain_error>([&] { (void)Denoiser(same, ModelMeanType::edm)(x, no_noise); }) ==
-      "diffusion::Denoiser: alpha = 1 and sigma = 0: an edm model is told log(sigma / alpha) / 4, which is infinite");
+      "diffusion::Denoiser: alpha = 1 and sigma = 0: the time of an edm model, log(sigma / alpha) / 4, is infinite");
   REQUIRE_THROWS_AS(Denoiser(same, ModelMeanType::edm)(x, no_signal), std::domain_error);
 }
 
@@ -256,9 +257,11 @@ TEST_CASE("a level that is none is refused", "[denoiser]") {
   using Tensor = Eigen::Tensor<double, 2>;
   const Tensor x = random_tensor<Tensor>({2, 3}, 1);
   const Denoiser denoiser([](const Tensor& y, const auto&) { return y; }, ModelMeanType::epsilon);
-  REQUIRE(refusal([&] {
-            (void)denoiser(x, NoiseLevel{0, -1, 1});
-          }) == "diffusion::Denoiser: level has alpha = -1 and sigma = 1, which are no amounts of signal and noise");
+  REQUIRE(
+      refusal([&] {
+        denoiser(x, NoiseLevel{0, -1, 1});
+      }) ==
+      "diffusion::Denoiser: level has alpha = -1 and sigma = 1; they must be finite, not negative and not both zero");
   const double nan = std::numeric_limits<double>::quiet_NaN();
   REQUIRE_THAT(refusal([&] {
                  (void)denoiser(x, NoiseLevel{0, nan, 1});
@@ -292,24 +295,115 @@ TEST_CASE("options of a denoiser out of range are refused", "[denoiser]") {
                StartsWith("diffusion::Denoiser: the model's output has shape [7], but for x of shape [3]"));
 }
 
-TEMPLATE_TEST_CASE("a value that is not finite makes its thresholded sample NaN and no other", "[denoiser]", LAYOUTS) {
+// ---- a model elsewhere ----
+
+namespace {
+
+/// A model of any kind: a formula of x and t, with a second half of the channels for learned variances.
+struct Formula {
+  bool learned_variance = false;
+
+  template <class Tensor, class T>
+  Tensor operator()(const Tensor& x, const T& t) const {
+    using Scalar = typename Tensor::Scalar;
+    const Tensor mean = x * Scalar(0.75) + x.constant(Scalar(0.1) * std::cos(t(0)));
+    return learned_variance ? Tensor(mean.concatenate(x.constant(Scalar(99)), 1)) : mean;
+  }
+};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("model_input, model_time and prediction around a model are the denoiser, bit for bit", "[denoiser]",
+                   LAYOUTS) {
+  using Tensor = typename TestType::template Tensor<3>;
   using Scalar = typename TestType::Scalar;
-  using Tensor = typename TestType::template Tensor<2>;
-  for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
-    for (const double quantile : {0.5, 1.0}) {
-      Tensor x = random_tensor<Tensor>({3, 64}, 1);
+  const Tensor x = random_tensor<Tensor>({2, 3, 4}, 1);
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (const ModelMeanType type : all_types) {
+    for (int bits = 0; bits < 32; ++bits) {
+      const auto set = [bits](int k) { return (bits >> k & 1) != 0; };
       DenoiserOptions options;
-      options.threshold_quantile = quantile;
-      const auto model = [](const Tensor& in, const Eigen::Tensor<Scalar, 1>&, Tensor& out) { out = in; };
-      const Denoiser denoiser(model, ModelMeanType::start_x, options);
-      const Tensor right = denoiser(x, NoiseLevel{1, 1, 1}).x_start;
-      x(1, 17) = static_cast<Scalar>(bad);
-      const Tensor out = denoiser(x, NoiseLevel{1, 1, 1}).x_start;
-      for (Eigen::Index i = 0; i < 64; ++i) {
-        REQUIRE(out(0, i) == right(0, i));
-        REQUIRE(std::isnan(out(1, i)));
-        REQUIRE(out(2, i) == right(2, i));
+      options.scale_input = set(0);
+      options.learned_variance = set(1);
+      options.clip_max = set(2) ? 0.3 : infinity;
+      options.threshold_quantile = set(3) ? 0.9 : 0.0;
+      options.rederive_epsilon = set(4);
+      const Formula model{options.learned_variance};
+      const Denoiser denoiser(model, type, options);
+      for (const NoiseLevel& level : {preserving, exploding, straight}) {
+        INFO("type " << static_cast<int>(type) << ", options " << bits << ", alpha = " << level.alpha);
+        Eigen::Tensor<Scalar, 1> t(2);
+        t.setConstant(static_cast<Scalar>(denoiser.model_time(level)));
+        const Tensor output = model(denoiser.model_input(x, level), t);
+        const Prediction<Tensor> expected = denoiser(x, level), got = denoiser.prediction(output, x, level);
+        REQUIRE_THAT(got.x_start, AllEqual(expected.x_start));
+        REQUIRE_THAT(got.epsilon, AllEqual(expected.epsilon));
       }
     }
   }
+}
+
+TEST_CASE("an engine's input and output may be maps, and its output may be where the prediction is", "[denoiser]") {
+  using Tensor = Eigen::Tensor<float, 2, Eigen::RowMajor>;
+  const Tensor x = random_tensor<Tensor>({2, 3}, 1);
+  for (const ModelMeanType type : all_types) {
+    INFO("type " << static_cast<int>(type));
+    const Denoiser denoiser(Formula{}, type);
+    std::vector<float> memory(6);
+    denoiser.model_input_into(Eigen::TensorMap<Tensor>(memory.data(), 2, 3), x, exploding);
+    const Eigen::TensorMap<const Tensor> input(memory.data(), 2, 3);
+    REQUIRE_THAT(Tensor(input), AllEqual(denoiser.model_input(x, exploding)));
+    const Prediction<Tensor> expected = denoiser.prediction(input, x, exploding);
+    Prediction<Tensor> got;
+    for (Tensor Prediction<Tensor>::*place : {&Prediction<Tensor>::x_start, &Prediction<Tensor>::epsilon}) {
+      got.*place = input;
+      denoiser.prediction(got.*place, x, exploding, got);
+      REQUIRE_THAT(got.x_start, AllEqual(expected.x_start));
+      REQUIRE_THAT(got.epsilon, AllEqual(expected.epsilon));
+    }
+    const Tensor output = input;
+    REQUIRE(count_allocations([&] { denoiser.prediction(output, x, exploding, got); }) == 0);
+  }
+}
+
+TEST_CASE("model time is the level's, and log(sigma / alpha) / 4 for edm", "[denoiser]") {
+  REQUIRE(Denoiser(Formula{}, ModelMeanType::velocity).model_time(exploding) == 300);
+  REQUIRE(Denoiser(Formula{}, ModelMeanType::edm).model_time(exploding) == 0.25 * std::log(4.0 / 3.0));
+}
+
+TEST_CASE("a model elsewhere meets the denoiser's refusals, under the name of the function", "[denoiser]") {
+  using Tensor = Eigen::Tensor<double, 3>;
+  const Tensor x = random_tensor<Tensor>({2, 3, 4}, 1), wide = x.concatenate(x, 1);
+  const NoiseLevel no_signal{999, 0, 1};
+  const Denoiser denoiser(Formula{}, ModelMeanType::epsilon);
+  DenoiserOptions options;
+  options.learned_variance = true;
+  const Denoiser learned(Formula{true}, ModelMeanType::epsilon, options);
+  Prediction<Tensor> out;
+  const std::string where = "diffusion::Denoiser::prediction: output has shape ";
+  REQUIRE(refusal([&] { denoiser.prediction(Tensor(2, 3, 5), x, preserving, out); }) ==
+          where + "[2, 3, 5], but for x of shape [2, 3, 4] it must have [2, 3, 4]");
+  REQUIRE(refusal([&] { denoiser.prediction(wide, x, preserving, out); }) ==
+          where +
+              "[2, 6, 4], but for x of shape [2, 3, 4] it must have [2, 3, 4]; for a model with learned variances "
+              "set DenoiserOptions::learned_variance = true");
+  REQUIRE(refusal([&] { learned.prediction(x, x, preserving, out); }) ==
+          where +
+              "[2, 3, 4], but for x of shape [2, 3, 4] it must have [2, 6, 4]; for a model without learned "
+              "variances set DenoiserOptions::learned_variance = false");
+  REQUIRE_THAT(refusal([&] { Denoiser(Formula{true}, ModelMeanType::epsilon)(x, preserving, out); }),
+               StartsWith("diffusion::Denoiser: the model's output has shape [2, 6, 4]") &&
+                   EndsWith("set DenoiserOptions::learned_variance = true"));
+  REQUIRE_THAT(refusal([&] { Denoiser(Formula{}, ModelMeanType::epsilon, options)(x, preserving, out); }),
+               EndsWith("set DenoiserOptions::learned_variance = false"));
+  Tensor small(2, 3, 1);
+  REQUIRE(refusal([&] { denoiser.model_input_into(small, x, preserving); }) ==
+          "diffusion::Denoiser::model_input: out has shape [2, 3, 1], but x has [2, 3, 4]");
+  REQUIRE_THAT(refusal<std::domain_error>([&] { denoiser.model_input_into(out.x_start, x, no_signal); }),
+               StartsWith("diffusion::Denoiser::model_input: alpha = 0 at t = 999"));
+  REQUIRE_THAT(refusal<std::domain_error>([&] { denoiser.prediction(x, x, no_signal, out); }),
+               StartsWith("diffusion::Denoiser::prediction: alpha = 0 at t = 999"));
+  REQUIRE_THAT(refusal<std::domain_error>(
+                   [&] { static_cast<void>(Denoiser(Formula{}, ModelMeanType::edm).model_time(no_signal)); }),
+               StartsWith("diffusion::Denoiser::model_time: alpha = 0 and sigma = 1"));
 }

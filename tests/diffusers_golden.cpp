@@ -1,4 +1,4 @@
-// Test ../include/diffusion/samplers/*.hpp, time_grid.hpp, denoiser.hpp: whole runs against those of diffusers' schedulers.
+// Test ../include/diffusion/samplers/*.hpp, time_grid.hpp, model/denoiser.hpp: whole runs against those of diffusers' schedulers.
 #include <cmath>
 #include <fstream>
 #include <functional>
@@ -133,7 +133,7 @@ TimeGrid grid_of(const GaussianDiffusion<double>& process, const ArrayXd& sigmas
     if (i > 0 && sigmas[i] == sigmas[i - 1]) break;
     levels.push_back(diffusion::variance_preserving_level(t, sigmas[i]));
   }
-  return {levels, diffusion::detail::ProcessPath(process)};
+  return {levels, diffusion::detail::InterpolatedProcess(process)};
 }
 
 /// The times as told to the model at the start of each step, of which schedulers of two calls a step list others between.
@@ -164,7 +164,7 @@ TimeGrid dpm_grid(const Recording& c, const GaussianDiffusion<double>& process) 
                      AllClose(ArrayXd(ArrayXd::Constant(1, recorded[i])), 1e-12));
       levels.push_back({i < n ? told[static_cast<std::size_t>(i)] : 0.0, 1.0 - recorded[i], recorded[i]});
     }
-    return {levels, diffusion::detail::ProcessPath(process)};
+    return {levels, diffusion::detail::InterpolatedProcess(process)};
   }
   ArrayXd sigmas = flagged_sigmas(c, n, sigma[0], sigma[T - 1]);
   if (sigmas.size() > 0) {
@@ -368,11 +368,13 @@ Tensor run_churned(const Recording& c, const TimeGrid& grid, const Tensor& x) {
   const ErasedDenoiser denoiser = [&](const Tensor& noisy, const NoiseLevel& up, Prediction& out) {
     out = before;
     if (edm) {
-      const auto at = diffusion::detail::denoiser_coefficients(level, ModelMeanType::edm, 0.5);
-      const auto now = diffusion::detail::denoiser_coefficients(up, ModelMeanType::edm, 0.5);
-      const Tensor output = (before.x_start - x_before * at.x_start_x) / at.x_start_output;
-      out.x_start = noisy * now.x_start_x + output * now.x_start_output;
-      out.epsilon = noisy * now.epsilon_x + output * now.epsilon_output;
+      const auto path_at = [](const NoiseLevel& where) {
+        return diffusion::detail::parameterization(ModelMeanType::edm, where.alpha, where.sigma, 1.0, 0.5);
+      };
+      const auto at = path_at(level), now = path_at(up);
+      const Tensor output = (before.x_start - x_before * at.x_start().x) / at.x_start().output;
+      out.x_start = noisy * now.x_start().x + output * now.x_start().output;
+      out.epsilon = noisy * now.epsilon().x + output * now.epsilon().output;
     } else {
       out.x_start = (noisy - before.epsilon * up.sigma) / up.alpha;
     }

@@ -181,10 +181,11 @@ TEST_CASE("x_0 is refused where x_t no longer holds it", "[gaussian_diffusion]")
   const GaussianDiffusion<double> process(list<ArrayXd>({0.5, 1.0, 0.25}));  // abar: 0.5, 0, 0
   Refused refused;
   refused.t = steps({0, 0, 1});
-  refused.require<std::domain_error>(process, "alphas_cumprod[1] = 0: x_0 cannot be told from x_t (sample 2)",
+  refused.require<std::domain_error>(process, "alphas_cumprod[1] = 0: x_0 cannot be recovered from x_t (sample 2)",
                                      {"predict_xstart_from_eps"});
   refused.t = steps({0, 2, 1});  // the posterior's mean still holds x_0 at the step to pure noise, not after it
-  refused.require<std::domain_error>(process, "posterior_mean_coef1[2] = 0: x_0 cannot be told from x_t (sample 1)",
+  refused.require<std::domain_error>(process,
+                                     "posterior_mean_coef1[2] = 0: x_0 cannot be recovered from x_t (sample 1)",
                                      {"predict_xstart_from_xprev"});
   refused.t = steps({0, 1, 1});
   REQUIRE_NOTHROW(process.predict_xstart_from_xprev(refused.x, refused.t, refused.y));

@@ -7,7 +7,7 @@
 #include "diffusion/adaptive_projected_guidance.hpp"
 #include "diffusion/classifier_guidance.hpp"
 #include "diffusion/guidance.hpp"
-#include "diffusion/reverse_process.hpp"
+#include "diffusion/sampling/reverse_process.hpp"
 #include "diffusion/schedules.hpp"
 #include "guidance_models.hpp"
 

@@ -8,7 +8,7 @@
 
 #include "diffusion/detail/multiply_add.hpp"
 #include "diffusion/gaussian_diffusion.hpp"
-#include "diffusion/reverse_process.hpp"
+#include "diffusion/sampling/reverse_process.hpp"
 #include "diffusion/schedules.hpp"
 #include "layout.hpp"
 

@@ -1,5 +1,5 @@
 /// Tests of diffusion/likelihood.hpp.
-#include "diffusion/likelihood.hpp"
+#include "diffusion/training/likelihood.hpp"
 
 #include <array>
 #include <cmath>
@@ -122,9 +122,9 @@ const std::vector<Value> exact = {
 // clang-format on
 
 /// Central differences, with steps in proportion to the standard deviation.
-std::array<double, 2> slopes(bool exactly, double x, double mean, double log_scale) {
+std::array<double, 2> slopes(Likelihood likelihood, double x, double mean, double log_scale) {
   const double h = 1e-5 * std::exp(log_scale), s = 1e-5;
-  const auto f = [&](double m, double l) { return diffusion::detail::log_likelihood(exactly, x, m, l); };
+  const auto f = [&](double m, double l) { return diffusion::detail::log_likelihood(likelihood, x, m, l); };
   return {(f(mean + h, log_scale) - f(mean - h, log_scale)) / ((mean + h) - (mean - h)),
           (f(mean, log_scale + s) - f(mean, log_scale - s)) / ((log_scale + s) - (log_scale - s))};
 }
@@ -256,14 +256,15 @@ TEST_CASE("normal_kl keeps its digits where the two Gaussians nearly agree", "[l
 }
 
 TEST_CASE("the derivatives of the log-likelihood are its slopes", "[likelihood]") {
-  for (const bool exactly : {false, true}) {
+  for (const Likelihood likelihood : {Likelihood::approximate, Likelihood::exact}) {
     for (const double x : {-1.0, -65.0 / 255.0, 3.0 / 255.0, 1.0}) {
       for (const double log_scale : {-5.5, -4.5, -3.0, -1.0, 1.0}) {
         for (const double z : {-6.0, -2.5, -0.3, 0.0, 0.01, 1.2, 4.0}) {
           const double mean = x - z * std::exp(log_scale);
-          INFO("exact " << exactly << ", x = " << x << ", log_scale = " << log_scale << ", z = " << z);
-          const auto [by_mean, by_log_scale] = slopes(exactly, x, mean, log_scale);
-          const auto got = diffusion::detail::log_likelihood_gradient(exactly, x, mean, log_scale);
+          INFO("exact " << (likelihood == Likelihood::exact) << ", x = " << x << ", log_scale = " << log_scale
+                        << ", z = " << z);
+          const auto [by_mean, by_log_scale] = slopes(likelihood, x, mean, log_scale);
+          const auto got = diffusion::detail::log_likelihood_gradient(likelihood, x, mean, log_scale);
           const double unit = std::exp(-log_scale);
           REQUIRE_THAT(got.mean / unit,
                        WithinRel(by_mean / unit, tolerance::slope) || WithinAbs(by_mean / unit, tolerance::slope));
@@ -274,7 +275,7 @@ TEST_CASE("the derivatives of the log-likelihood are its slopes", "[likelihood]"
   }
   // No slope where the probability is held at 1e-12.
   for (const double x : {-1.0, 0.1, 1.0}) {
-    const auto held = diffusion::detail::log_likelihood_gradient(false, x, x < 0 ? 0.9 : -0.9, -5.0);
+    const auto held = diffusion::detail::log_likelihood_gradient(Likelihood::approximate, x, x < 0 ? 0.9 : -0.9, -5.0);
     REQUIRE((held.mean == 0 && held.log == 0));
   }
 }

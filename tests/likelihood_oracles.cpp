@@ -12,7 +12,7 @@
 #include "diffusion/noise.hpp"
 #include "diffusion/respacing.hpp"
 #include "diffusion/schedules.hpp"
-#include "diffusion/variational_bound.hpp"
+#include "diffusion/training/variational_bound.hpp"
 #include "matchers.hpp"
 
 using diffusion::calc_bpd_loop;

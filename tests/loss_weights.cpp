@@ -1,13 +1,13 @@
 /// Tests of diffusion/loss_weights.hpp.
-#include "diffusion/loss_weights.hpp"
+#include "diffusion/training/loss_weights.hpp"
 
 #include <cmath>
 #include <limits>
 #include <stdexcept>
 #include <vector>
 
-#include "diffusion/losses.hpp"
 #include "diffusion/schedules.hpp"
+#include "diffusion/training/losses.hpp"
 #include "matchers.hpp"
 #include "reverse_models.hpp"
 

@@ -1,5 +1,5 @@
 /// Tests of diffusion/losses.hpp.
-#include "diffusion/losses.hpp"
+#include "diffusion/training/losses.hpp"
 
 #include <cmath>
 #include <stdexcept>
@@ -259,7 +259,8 @@ TEST_CASE("losses refuse what has none", "[losses]") {
   REQUIRE(refusal<Invalid>([&] { (void)training_losses_from_output(reverse, x, x, y, 1, x, LossType::kl); }) ==
           "diffusion::training_losses: x_t has shape [2, 4], but x_start has [2, 3]");
   REQUIRE(refusal<Invalid>([&] { (void)training_losses_from_output(learned, x, x, x, 1, x, LossType::kl); }) ==
-          "diffusion::training_losses: output has shape [2, 3], but for x of shape [2, 3] it must have [2, 6]");
+          "diffusion::training_losses: output has shape [2, 3], but for x of shape [2, 3] it must have [2, 6]; for a "
+          "model without learned variances set ReverseOptions::var_type to fixed_small or fixed_large");
   REQUIRE(
       refusal<Invalid>([&] { training_losses_gradient_into(y, reverse, x, x, x, 1, x, LossType::kl); }) ==
       "diffusion::training_losses_gradient: gradient has shape [2, 4], but for x of shape [2, 3] it must have [2, 3]");
@@ -268,7 +269,7 @@ TEST_CASE("losses refuse what has none", "[losses]") {
   Timesteps t(2);
   t.setValues({1, 9});
   REQUIRE(refusal<std::domain_error>([&] { (void)training_losses_gradient(reverse, x, x, x, t, x, LossType::kl); }) ==
-          "diffusion::training_losses_gradient: alphas_cumprod[9] = 0: epsilon tells nothing of x_0 (sample 1)");
+          "diffusion::training_losses_gradient: alphas_cumprod[9] = 0: epsilon does not determine x_0 (sample 1)");
   // A mean squared error needs no x_0.
   REQUIRE(training_losses(reverse, x, t, x, LossType::mse).loss.size() == 2);
 

@@ -1,6 +1,6 @@
 /// Tests of diffusion/losses.hpp: a batch is nothing but its samples.
-#include "diffusion/losses.hpp"
 #include "diffusion/respacing.hpp"
+#include "diffusion/training/losses.hpp"
 #include "guided_model.hpp"
 #include "matchers.hpp"
 #include "samples.hpp"

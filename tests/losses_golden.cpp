@@ -3,8 +3,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "diffusion/losses.hpp"
 #include "diffusion/respacing.hpp"
+#include "diffusion/training/losses.hpp"
 #include "guided_model.hpp"
 #include "matchers.hpp"
 

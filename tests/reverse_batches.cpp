@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "diffusion/noise.hpp"
-#include "diffusion/reverse_process.hpp"
+#include "diffusion/sampling/reverse_process.hpp"
 #include "matchers.hpp"
 #include "reverse_models.hpp"
 #include "samples.hpp"

@@ -8,7 +8,7 @@
 
 #include "diffusion/noise.hpp"
 #include "diffusion/respacing.hpp"
-#include "diffusion/reverse_process.hpp"
+#include "diffusion/sampling/reverse_process.hpp"
 #include "diffusion/schedules.hpp"
 #include "matchers.hpp"
 #include "reverse_models.hpp"

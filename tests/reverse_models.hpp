@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "diffusion/model/parameterization.hpp"
 #include "diffusion/respacing.hpp"
-#include "diffusion/reverse_types.hpp"
 #include "diffusion/schedules.hpp"
 #include "guided_model.hpp"
 

@@ -1,6 +1,6 @@
 // Tests of diffusion/reverse_process.hpp: how it calls what the user gives it, what its equations say, what it refuses.
 // (reverse_batches.cpp is about batches, reverse_golden.cpp has the reference's runs, reverse_oracles.cpp exact answers.)
-#include "diffusion/reverse_process.hpp"
+#include "diffusion/sampling/reverse_process.hpp"
 
 #include <algorithm>
 #include <array>
@@ -298,12 +298,21 @@ TEST_CASE("outputs of the wrong shape are refused with both shapes", "[reverse_p
   const auto same = [](const Tensor& y, const auto&) { return y; };
   const ReverseOptions learned{ModelMeanType::epsilon, ModelVarType::learned};
   const std::string where = "diffusion::ReverseProcess::p_sample: ";
-  REQUIRE(refusal<std::invalid_argument>([&] {
-            (void)ReverseProcess(spaced_process<float>(), doubled).p_sample(x, 5, x);
-          }) == where + "the model's output has shape [2, 6, 4], but for x of shape [2, 3, 4] it must have [2, 3, 4]");
-  REQUIRE(refusal<std::invalid_argument>([&] {
-            (void)ReverseProcess(spaced_process<float>(), same, learned).p_sample(x, 5, x);
-          }) == where + "the model's output has shape [2, 3, 4], but for x of shape [2, 3, 4] it must have [2, 6, 4]");
+  REQUIRE(
+      refusal<std::invalid_argument>(
+          [&] { (void)ReverseProcess(spaced_process<float>(), doubled).p_sample(x, 5, x); }) ==
+      where +
+          "the model's output has shape [2, 6, 4], but for x of shape [2, 3, 4] it must have [2, 3, 4]; for a model "
+          "with learned variances set ReverseOptions::var_type to learned or learned_range");
+  REQUIRE(refusal<std::invalid_argument>(
+              [&] { ReverseProcess(spaced_process<float>(), same, learned).p_sample(x, 5, x); }) ==
+          where +
+              "the model's output has shape [2, 3, 4], but for x of shape [2, 3, 4] it must have [2, 6, 4]; for a "
+              "model without learned variances set ReverseOptions::var_type to fixed_small or fixed_large");
+  REQUIRE_THAT(refusal<std::invalid_argument>([&] {
+                 (void)ReverseProcess(spaced_process<float>(), same).moments_from_output(doubled(x, 5), x, 5, true);
+               }),
+               EndsWith("set ReverseOptions::var_type to learned or learned_range"));
   const auto resizing = [](const Tensor&, const auto&, Tensor& out) { out.resize(1, 1, 1); };
   REQUIRE_THAT(refusal<std::invalid_argument>(
                    [&] { (void)ReverseProcess(spaced_process<float>(), resizing).p_sample(x, 5, x); }),

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "diffusion/denoiser.hpp"
 #include "diffusion/diffusion.hpp"
+#include "diffusion/model/denoiser.hpp"
 #include "matchers.hpp"
 
 using namespace diffusion;

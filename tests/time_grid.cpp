@@ -192,7 +192,7 @@ TEST_CASE("levels that are no path down are refused", "[time_grid]") {
                  StartsWith("diffusion::flow_matching_grid: time_scale = "));
   }
 
-  const NoisePath path = detail::ProcessPath(process());
+  const NoisePath path = detail::InterpolatedProcess(process());
   const auto of_levels = [&](const std::vector<NoiseLevel>& levels) {
     return refusal<std::invalid_argument>([&] { (void)TimeGrid(levels, path); });
   };

@@ -1,5 +1,5 @@
 /// Tests of diffusion/timestep_samplers.hpp.
-#include "diffusion/timestep_samplers.hpp"
+#include "diffusion/training/timestep_samplers.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -5,7 +5,7 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <utility>  // std::declval
 
-#include "diffusion/losses.hpp"
+#include "diffusion/training/losses.hpp"
 #include "guided_model.hpp"
 #include "matchers.hpp"
 #include "samples.hpp"

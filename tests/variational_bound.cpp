@@ -1,5 +1,5 @@
 /// Tests of diffusion/variational_bound.hpp.
-#include "diffusion/variational_bound.hpp"
+#include "diffusion/training/variational_bound.hpp"
 
 #include <cmath>
 #include <limits>
@@ -227,10 +227,10 @@ TEST_CASE("bounds refuse what has none", "[variational_bound]") {
   REQUIRE(refusal<Invalid>([&] { (void)prior_bpd(reverse.process(), none); }) ==
           "diffusion::prior_bpd: x_start has shape [2, 0]: its samples have no values");
   REQUIRE(refusal<std::domain_error>([&] { (void)vb_terms_bpd(reverse, x, x, 9); }) ==
-          "diffusion::vb_terms_bpd: alphas_cumprod[9] = 0: epsilon tells nothing of x_0 (sample 0)");
+          "diffusion::vb_terms_bpd: alphas_cumprod[9] = 0: epsilon does not determine x_0 (sample 0)");
   int calls = 0;
   const auto counting = [&](auto&) { ++calls; };
   REQUIRE(refusal<std::domain_error>([&] { (void)calc_bpd_loop(reverse, x, counting); }) ==
-          "diffusion::calc_bpd_loop: alphas_cumprod[9] = 0: epsilon tells nothing of x_0 (sample 0)");
+          "diffusion::calc_bpd_loop: alphas_cumprod[9] = 0: epsilon does not determine x_0 (sample 0)");
   REQUIRE(calls == 0);
 }

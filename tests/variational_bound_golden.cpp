@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "diffusion/noise.hpp"
-#include "diffusion/variational_bound.hpp"
+#include "diffusion/training/variational_bound.hpp"
 #include "guided_model.hpp"
 #include "matchers.hpp"
 

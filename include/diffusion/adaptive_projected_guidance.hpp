@@ -3,14 +3,14 @@
 #pragma once
 
 #include <array>
-#include <cmath>    // std::sqrt, std::isfinite
+#include <cmath>    // std::sqrt
 #include <cstddef>  // std::size_t
 #include <limits>
 #include <stdexcept>  // std::invalid_argument
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <vector>
 
-#include "detail/model_call.hpp"
+#include "detail/check.hpp"
 #include "detail/multiply_add.hpp"
 #include "detail/operands.hpp"
 #include "detail/sample_walk.hpp"
@@ -44,8 +44,8 @@ struct AdaptiveProjectedGuidance {
   template <class Tensor>
   void guide(Tensor& cond, const Tensor& uncond, const Eigen::Tensor<double, 1>& scales, State<Tensor>& state) const {
     constexpr const char* where = "AdaptiveProjectedGuidance";
-    if (!std::isfinite(eta)) detail::fail<std::invalid_argument>(where, "eta = ", eta, " is not finite");
-    if (!std::isfinite(momentum)) detail::fail<std::invalid_argument>(where, "momentum = ", momentum, " is not finite");
+    detail::check_finite(where, "eta", eta);
+    detail::check_finite(where, "momentum", momentum);
     if (!(norm_threshold > 0.0)) {
       detail::fail<std::invalid_argument>(where, "norm_threshold = ", norm_threshold, " must be greater than 0");
     }

@@ -43,9 +43,7 @@ struct MeanVariance {
 /// outside [0, num_timesteps()), before anything is written. Const operations are safe to call from many threads.
 template <class Scalar>
 class GaussianDiffusion {
-  static_assert(std::is_same_v<Scalar, float> || std::is_same_v<Scalar, double> ||
-                    std::is_same_v<Scalar, long double> || std::is_same_v<Scalar, Eigen::half> ||
-                    std::is_same_v<Scalar, Eigen::bfloat16>,
+  static_assert(detail::is_scalar_v<Scalar>,
                 "diffusion: Scalar must be float, double, long double, Eigen::half or Eigen::bfloat16");
 
  public:

@@ -28,9 +28,8 @@
 #include <vector>
 
 #include "detail/affine.hpp"
+#include "detail/check.hpp"
 #include "detail/guided_models.hpp"
-#include "detail/halves.hpp"
-#include "detail/model_call.hpp"
 #include "detail/multiply_add.hpp"
 #include "detail/operands.hpp"
 #include "detail/sample_walk.hpp"
@@ -44,9 +43,7 @@ namespace diffusion {
 class GuidanceScale {
  public:
   /// Throws std::invalid_argument unless s is finite.
-  GuidanceScale(double s) : at_([s](double) { return s; }) {
-    if (!std::isfinite(s)) detail::fail<std::invalid_argument>("GuidanceScale", "scale = ", s, " is not finite");
-  }
+  GuidanceScale(double s) : at_([s](double) { return s; }) { detail::check_finite("GuidanceScale", "scale", s); }
   template <class F, std::enable_if_t<std::is_invocable_r_v<double, const F&, double> &&
                                           !std::is_same_v<std::decay_t<F>, GuidanceScale>,
                                       int> = 0>
@@ -92,9 +89,7 @@ struct ClassifierFreeGuidance {
   /// cond becomes the guided output. scales: of each sample, [N].
   template <class Tensor>
   void guide(Tensor& cond, const Tensor& uncond, const Eigen::Tensor<double, 1>& scales, State<Tensor>& state) const {
-    if (!(rescale >= 0.0 && rescale <= 1.0)) {
-      detail::fail<std::invalid_argument>("ClassifierFreeGuidance", "rescale = ", rescale, " is outside [0, 1]");
-    }
+    detail::check_in("ClassifierFreeGuidance", "rescale", rescale, 0.0, 1.0);
     const Eigen::DefaultDevice device;
     state.factors.assign(static_cast<std::size_t>(scales.size()), 1.0);
     if (rescale != 0.0) {
@@ -143,22 +138,22 @@ class GuidedModel {
     static_assert(plain, "diffusion: a guided model writes an Eigen::Tensor of x's scalar type, rank and layout");
     if constexpr (plain) {
       const auto& in = detail::stored(x);
-      const auto& told = detail::stored(t);
-      detail::check_told(where, in, told);
-      detail::learns_variances(where, out, in);  // or throws
-      auto& kept = detail::kept<Workspace<PlainTensor<X>, PlainTensor<T>, Out>>(workspace_);
-      detail::resize(kept.scales, detail::shape(told));
+      const auto& model_t = detail::stored(t);
+      detail::check_model_time(where, in, model_t);
+      detail::has_variances(where, out, in);  // or throws
+      auto& memory = detail::workspace<Workspace<PlainTensor<X>, PlainTensor<T>, Out>>(workspace_);
+      detail::resize(memory.scales, detail::shape(model_t));
       bool guided = false;
-      for (Eigen::Index n = 0; n < kept.scales.size(); ++n) {
-        kept.scales(n) = guidance_.scale(static_cast<double>(told.data()[n]));
-        guided = guided || kept.scales(n) != 1.0;
+      for (Eigen::Index n = 0; n < memory.scales.size(); ++n) {
+        memory.scales(n) = guidance_.scale(static_cast<double>(model_t.data()[n]));
+        guided = guided || memory.scales(n) != 1.0;
       }
-      models_.evaluate(where, in, told, guided, out, kept.uncond, kept.models);
+      models_.evaluate(where, in, model_t, guided, out, memory.uncond, memory.models);
       if (!guided) return;
-      detail::with_prediction(where, out, in, kept.half, [&](Out& cond) {
-        detail::with_prediction(where, kept.uncond, in, kept.uncond_half,
-                                [&](Out& uncond) { guidance_.guide(cond, uncond, kept.scales, kept.state); });
-      });
+      Out& cond = detail::prediction_in(where, out, in, memory.half);
+      Out& uncond = detail::prediction_in(where, memory.uncond, in, memory.uncond_half);
+      guidance_.guide(cond, uncond, memory.scales, memory.state);
+      detail::set_prediction(out, cond);
     }
   }
 
@@ -201,16 +196,14 @@ class CfgPlusPlus {
   /// cfg_plus_plus makes these.
   CfgPlusPlus(Cond denoise_cond, Uncond denoise_uncond, double scale)
       : cond_(std::move(denoise_cond)), uncond_(std::move(denoise_uncond)), scale_(scale) {
-    if (!std::isfinite(scale)) {
-      detail::fail<std::invalid_argument>("cfg_plus_plus", "scale = ", scale, " is not finite");
-    }
+    detail::check_finite("cfg_plus_plus", "scale", scale);
   }
 
   /// prediction: of x_0 and epsilon, in tensors x_start and epsilon of x's shape.
   template <class X, class Level, class Prediction>
   void operator()(const X& x, const Level& level, Prediction& prediction) {
     constexpr const char* where = "cfg_plus_plus";
-    auto& cond = detail::kept<Prediction>(workspace_);
+    auto& cond = detail::workspace<Prediction>(workspace_);
     const auto sizes = detail::shape(x);
     detail::resize(cond.x_start, sizes);
     detail::resize(cond.epsilon, sizes);

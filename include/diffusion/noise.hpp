@@ -28,11 +28,6 @@
 namespace diffusion {
 namespace detail {
 
-template <class T>
-inline constexpr bool is_noise_scalar_v =
-    std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, long double> ||
-    std::is_same_v<T, Eigen::half> || std::is_same_v<T, Eigen::bfloat16>;
-
 /// Whether a noise source can fill an X; if not, one sentence says why.
 template <class X>
 constexpr bool can_be_filled() {
@@ -40,15 +35,18 @@ constexpr bool can_be_filled() {
                 "diffusion: a noise source fills a tensor that can be written to: an Eigen::Tensor, TensorMap or "
                 "TensorFixedSize that is not const");
   if constexpr (is_writable_v<X>) {
-    static_assert(is_noise_scalar_v<typename Traits<X>::Scalar>,
+    static_assert(is_scalar_v<typename Traits<X>::Scalar>,
                   "diffusion: the scalar type of noise must be float, double, long double, Eigen::half or "
                   "Eigen::bfloat16");
-    return is_noise_scalar_v<typename Traits<X>::Scalar>;
+    return is_scalar_v<typename Traits<X>::Scalar>;
   }
   return false;
 }
 
 }  // namespace detail
+
+/// In place of a noise source where no noise is needed: DDIM with eta = 0.
+struct NoNoise {};
 
 /// Noise as a function: the values of a sample depend on a seed, on the number of the sample's stream, on how many calls
 /// came before, and on nothing else. Sample n of a batch draws from stream first_sample + n, so

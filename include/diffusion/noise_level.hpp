@@ -5,12 +5,13 @@
 #include <cmath>  // std::hypot, std::isfinite, std::log
 #include <functional>
 #include <stdexcept>  // std::invalid_argument
+#include <string>
 
 #include "detail/error.hpp"
 
 namespace diffusion {
 
-/// x = alpha x_0 + sigma epsilon; t is what the model is told.
+/// x = alpha x_0 + sigma epsilon; t is the model time.
 struct NoiseLevel {
   double t, alpha, sigma;
 };
@@ -28,23 +29,18 @@ struct NoiseLevel {
 
 namespace detail {
 
-/// Whether it has signal or noise, in amounts that are numbers.
-inline bool is_level(const NoiseLevel& level) {
-  return level.alpha >= 0.0 && level.sigma >= 0.0 && level.alpha + level.sigma > 0.0 &&
-         std::isfinite(level.alpha + level.sigma);
-}
-
-/// Throws std::invalid_argument unless it is one.
-inline void check_level(const char* where, const NoiseLevel& level) {
-  if (!is_level(level)) {
-    fail<std::invalid_argument>(where, "level has alpha = ", level.alpha, " and sigma = ", level.sigma,
-                                ", which are no amounts of signal and noise");
+/// Throws std::invalid_argument unless alpha and sigma are finite, not negative and not both 0.
+inline void check_level(const char* where, const NoiseLevel& level, const std::string& name = "level") {
+  const double sum = level.alpha + level.sigma;
+  if (!(level.alpha >= 0.0 && level.sigma >= 0.0 && sum > 0.0 && std::isfinite(sum))) {
+    fail<std::invalid_argument>(where, name, " has alpha = ", level.alpha, " and sigma = ", level.sigma,
+                                "; they must be finite, not negative and not both zero");
   }
 }
 
 }  // namespace detail
 
-/// All the levels there are between the stops of a grid, by lambda and by the time that the model is told.
+/// All the levels between the stops of a grid, by lambda and by model time.
 struct NoisePath {
   std::function<NoiseLevel(double half_log_snr)> at;
   std::function<NoiseLevel(double t)> at_time;

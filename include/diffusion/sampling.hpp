@@ -38,9 +38,9 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 
 #include "detail/combine.hpp"
-#include "detail/model_call.hpp"
 #include "detail/operands.hpp"
-#include "reverse_types.hpp"
+#include "model/prediction.hpp"
+#include "noise.hpp"
 #include "tensor.hpp"
 #include "time_grid.hpp"
 

@@ -120,9 +120,7 @@ inline void check_ramp(const char* where, Eigen::Index num_timesteps, double bet
   if (!(start < end && std::isfinite(end - start))) {
     detail::fail<std::invalid_argument>(where, "start = ", start, " must be below end = ", end, ", both finite");
   }
-  if (!(tau > 0.0 && std::isfinite(tau))) {
-    detail::fail<std::invalid_argument>(where, "tau = ", tau, " must be positive and finite");
-  }
+  detail::check_positive(where, "tau", tau);
   detail::check_beta(where, "max_beta", max_beta);
   const double T = static_cast<double>(num_timesteps);
   const double e = end / tau;

@@ -7,7 +7,7 @@
 #pragma once
 
 #include <Eigen/Core>
-#include <cmath>      // std::exp, std::expm1, std::isfinite, std::log, std::pow, std::sqrt
+#include <cmath>      // std::exp, std::expm1, std::log, std::pow, std::sqrt
 #include <cstddef>    // std::size_t
 #include <stdexcept>  // std::invalid_argument
 #include <vector>
@@ -20,14 +20,10 @@
 namespace diffusion {
 namespace detail {
 
-inline void check_positive_number(const char* where, const char* name, double x) {
-  if (!(x > 0.0) || !std::isfinite(x))
-    fail<std::invalid_argument>(where, name, " = ", x, " must be positive and finite");
-}
 inline void check_sigma_range(const char* where, Eigen::Index n, double sigma_min, double sigma_max) {
   check_count(where, "n", n);
-  check_positive_number(where, "sigma_min", sigma_min);
-  check_positive_number(where, "sigma_max", sigma_max);
+  check_positive(where, "sigma_min", sigma_min);
+  check_positive(where, "sigma_max", sigma_max);
   if (!(sigma_min < sigma_max)) {
     fail<std::invalid_argument>(where, "sigma_min = ", sigma_min, " must be less than sigma_max = ", sigma_max);
   }
@@ -58,7 +54,7 @@ Eigen::ArrayXd sigmas_between(Eigen::Index n, double sigma_min, double sigma_max
 [[nodiscard]] inline Eigen::ArrayXd karras_sigmas(Eigen::Index n, double sigma_min, double sigma_max,
                                                   double rho = 7.0) {
   detail::check_sigma_range("karras_sigmas", n, sigma_min, sigma_max);
-  detail::check_positive_number("karras_sigmas", "rho", rho);
+  detail::check_positive("karras_sigmas", "rho", rho);
   // In units of sigma_max, whose power may overflow for a small rho; as a sum of positive parts, which does not cancel.
   const double low = std::exp((std::log(sigma_min) - std::log(sigma_max)) / rho);
   return detail::sigmas_between(n, sigma_min, sigma_max, 0.0, 1.0,
@@ -70,7 +66,7 @@ Eigen::ArrayXd sigmas_between(Eigen::Index n, double sigma_min, double sigma_max
 [[nodiscard]] inline Eigen::ArrayXd polyexponential_sigmas(Eigen::Index n, double sigma_min, double sigma_max,
                                                            double rho = 1.0) {
   detail::check_sigma_range("polyexponential_sigmas", n, sigma_min, sigma_max);
-  detail::check_positive_number("polyexponential_sigmas", "rho", rho);
+  detail::check_positive("polyexponential_sigmas", "rho", rho);
   const double high = std::log(sigma_max), low = std::log(sigma_min);
   return detail::sigmas_between(n, sigma_min, sigma_max, 1.0, 0.0,
                                 [&](double u) { return std::exp(std::pow(u, rho) * (high - low) + low); });
@@ -93,13 +89,13 @@ Eigen::ArrayXd sigmas_between(Eigen::Index n, double sigma_min, double sigma_max
 [[nodiscard]] inline Eigen::ArrayXd vp_sigmas(Eigen::Index n, double beta_d = 19.9, double beta_min = 0.1,
                                               double eps_s = 1e-3) {
   detail::check_count("vp_sigmas", "n", n);
-  detail::check_positive_number("vp_sigmas", "beta_d", beta_d);
-  detail::check_positive_number("vp_sigmas", "beta_min", beta_min);
+  detail::check_positive("vp_sigmas", "beta_d", beta_d);
+  detail::check_positive("vp_sigmas", "beta_min", beta_min);
   if (!(eps_s > 0.0 && eps_s < 1.0)) {
     detail::fail<std::invalid_argument>("vp_sigmas", "eps_s = ", eps_s, " is outside (0, 1)");
   }
   const auto sigma = [&](double t) { return std::sqrt(std::expm1(0.5 * beta_d * t * t + beta_min * t)); };
-  detail::check_positive_number("vp_sigmas", "sigma(1)", sigma(1.0));
+  detail::check_positive("vp_sigmas", "sigma(1)", sigma(1.0));
   return detail::sigmas_along(n, 1.0, eps_s, sigma);
 }
 
@@ -108,8 +104,8 @@ Eigen::ArrayXd sigmas_between(Eigen::Index n, double sigma_min, double sigma_max
 [[nodiscard]] inline Eigen::ArrayXd beta_sigmas(Eigen::Index n, double sigma_min, double sigma_max, double a = 0.6,
                                                 double b = 0.6) {
   detail::check_sigma_range("beta_sigmas", n, sigma_min, sigma_max);
-  detail::check_positive_number("beta_sigmas", "a", a);
-  detail::check_positive_number("beta_sigmas", "b", b);
+  detail::check_positive("beta_sigmas", "a", a);
+  detail::check_positive("beta_sigmas", "b", b);
   return detail::sigmas_between(n, sigma_min, sigma_max, 0.0, 1.0, [&](double u) {
     return sigma_min + detail::beta_quantile(1.0 - u, a, b) * (sigma_max - sigma_min);
   });
@@ -155,7 +151,7 @@ enum class AysModel {
 ///
 /// in the second form, which keeps 0 and 1 exactly. Throws std::invalid_argument unless shift is positive and finite.
 [[nodiscard]] inline double shifted_sigma(double sigma, double shift) {
-  detail::check_positive_number("shifted_sigma", "shift", shift);
+  detail::check_positive("shifted_sigma", "shift", shift);
   return shift * sigma / (shift * sigma + (1.0 - sigma));
 }
 

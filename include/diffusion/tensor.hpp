@@ -45,6 +45,17 @@ inline constexpr bool
                                       !std::is_const_v<std::remove_pointer_t<decltype(std::declval<X&>().data())>>>> =
         true;
 
+/// The scalar types of the library.
+template <class T>
+inline constexpr bool is_scalar_v =
+    std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, long double> ||
+    std::is_same_v<T, Eigen::half> || std::is_same_v<T, Eigen::bfloat16>;
+
+/// The type in which elements of a Scalar are computed: at least float.
+template <class Scalar>
+using Arithmetic =
+    std::conditional_t<std::is_same_v<Scalar, Eigen::half> || std::is_same_v<Scalar, Eigen::bfloat16>, float, Scalar>;
+
 template <class X, bool = is_tensor_v<X>>
 struct TensorTraits {
   using Expr = Eigen::internal::traits<X>;

@@ -18,10 +18,11 @@
 #include <utility>  // std::move
 #include <vector>
 
+#include "detail/check.hpp"
 #include "detail/error.hpp"
-#include "detail/process_path.hpp"
 #include "gaussian_diffusion.hpp"
 #include "noise_level.hpp"
+#include "process/detail/interpolated_process.hpp"
 #include "sigmas.hpp"
 #include "timestep_spacing.hpp"
 
@@ -127,11 +128,7 @@ class TimeGrid {
                                           size - 1, " steps");
     }
     for (Index i = 0; i < size; ++i) {
-      const NoiseLevel& level = levels_[static_cast<std::size_t>(i)];
-      if (!detail::is_level(level)) {
-        detail::fail<std::invalid_argument>(where, "levels[", i, "] has alpha = ", level.alpha,
-                                            " and sigma = ", level.sigma, ", which are no amounts of signal and noise");
-      }
+      detail::check_level(where, levels_[static_cast<std::size_t>(i)], "levels[" + detail::text(i) + "]");
     }
     for (Index i = 0; i + 1 < size; ++i) {
       const double from = noise_to_signal(levels_[static_cast<std::size_t>(i)]), to = noise_to_signal(target(i));
@@ -205,7 +202,7 @@ template <class Scalar>
 [[nodiscard]] TimeGrid timestep_grid(const GaussianDiffusion<Scalar>& process, const std::vector<double>& timesteps,
                                      Ending ending = Ending::clean) {
   constexpr const char* where = "timestep_grid";
-  const detail::ProcessPath path(process);
+  const detail::InterpolatedProcess path(process);
   std::vector<NoiseLevel> levels;
   if (timesteps.empty()) detail::fail<std::invalid_argument>(where, "timesteps is empty");
   if (ending == Ending::sigma_min && timesteps.front() == 0.0) {
@@ -265,7 +262,7 @@ template <class Scalar>
   const Eigen::Index num_timesteps = process.num_timesteps();
   const std::vector<double> timesteps = spaced_timesteps(num_timesteps, spacing, n, offset);
   std::vector<NoiseLevel> levels = timestep_grid(process, timesteps).levels(), targets;
-  const detail::ProcessPath path(process);
+  const detail::InterpolatedProcess path(process);
   if (ending == Ending::sigma_min) {
     levels.back() = detail::process_level(process, path, 0.0);
     // From timestep 0 to its own level x stays; but a prediction of x_0 that is clipped moves it.
@@ -285,7 +282,7 @@ template <class Scalar>
 /// sigmas do not fall or are out of range.
 template <class Scalar>
 [[nodiscard]] TimeGrid sigma_grid(const GaussianDiffusion<Scalar>& process, const Eigen::ArrayXd& sigmas) {
-  const detail::ProcessPath path(process);
+  const detail::InterpolatedProcess path(process);
   std::vector<NoiseLevel> levels;
   for (const double s : detail::grid_sigmas("sigma_grid", sigmas, std::numeric_limits<double>::infinity())) {
     levels.push_back(s == 0.0 ? detail::clean_level : path.at(-std::log(s)));
@@ -315,7 +312,7 @@ template <class Scalar>
 /// The straight path x = (1 - sigma) x_0 + sigma epsilon at these sigmas in [0, 1]; Lipman et al. 2023; Liu et al. 2023.
 /// The model is told t = time_scale sigma.
 [[nodiscard]] inline TimeGrid flow_matching_grid(const Eigen::ArrayXd& sigmas, double time_scale = 1000.0) {
-  detail::check_positive_number("flow_matching_grid", "time_scale", time_scale);
+  detail::check_positive("flow_matching_grid", "time_scale", time_scale);
   const auto level = [time_scale](double sigma) { return NoiseLevel{time_scale * sigma, 1.0 - sigma, sigma}; };
   std::vector<NoiseLevel> levels;
   for (const double s : detail::grid_sigmas("flow_matching_grid", sigmas, 1.0)) levels.push_back(level(s));

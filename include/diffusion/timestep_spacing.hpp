@@ -17,7 +17,7 @@ namespace detail {
 inline void check_num_timesteps_kept(const char* where, Eigen::Index n, Eigen::Index num_timesteps,
                                      const char* name = "n") {
   check_num_timesteps(where, num_timesteps);
-  if (n < 1) fail<std::invalid_argument>(where, name, " = ", n, " must be at least 1");
+  check_at_least<Eigen::Index>(where, name, n, 1);
   if (n > num_timesteps) {
     fail<std::invalid_argument>(where, name, " = ", n, " is more than the ", num_timesteps, " timesteps there are");
   }

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "diffusion/gaussian_diffusion.hpp"
-#include "diffusion/reverse_process.hpp"
 #include "diffusion/samplers/ddim.hpp"
+#include "diffusion/sampling/reverse_process.hpp"
 #include "diffusion/schedules.hpp"
 #include "diffusion/time_grid.hpp"
 #include "pairs.hpp"

@@ -1,5 +1,5 @@
 // error: diffusion: gather must be a callable gather(const TimestepLosses&) that returns a range of TimestepLosses, those of all workers in the order of their rank
-#include <diffusion/timestep_samplers.hpp>
+#include <diffusion/training/timestep_samplers.hpp>
 
 int main() {
   diffusion::LossSecondMomentResampler sampler(1000);

@@ -1,4 +1,4 @@
-// error: diffusion: a model (or cond_fn) must be callable as model(x, t), returning a tensor of x's scalar type, rank and layout, or as model(x, t, out), writing one, where x is a tensor like the one sampled and t an Eigen::Tensor<Scalar, 1>
+// error: diffusion: the model (or cond_fn) must be callable as model(x, t), returning a tensor, or as model(x, t, out), writing one, where x is a tensor like the one sampled and t an Eigen::Tensor<Scalar, 1>
 #include <diffusion/guidance.hpp>
 
 void program(const Eigen::Tensor<float, 2>& x, const Eigen::Tensor<float, 1>& t, Eigen::Tensor<float, 2>& out) {

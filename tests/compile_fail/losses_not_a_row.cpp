@@ -1,5 +1,5 @@
 // error: diffusion: losses must be an Eigen tensor of rank 1, one loss per timestep
-#include <diffusion/timestep_samplers.hpp>
+#include <diffusion/training/timestep_samplers.hpp>
 
 int main() {
   diffusion::LossSecondMomentResampler sampler(1000);

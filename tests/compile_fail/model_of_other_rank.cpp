@@ -1,4 +1,4 @@
-// error: diffusion: the model must be callable, as const, as model(x, t)
+// error: diffusion: the model (or cond_fn) must be callable as model(x, t), returning a tensor, or as model(x, t, out), writing one
 #include <diffusion/diffusion.hpp>
 int main() {
   using Tensor = Eigen::Tensor<float, 2>;

@@ -1,4 +1,4 @@
-// error: diffusion: the model must return a tensor, or an expression, of x_t's scalar type, rank and layout
+// error: diffusion: the model (or cond_fn) must return a tensor, or an expression, of x's scalar type, rank and layout
 #include <diffusion/diffusion.hpp>
 
 int main() {

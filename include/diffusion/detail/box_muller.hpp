@@ -22,6 +22,7 @@
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
 
+#include "../tensor.hpp"
 #include "multiply_add.hpp"
 #include "philox.hpp"
 #include "simd.hpp"
@@ -31,8 +32,7 @@ namespace detail {
 
 /// The type in which the normals of a Scalar are drawn: float for half and bfloat16 (rounded once), Scalar otherwise.
 template <class Scalar>
-using NormalType =
-    std::conditional_t<std::is_same_v<Scalar, Eigen::half> || std::is_same_v<Scalar, Eigen::bfloat16>, float, Scalar>;
+using NormalType = Arithmetic<Scalar>;
 
 /// How many normals of type T four words make: a uniform takes one word for float, two for double and long double.
 template <class T>

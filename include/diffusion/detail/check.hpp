@@ -1,8 +1,10 @@
 /// @file check.hpp
-/// Checks of numbers that more than one subject makes.
+/// Checks of numbers that functions are given. Each throws std::invalid_argument as "<name> =
+/// <value> must be ...".
 #pragma once
 
 #include <Eigen/Core>
+#include <cmath>      // std::isfinite
 #include <stdexcept>  // std::invalid_argument
 
 #include "error.hpp"
@@ -10,18 +12,51 @@
 namespace diffusion {
 namespace detail {
 
+/// Throws unless value >= least.
+template <class Number>
+void check_at_least(const char* where, const char* name, Number value, Number least) {
+  if (!(value >= least)) fail<std::invalid_argument>(where, name, " = ", value, " must be at least ", least);
+}
+
 /// The largest integer up to which a double has every integer: timesteps are computed as doubles.
 inline constexpr double largest_timestep = 0x1p53;
 
-/// Throws std::invalid_argument unless 1 <= count <= 2^53.
+/// Throws unless 1 <= count <= 2^53.
 inline void check_count(const char* where, const char* name, Eigen::Index count) {
-  if (count < 1) fail<std::invalid_argument>(where, name, " = ", count, " must be at least 1");
+  check_at_least<Eigen::Index>(where, name, count, 1);
   if (static_cast<double>(count) > largest_timestep) {
     fail<std::invalid_argument>(where, name, " = ", count, " is above 2^53, and a double cannot count so far");
   }
 }
 inline void check_num_timesteps(const char* where, Eigen::Index num_timesteps) {
   check_count(where, "num_timesteps", num_timesteps);
+}
+
+/// Throws unless value > 0 and finite.
+inline void check_positive(const char* where, const char* name, double value) {
+  if (!(value > 0.0 && std::isfinite(value))) {
+    fail<std::invalid_argument>(where, name, " = ", value, " must be positive and finite");
+  }
+}
+
+/// Throws unless value >= 0 and finite.
+inline void check_not_negative(const char* where, const char* name, double value) {
+  if (!(value >= 0.0 && std::isfinite(value))) {
+    fail<std::invalid_argument>(where, name, " = ", value, " must be finite and not negative");
+  }
+}
+
+/// Throws unless low <= value <= high.
+template <class Number>
+void check_in(const char* where, const char* name, Number value, Number low, Number high) {
+  if (!(value >= low && value <= high)) {
+    fail<std::invalid_argument>(where, name, " = ", value, " is outside [", low, ", ", high, "]");
+  }
+}
+
+/// Throws unless value is finite.
+inline void check_finite(const char* where, const char* name, double value) {
+  if (!std::isfinite(value)) fail<std::invalid_argument>(where, name, " = ", value, " is not finite");
 }
 
 }  // namespace detail

@@ -10,7 +10,6 @@
 #include <utility>  // std::index_sequence
 
 #include "affine.hpp"
-#include "model_call.hpp"
 #include "operands.hpp"
 
 namespace diffusion {

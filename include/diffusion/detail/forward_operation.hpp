@@ -53,7 +53,7 @@ struct ForwardOperation {
   void check_positive(const char* name, const Eigen::ArrayXd& table, TimestepsView t) const {
     for (Index n = 0; n < (t.uniform() ? 1 : t.size()); ++n) {
       if (t[n] >= 0 && t[n] < tables.betas.size() && table[t[n]] == 0.0) {
-        fail<std::domain_error>(where, name, "[", t[n], "] = 0: x_0 cannot be told from x_t (sample ", n, ")");
+        fail<std::domain_error>(where, name, "[", t[n], "] = 0: x_0 cannot be recovered from x_t (sample ", n, ")");
       }
     }
   }

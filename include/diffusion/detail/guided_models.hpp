@@ -1,75 +1,60 @@
 /// @file guided_models.hpp
-/// Where guidance has its two outputs from, the conditional and the unconditional one.
+/// How guidance gets its conditional and unconditional outputs: two models, or one call on a
+/// doubled batch.
 #pragma once
 
 #include <any>
-#include <array>
-#include <cstddef>    // std::size_t
-#include <stdexcept>  // std::invalid_argument
 #include <unsupported/Eigen/CXX11/Tensor>
 
+#include "../model/detail/call.hpp"
 #include "../tensor.hpp"
 #include "halves.hpp"
-#include "model_call.hpp"
 #include "multiply_add.hpp"
 #include "operands.hpp"
 
 namespace diffusion {
 namespace detail {
 
-/// The T that is kept in `any`; a new one where there is none yet, or something else.
+/// Returns the T stored in `any`, creating it if `any` is empty or holds another type.
 template <class T>
-T& kept(std::any& any) {
+T& workspace(std::any& any) {
   if (T* const there = std::any_cast<T>(&any)) return *there;
   return any.emplace<T>();
 }
 
-/// out, a plain tensor, is made f(x, t), which must have the shape `sizes`. Unlike in a ReverseProcess, f may change when called.
-template <class F, class X, class T, class Out, std::size_t Rank>
-void call_model(const char* where, const char* name, F& f, const X& x, const T& t, Out& out,
-                const std::array<Eigen::Index, Rank>& sizes) {
-  constexpr CallForm form = call_form<F&, X, T, Out>();
-  static_assert(
-      form == CallForm::writes || form == CallForm::returns,
-      "diffusion: a model (or cond_fn) must be callable as model(x, t), returning a tensor of x's scalar type, "
-      "rank and layout, or as model(x, t, out), writing one, where x is a tensor like the one sampled and t an "
-      "Eigen::Tensor<Scalar, 1>");
-  if constexpr (form == CallForm::writes || form == CallForm::returns) {
-    call<form>(where, name, f, x, t, out, sizes);
-  }
-}
-
-/// Throws std::invalid_argument unless t, which models are told, is one number for each sample of x.
+/// Throws std::invalid_argument unless t, the model time, is one number for each sample of x.
 template <class X, class T>
-void check_told(const char* where, const X& x, const T& t) {
+void check_model_time(const char* where, const X& x, const T& t) {
   static_assert(Traits<T>::rank == 1, "diffusion: t must be a tensor of rank 1, one number per sample");
   const Eigen::Index batch = batch_size(where, argument("x", x));
-  if (t.size() != batch) {
-    fail<std::invalid_argument>(where, "t has ", static_cast<Eigen::Index>(t.size()), " entries for a batch of ", batch,
-                                " samples");
-  }
+  if (t.size() != batch) fail_of_entries(where, "t", static_cast<Eigen::Index>(t.size()), batch);
 }
 
-/// Whether an output for x is one of learned variances, which has twice the channels. Throws std::invalid_argument unless it is
-/// that or of x's shape.
+/// Whether `out` has the shape of an output with learned variances for x, which is twice the
+/// channels. Throws std::invalid_argument unless it has that or x's.
 template <class Out, class X>
-bool learns_variances(const char* where, const Out& out, const X& x) {
-  if (shape(out) == shape(x)) return false;
-  auto sizes = shape(x);
-  if constexpr (Traits<X>::rank >= 2) sizes[1] *= 2;
-  if (shape(out) != sizes) check_result(where, "out", out, x, shape(x));
-  return true;
+bool has_variances(const char* where, const Out& out, const X& x) {
+  if (has_shape(out, shape(x))) return false;
+  if constexpr (Traits<X>::rank >= 2) {
+    if (has_shape(out, output_shape(where, "x", x, true))) return true;
+  }
+  check_result(where, "out", out, x, shape(x));
+  return false;
 }
 
-/// f(what an output for x predicts): all of it or, of learned variances, the first half of its channels.
-template <class Out, class X, class F>
-void with_prediction(const char* where, Out& out, const X& x, Out& half, const F& f) {
-  if (!learns_variances(where, out, x)) return f(out);
-  if constexpr (Traits<X>::rank >= 2) {
-    resize(half, shape(x));
-    take_half<1>(out, 0, half);
-    f(half);
-    put_half<1>(half, out, 0);
+/// The prediction in an output for x: all of it, or a copy of the first half of the channels in
+/// `half` where variances are learned. set_prediction puts it back.
+template <class Out, class X>
+Out& prediction_in(const char* where, Out& out, const X& x, Out& half) {
+  if (!has_variances(where, out, x)) return out;
+  resize(half, shape(x));
+  take_channels(out, 0, half);
+  return half;
+}
+template <class Out>
+void set_prediction(Out& out, const Out& prediction) {
+  if constexpr (Traits<Out>::rank >= 2) {
+    if (&out != &prediction) put_half<1>(prediction, out, 0);
   }
 }
 
@@ -131,7 +116,8 @@ struct DoubledBatch {
   }
 };
 
-/// c_1 (uncond + c_0 (cond - uncond)): c_0 = 1 and c_0 = 0 give one of the two exactly, whatever the other is.
+/// c_1 (uncond + c_0 (cond - uncond)): c_0 = 1 and c_0 = 0 give one of the two exactly, whatever
+/// the other is.
 struct Guided {
   template <class C, class Real>
   Real operator()(const C& c, Real cond, Real uncond) const {
@@ -140,7 +126,8 @@ struct Guided {
   }
 };
 
-/// The sum of the squared deviations of values from their mean, value by value; Welford 1962. It is 0 where all are the same.
+/// The sum of the squared deviations of values from their mean, value by value; Welford 1962. It is
+/// 0 where all are the same.
 struct SquaredDeviations {
   double mean = 0.0;
   double sum = 0.0;

@@ -6,7 +6,6 @@
 #include <cstddef>  // std::size_t
 #include <utility>  // std::swap
 
-#include "model_call.hpp"
 #include "operands.hpp"
 
 namespace diffusion {

@@ -10,6 +10,7 @@
 #include <utility>    // std::pair
 
 #include "../sampling.hpp"
+#include "check.hpp"
 #include "combine.hpp"
 
 namespace diffusion {
@@ -118,16 +119,7 @@ void add_step_noise(Tensor& x, double deviation, const Noise& noise, Tensor& z) 
   combine<Tensor>(x, {{1.0, x}, {deviation, z}});
 }
 
-inline void check_not_negative(const char* where, const char* name, double value) {
-  if (!(value >= 0.0 && std::isfinite(value))) {
-    fail<std::invalid_argument>(where, name, " = ", value, " must be finite and not negative");
-  }
-}
-inline void check_order(const char* where, int order, int most) {
-  if (order < 1 || order > most) {
-    fail<std::invalid_argument>(where, "order = ", order, " is outside [1, ", most, "]");
-  }
-}
+inline void check_order(const char* where, int order, int most) { check_in(where, "order", order, 1, most); }
 
 }  // namespace detail
 

@@ -14,9 +14,7 @@ namespace diffusion {
 namespace detail {
 
 template <class X>
-inline constexpr bool is_number_v =
-    std::is_arithmetic_v<std::decay_t<X>> || std::is_same_v<std::decay_t<X>, Eigen::half> ||
-    std::is_same_v<std::decay_t<X>, Eigen::bfloat16>;
+inline constexpr bool is_number_v = std::is_arithmetic_v<std::decay_t<X>> || is_scalar_v<std::decay_t<X>>;
 
 /// Whether all are tensors or numbers; if not, one sentence says so.
 template <class... X>

@@ -2,6 +2,7 @@
 /// What every operation asks of its tensors and timesteps before it touches a value, and the allocation of its result.
 #pragma once
 
+#include <algorithm>  // std::copy_n
 #include <array>
 #include <cstddef>  // std::size_t
 #include <cstdint>
@@ -207,6 +208,31 @@ Eigen::Index batch_size(const char* where, const Argument<X>& x) {
   const bool within =
       t.uniform() || batch == 1 ? first <= t[0] && t[0] < last : all_within(t.entries(), batch, first, last);
   if (!within) fail_of_timesteps(where, name, t, first, last);
+}
+
+/// Gives a plain tensor the shape; takes memory only where the size changes.
+template <class X, std::size_t Rank>
+void resize(X& x, const std::array<Eigen::Index, Rank>& sizes) {
+  if (has_shape(x, sizes)) return;
+  typename X::Dimensions dimensions;
+  for (std::size_t axis = 0; axis < Rank; ++axis) dimensions[axis] = static_cast<typename X::Index>(sizes[axis]);
+  x.resize(dimensions);
+}
+
+/// to = from, both of one shape.
+template <class From, class To>
+void copy(const From& from, To& to) {
+  if (from.data() != to.data()) std::copy_n(from.data(), static_cast<std::size_t>(from.size()), to.data());
+}
+
+/// Throws std::invalid_argument, with both shapes, unless what `name` gave for x has the shape `sizes`.
+template <class Out, class X, std::size_t Rank>
+void check_result(const char* where, const char* name, const Out& out, const X& x,
+                  const std::array<Eigen::Index, Rank>& sizes) {
+  if (!has_shape(out, sizes)) {
+    fail<std::invalid_argument>(where, name, " has shape ", shape_text(out), ", but for x of shape ", shape_text(x),
+                                " it must have ", shape_text(sizes));
+  }
 }
 
 /// noise(x), or noise(x, device) where the source can use the device.

@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
 
+#include "../tensor.hpp"
 #include "multiply_add.hpp"
 
 #if defined(__GNUC__) && !defined(__clang__)
@@ -21,11 +22,6 @@ namespace diffusion {
 namespace detail {
 
 using Eigen::Index;
-
-/// What element arithmetic is done in: at least float.
-template <class Scalar>
-using Arithmetic =
-    std::conditional_t<std::is_same_v<Scalar, Eigen::half> || std::is_same_v<Scalar, Eigen::bfloat16>, float, Scalar>;
 
 /// One value or a SIMD packet of them: the same arithmetic, so that a result does not depend on where in a run it stands.
 template <class Value, class Scalar>

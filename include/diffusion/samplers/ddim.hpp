@@ -1,8 +1,6 @@
 /// @file ddim.hpp
 #pragma once
 
-#include <stdexcept>  // std::invalid_argument
-
 #include "../detail/level_steps.hpp"
 
 namespace diffusion {
@@ -18,9 +16,7 @@ struct Ddim {
   template <class Tensor>
   using State = detail::OneCallState<Tensor>;
 
-  void check() const {
-    if (!(eta >= 0.0 && eta <= 1.0)) detail::fail<std::invalid_argument>("Ddim", "eta = ", eta, " is outside [0, 1]");
-  }
+  void check() const { detail::check_in("Ddim", "eta", eta, 0.0, 1.0); }
 
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {

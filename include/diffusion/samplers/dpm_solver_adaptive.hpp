@@ -36,9 +36,9 @@ struct DpmSolverAdaptive {
     if (order != 2 && order != 3) {
       detail::fail<std::invalid_argument>("DpmSolverAdaptive", "order = ", order, " is neither 2 nor 3");
     }
-    detail::check_positive_number("DpmSolverAdaptive", "rtol", rtol);
-    detail::check_positive_number("DpmSolverAdaptive", "atol", atol);
-    detail::check_positive_number("DpmSolverAdaptive", "h_init", h_init);
+    detail::check_positive("DpmSolverAdaptive", "rtol", rtol);
+    detail::check_positive("DpmSolverAdaptive", "atol", atol);
+    detail::check_positive("DpmSolverAdaptive", "h_init", h_init);
     detail::check_not_negative("DpmSolverAdaptive", "pcoeff", pcoeff);
     detail::check_not_negative("DpmSolverAdaptive", "icoeff", icoeff);
     detail::check_not_negative("DpmSolverAdaptive", "dcoeff", dcoeff);

@@ -24,9 +24,7 @@ struct DpmSolverFast {
   };
 
   void check() const {
-    if (model_calls < 1) {
-      detail::fail<std::invalid_argument>("DpmSolverFast", "model_calls = ", model_calls, " must be at least 1");
-    }
+    detail::check_at_least<Eigen::Index>("DpmSolverFast", "model_calls", model_calls, 1);
     detail::check_not_negative("DpmSolverFast", "eta", eta);
     detail::check_not_negative("DpmSolverFast", "s_noise", s_noise);
   }

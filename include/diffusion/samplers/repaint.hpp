@@ -2,8 +2,7 @@
 #pragma once
 
 #include <array>
-#include <cmath>      // std::sqrt
-#include <stdexcept>  // std::invalid_argument
+#include <cmath>  // std::sqrt
 
 #include "../detail/level_steps.hpp"
 #include "../detail/multiply_add.hpp"
@@ -41,10 +40,8 @@ struct RePaint {
   };
 
   void check() const {
-    if (jump_length < 1)
-      detail::fail<std::invalid_argument>("RePaint", "jump_length = ", jump_length, " must be at least 1");
-    if (resamplings < 1)
-      detail::fail<std::invalid_argument>("RePaint", "resamplings = ", resamplings, " must be at least 1");
+    detail::check_at_least<Eigen::Index>("RePaint", "jump_length", jump_length, 1);
+    detail::check_at_least<Eigen::Index>("RePaint", "resamplings", resamplings, 1);
     detail::check_same_shape("RePaint", detail::argument("known", known), detail::argument("mask", mask));
   }
 

@@ -1,8 +1,7 @@
 /// @file tcd.hpp
 #pragma once
 
-#include <cmath>      // std::floor, std::sqrt
-#include <stdexcept>  // std::invalid_argument
+#include <cmath>  // std::floor, std::sqrt
 
 #include "../detail/level_steps.hpp"
 
@@ -17,9 +16,7 @@ struct Tcd {
   template <class Tensor>
   using State = detail::OneCallState<Tensor>;
 
-  void check() const {
-    if (!(eta >= 0.0 && eta <= 1.0)) detail::fail<std::invalid_argument>("Tcd", "eta = ", eta, " is outside [0, 1]");
-  }
+  void check() const { detail::check_in("Tcd", "eta", eta, 0.0, 1.0); }
 
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {

@@ -1,7 +1,9 @@
 /// @file timestep_samplers.hpp
-/// Which timesteps a training step looks at: all equally often, or more often those whose losses are large, with weights
-/// that keep the expected loss the same. With p_t the probability of t,
+/// Which timesteps a training step looks at: all equally often, or more often those whose losses
+/// are large, with weights that keep the expected loss the same. With p_t the probability of t,
+///
 ///     mean over t of loss_t = sum_t p_t w_t loss_t,   w_t = 1 / (T p_t)
+///
 #pragma once
 
 #include <Eigen/Core>
@@ -14,20 +16,23 @@
 #include <utility>  // std::declval, std::move
 #include <vector>
 
-#include "detail/error.hpp"
-#include "detail/operands.hpp"
-#include "detail/random_bits.hpp"
-#include "tensor.hpp"
+#include "../detail/check.hpp"
+#include "../detail/error.hpp"
+#include "../detail/operands.hpp"
+#include "../detail/random_bits.hpp"
+#include "../tensor.hpp"
 
 namespace diffusion {
 
-/// One timestep per sample of a batch, and what to multiply the loss of each sample with: both of shape [N].
+/// One timestep per sample of a batch, and what to multiply the loss of each sample with: both of
+/// shape [N].
 struct WeightedTimesteps {
   Timesteps timesteps;
   Eigen::Tensor<double, 1> weights;  // 1 / (T p_t)
 };
 
-/// Losses and the timesteps they belong to, both of shape [N]: what workers that train together tell each other.
+/// Losses and the timesteps they belong to, both of shape [N]: workers that train
+/// together exchange them.
 struct TimestepLosses {
   Timesteps timesteps;
   Eigen::Tensor<double, 1> losses;
@@ -35,14 +40,15 @@ struct TimestepLosses {
 
 namespace detail {
 
-/// A batch of timesteps t(u), each from a u uniform on [0, 1), and their weights w(t). The engine is asked for 53 bits a sample,
-/// in order, so the timesteps are the same with every standard library.
+/// A batch of timesteps t(u), each from a u uniform on [0, 1), and their weights w(t). The engine
+/// is asked for 53 bits a sample, in order, so the timesteps are the same with every standard
+/// library.
 template <class Engine, class Timestep, class Weight>
 WeightedTimesteps draw_timesteps(const char* where, Eigen::Index batch_size, Engine& engine, const Timestep& t,
                                  const Weight& weight) {
   static_assert(is_bit_generator_v<Engine>,
                 "diffusion: the engine must be a uniform random bit generator, such as std::mt19937");
-  if (batch_size < 0) fail<std::invalid_argument>(where, "batch_size = ", batch_size, " must be at least 0");
+  check_at_least<Eigen::Index>(where, "batch_size", batch_size, 0);
   WeightedTimesteps out{Timesteps(batch_size), Eigen::Tensor<double, 1>(batch_size)};
   if constexpr (is_bit_generator_v<Engine>) {
     for (Eigen::Index n = 0; n < batch_size; ++n) {
@@ -55,14 +61,13 @@ WeightedTimesteps draw_timesteps(const char* where, Eigen::Index batch_size, Eng
 
 }  // namespace detail
 
-/// Every timestep equally often: p_t = 1 / T, and all weights are 1. The way of Ho et al. 2020, Algorithm 1.
+/// Every timestep equally often: p_t = 1 / T, and all weights are 1. The way of Ho et al. 2020,
+/// Algorithm 1.
 class UniformSampler {
  public:
   /// Throws std::invalid_argument unless num_timesteps >= 1.
   explicit UniformSampler(Eigen::Index num_timesteps) : num_timesteps_(num_timesteps) {
-    if (num_timesteps < 1) {
-      detail::fail<std::invalid_argument>("UniformSampler", "num_timesteps = ", num_timesteps, " must be at least 1");
-    }
+    detail::check_at_least<Eigen::Index>("UniformSampler", "num_timesteps", num_timesteps, 1);
   }
 
   /// T, the number of timesteps.
@@ -71,8 +76,8 @@ class UniformSampler {
   /// In proportion to p_t: 1 for every t.
   [[nodiscard]] Eigen::ArrayXd weights() const { return Eigen::ArrayXd::Ones(num_timesteps_); }
 
-  /// batch_size independent timesteps from a uniform random bit generator of the standard library's kind. Throws
-  /// std::invalid_argument when batch_size is negative.
+  /// batch_size independent timesteps from a uniform random bit generator of the standard library's
+  /// kind. Throws std::invalid_argument when batch_size is negative.
   template <class Engine>
   [[nodiscard]] WeightedTimesteps sample(Eigen::Index batch_size, Engine&& engine) const {
     const auto T = static_cast<double>(num_timesteps_);
@@ -86,14 +91,20 @@ class UniformSampler {
   Eigen::Index num_timesteps_;
 };
 
-/// Importance sampling by the second moment of the loss; Nichol, Dhariwal 2021, Eq. (18), here with a part that is uniform:
-///     p_t = (1 - u) r_t / sum_s r_s + u / T,   r_t = sqrt(mean of the last losses of t, squared),   u = uniform_prob
-/// once every timestep has its `history_per_term` losses; until then, and while all of those are 0, p_t = 1 / T. What it has
-/// seen is a State, which can be saved and from which another one goes on:
+/// Importance sampling by the second moment of the loss; Nichol, Dhariwal 2021, Eq. (18), here with
+/// a part that is uniform:
+///
+///     p_t = (1 - u) r_t / sum_s r_s + u / T,   u = uniform_prob
+///     r_t = sqrt(mean of the squares of the last losses of t)
+///
+/// once every timestep has its `history_per_term` losses; until then, and while all of those are 0,
+/// p_t = 1 / T. Its memory is a State, which can be saved and from which another one goes on:
+///
 ///     LossSecondMomentResampler sampler(1000);
 ///     const auto [t, weights] = sampler.sample(batch_size, engine);
 ///     ...                                      // train on the mean of weights(n) * losses(n)
 ///     sampler.update_with_all_losses(t, losses);
+///
 /// Not safe to update from several threads at once.
 class LossSecondMomentResampler {
  public:
@@ -104,19 +115,21 @@ class LossSecondMomentResampler {
     Eigen::Array<Eigen::Index, Eigen::Dynamic, 1> loss_counts;  // [T]: how many of a row have been filled
   };
 
-  /// Throws std::invalid_argument unless num_timesteps >= 1, history_per_term >= 1 and uniform_prob is in [0, 1].
+  /// Throws std::invalid_argument unless num_timesteps >= 1, history_per_term >= 1 and uniform_prob
+  /// is in [0, 1].
   explicit LossSecondMomentResampler(Eigen::Index num_timesteps, Eigen::Index history_per_term = 10,
                                      double uniform_prob = 0.001) {
     constexpr const char* where = "LossSecondMomentResampler";
-    check_at_least_one(where, "num_timesteps", num_timesteps);
-    check_at_least_one(where, "history_per_term", history_per_term);
+    detail::check_at_least<Eigen::Index>(where, "num_timesteps", num_timesteps, 1);
+    detail::check_at_least<Eigen::Index>(where, "history_per_term", history_per_term, 1);
     state_.uniform_prob = uniform_prob;
     state_.loss_history = Eigen::ArrayXXd::Zero(num_timesteps, history_per_term);
     state_.loss_counts.setZero(num_timesteps);
     check_state();
   }
 
-  /// Goes on from a saved state. Throws std::invalid_argument when it could not have come from state().
+  /// Goes on from a saved state. Throws std::invalid_argument when it could not have come from
+  /// state().
   explicit LossSecondMomentResampler(State state) : state_(std::move(state)) { check_state(); }
 
   const State& state() const { return state_; }
@@ -135,10 +148,9 @@ class LossSecondMomentResampler {
     const Eigen::Index T = num_timesteps();
     Eigen::ArrayXd out = Eigen::ArrayXd::Ones(T);
     const double largest = state_.loss_history.abs().maxCoeff();
-    if (!warmed_up()) return out;
-    if (largest == 0.0) return Eigen::ArrayXd::Constant(T, 1.0 / static_cast<double>(T));
-    // In units of the largest loss, lest a square overflow; by scalar loops and explicit fma, so that the weights and with
-    // them the timesteps drawn have the same bits on every platform.
+    if (!warmed_up() || largest == 0.0) return out;
+    // In units of the largest loss, lest a square overflow; by scalar loops and explicit fma, so
+    // that the weights and with them the timesteps drawn have the same bits on every platform.
     double sum = 0.0;
     for (Eigen::Index t = 0; t < T; ++t) {
       double squares = 0.0;
@@ -154,8 +166,8 @@ class LossSecondMomentResampler {
     return out;
   }
 
-  /// As UniformSampler::sample, from which it does not differ until warmed_up(): by the inverse of the distribution function,
-  /// one uniform number of 53 bits a timestep.
+  /// As UniformSampler::sample, from which it does not differ until warmed_up(): by the inverse of
+  /// the distribution function, one uniform number of 53 bits a timestep.
   template <class Engine>
   [[nodiscard]] WeightedTimesteps sample(Eigen::Index batch_size, Engine&& engine) const {
     const Eigen::ArrayXd w = weights();
@@ -173,10 +185,11 @@ class LossSecondMomentResampler {
         [&](Eigen::Index t) { return total / (static_cast<double>(w.size()) * w[t]); });
   }
 
-  /// Remembers losses, in order: losses(n) is one of timestep ts[n]. `losses` is a tensor of shape [N] of any real type. Of a
-  /// timestep with a full row the oldest is forgotten. When several workers train together, give each of them the losses of
-  /// all, or call update_with_local_losses. Throws std::invalid_argument when the sizes differ or a loss is not finite,
-  /// std::out_of_range for a timestep outside [0, T); then nothing has been remembered. (A loss may be negative.)
+  /// Remembers losses, in order: losses(n) is one of timestep ts[n]. `losses` is a tensor of shape
+  /// [N] of any real type. A full row forgets its oldest loss. When several
+  /// workers train together, give each of them the losses of all, or call update_with_local_losses.
+  /// Throws std::invalid_argument when the sizes differ or a loss is not finite, std::out_of_range
+  /// for a timestep outside [0, T); then nothing has been remembered. (A loss may be negative.)
   template <class Losses>
   void update_with_all_losses(TimestepsView ts, const Losses& losses) {
     const auto all = as_doubles(losses);
@@ -184,12 +197,17 @@ class LossSecondMomentResampler {
     remember(ts, all);
   }
 
-  /// The same with the losses of one worker of several. `gather` is a callable that tells them to the others:
-  ///     gather(const TimestepLosses& mine) -> a range of the TimestepLosses of all workers, in the order of their rank
-  /// and mine among them; an MPI_Allgatherv of the sizes and then of the values, say. Workers may differ in how many losses
-  /// they have. All workers remember the same losses in the same order, so samplers that were equal stay equal. Throws what
-  /// update_with_all_losses does: before gather is called if ts and losses differ in size, and after it, in all workers and
-  /// before any loss is remembered, for what a worker may not have sent.
+  /// The same with the losses of one worker of several. `gather` is a callable that sends them to
+  /// the others:
+  ///
+  ///     gather(const TimestepLosses& mine) -> a range of the TimestepLosses of all workers,
+  ///                                           in the order of their rank
+  ///
+  /// and mine among them; an MPI_Allgatherv of the sizes and then of the values, say. Workers may
+  /// differ in how many losses they have. All workers remember the same losses in the same order,
+  /// so samplers that were equal stay equal. Throws what update_with_all_losses does: before gather
+  /// is called if ts and losses differ in size, and after it, in all workers and before any loss is
+  /// remembered, for what a worker may not have sent.
   template <class Losses, class Gather>
   void update_with_local_losses(TimestepsView ts, const Losses& losses, Gather&& gather) {
     constexpr const char* where = "LossSecondMomentResampler::update_with_local_losses";
@@ -208,17 +226,11 @@ class LossSecondMomentResampler {
   }
 
  private:
-  static void check_at_least_one(const char* where, const char* name, Eigen::Index value) {
-    if (value < 1) detail::fail<std::invalid_argument>(where, name, " = ", value, " must be at least 1");
-  }
-
   void check_state() const {
     constexpr const char* where = "LossSecondMomentResampler";
-    check_at_least_one(where, "loss_history.rows()", num_timesteps());
-    check_at_least_one(where, "loss_history.cols()", history_per_term());
-    if (!(uniform_prob() >= 0.0 && uniform_prob() <= 1.0)) {
-      detail::fail<std::invalid_argument>(where, "uniform_prob = ", uniform_prob(), " is outside [0, 1]");
-    }
+    detail::check_at_least<Eigen::Index>(where, "loss_history.rows()", num_timesteps(), 1);
+    detail::check_at_least<Eigen::Index>(where, "loss_history.cols()", history_per_term(), 1);
+    detail::check_in(where, "uniform_prob", uniform_prob(), 0.0, 1.0);
     if (state_.loss_counts.size() != num_timesteps()) {
       detail::fail<std::invalid_argument>(where, "loss_counts has ", state_.loss_counts.size(),
                                           " entries, but loss_history has ", num_timesteps(), " rows");

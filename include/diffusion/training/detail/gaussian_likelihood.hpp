@@ -1,13 +1,14 @@
 /// @file gaussian_likelihood.hpp
-/// The Gaussian of one value, in double: the KL divergence of two, the probability that one gives to a bin of pixel values,
-/// and their derivatives. No difference here is taken of two numbers that nearly agree, unless the arguments themselves do.
+/// The Gaussian of one value, in double: the KL divergence of two, the probability that one gives
+/// to a bin of pixel values, and their derivatives. No difference here is taken of two numbers that
+/// nearly agree, unless the arguments themselves do.
 #pragma once
 
 #include <array>
 #include <cmath>  // std::exp, std::expm1, std::log, std::log1p, std::erfc, std::cosh, std::abs, std::copysign
 #include <cstddef>
 
-#include "multiply_add.hpp"
+#include "../../detail/multiply_add.hpp"
 
 namespace diffusion {
 
@@ -30,7 +31,9 @@ inline double expm1_minus(double d) {
 }
 
 /// KL(N(m1, e^logvar1) || N(m2, e^logvar2)) in nats, for m = m1 - m2:
+///
 ///     1/2 (e^d - 1 - d + m^2 e^-logvar2),   d = logvar1 - logvar2
+///
 inline double normal_kl(double m, double logvar1, double logvar2) {
   return 0.5 * multiply_add(m * m, std::exp(-logvar2), expm1_minus(logvar1 - logvar2));
 }
@@ -43,8 +46,9 @@ inline GaussianGradient normal_kl_gradient(double m, double logvar1, double logv
   return {-m * precision, -0.5 * multiply_add(m * m, precision, std::expm1(logvar1 - logvar2))};
 }
 
-// ---- the reference's approximation of the normal distribution function: 1/2 (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3)))
-// ---- which is sigmoid(l) for l = 2 sqrt(2 / pi) (z + 0.044715 z^3)
+// ---- the reference's approximation of the normal distribution function ----
+//
+//     1/2 (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3))) = sigmoid(2 sqrt(2 / pi) (z + 0.044715 z^3))
 
 inline constexpr double two_sqrt_two_over_pi = 1.5957691216057307117597842397375;
 inline constexpr double cubic = 0.044715;
@@ -60,7 +64,8 @@ inline double approximate_logit(double z) { return two_sqrt_two_over_pi * z * mu
 inline double approximate_slope(double z) { return two_sqrt_two_over_pi * multiply_add(3.0 * cubic * z, z, 1.0); }
 inline double approximate_normal_cdf(double z) { return sigmoid(approximate_logit(z)); }
 
-/// The bin of a pixel value x among 256 in [-1, 1], seen from a Gaussian, in units of its standard deviation.
+/// The bin of a pixel value x among 256 in [-1, 1], seen from a Gaussian, in units of its standard
+/// deviation.
 struct Bin {
   enum Kind { inner, lowest, highest };  // the outermost two reach to infinity
   Kind kind;
@@ -84,12 +89,15 @@ struct Bin {
 };
 
 /// The difference of the logits of a bin's ends, which is positive:
+///
 ///     2 sqrt(2 / pi) (2 h + 0.044715 ((z + h)^3 - (z - h)^3))
+///
 inline double approximate_logit_difference(const Bin& bin) {
   const double squares = multiply_add(3.0 * bin.centre, bin.centre, bin.half_width * bin.half_width);
   return two_sqrt_two_over_pi * 2.0 * bin.half_width * multiply_add(cubic, squares, 1.0);
 }
-/// sigmoid(u) - sigmoid(l) = sigmoid(u) sigmoid(-l) (1 - e^-(u - l)) for the logits u, l of the ends.
+/// sigmoid(u) - sigmoid(l) = sigmoid(u) sigmoid(-l) (1 - e^-(u - l)) for the logits u, l of the
+/// ends.
 inline double approximate_bin_probability(const Bin& bin) {
   return sigmoid(approximate_logit(bin.upper)) * sigmoid(-approximate_logit(bin.lower)) *
          -std::expm1(-approximate_logit_difference(bin));
@@ -118,7 +126,8 @@ inline GaussianGradient approximate_log_likelihood_gradient(const Bin& bin) {
     return bin.gradient(-lower_slope * sigmoid(lower), 0.0);
   }
   if (approximate_bin_probability(bin) < least_probability) return {0.0, 0.0};
-  // d log(1 - e^-D), with the differences of the slopes, and of z times the slope, free of cancellation.
+  // d log(1 - e^-D), with the differences of the slopes, and of z times the slope, free of
+  // cancellation.
   const double by_difference = 1.0 / std::expm1(approximate_logit_difference(bin));
   const double slopes = two_sqrt_two_over_pi * 12.0 * cubic * bin.centre * bin.half_width;
   const double squares = multiply_add(3.0 * bin.centre, bin.centre, bin.half_width * bin.half_width);
@@ -128,7 +137,7 @@ inline GaussianGradient approximate_log_likelihood_gradient(const Bin& bin) {
           multiply_add(-moments, by_difference, ends.log)};
 }
 
-// ---- exactly
+// ---- the exact one ----
 
 inline constexpr double sqrt_half = 0.70710678118654752440084436210485;
 inline constexpr double log_sqrt_two_pi = 0.91893853320467274178032973640562;
@@ -152,8 +161,8 @@ inline double log_normal_cdf(double z) {
 /// log(Phi(z + h) - Phi(z - h)) for z >= 0, h > 0.
 inline double log_bin_probability(double z, double h, double lower, double upper) {
   if (h <= 0.5 && z * h <= 1.0) {
-    // The ends nearly agree: phi(z) times the integral of e^(-z s - s^2/2) from -h to h, by Gauss and Legendre's rule of 8
-    // points, whose error here is below 1e-16 of it.
+    // The ends nearly agree: phi(z) times the integral of e^(-z s - s^2/2) from -h to h, by Gauss
+    // and Legendre's rule of 8 points, whose error here is below 1e-16 of it.
     constexpr std::array<double, 4> node = {0.18343464249564980493947614236018, 0.52553240991632898581773904918925,
                                             0.79666647741362673959155393647583, 0.96028985649753623168356086856947};
     constexpr std::array<double, 4> weight = {0.36268378337836198296515044927720, 0.31370664587788728733796220198660,
@@ -181,29 +190,14 @@ inline GaussianGradient exact_log_likelihood_gradient(const Bin& bin) {
   const double log_likelihood = exact_log_likelihood(bin);
   if (bin.kind == Bin::lowest) return bin.gradient(0.0, std::exp(log_normal_density(bin.upper) - log_likelihood));
   if (bin.kind == Bin::highest) return bin.gradient(-std::exp(log_normal_density(bin.lower) - log_likelihood), 0.0);
-  // By the centre z: (phi(z + h) - phi(z - h)) / P, by h: (phi(z + h) + phi(z - h)) / P; phi(z + h) = phi(z - h) e^(-2 z h).
+  // By the centre z: (phi(z + h) - phi(z - h)) / P, by h: (phi(z + h) + phi(z - h)) / P; phi(z + h)
+  // = phi(z - h) e^(-2 z h).
   const double z = std::abs(bin.centre), h = bin.half_width;
   const double near = std::exp(log_normal_density(bin.centre < 0.0 ? bin.upper : bin.lower) - log_likelihood);
   const double by_centre = std::copysign(near * std::expm1(-2.0 * z * h), -bin.centre);
   const double by_half_width = near * (1.0 + std::exp(-2.0 * z * h));
   return {-bin.recip_sigma * by_centre, -multiply_add(bin.centre, by_centre, h * by_half_width)};
 }
-
-/// The log of the probability that N(mean, e^(2 log_scale)) gives to the bin of x.
-inline double log_likelihood(bool exact, double x, double mean, double log_scale) {
-  const Bin bin(x, mean, log_scale);
-  return exact ? exact_log_likelihood(bin) : approximate_log_likelihood(bin);
-}
-/// Its derivatives by the mean and log_scale.
-inline GaussianGradient log_likelihood_gradient(bool exact, double x, double mean, double log_scale) {
-  const Bin bin(x, mean, log_scale);
-  return exact ? exact_log_likelihood_gradient(bin) : approximate_log_likelihood_gradient(bin);
-}
-
-struct LogLikelihood {
-  bool exact;
-  double operator()(double x, double mean, double log_scale) const { return log_likelihood(exact, x, mean, log_scale); }
-};
 
 }  // namespace detail
 }  // namespace diffusion

@@ -7,12 +7,13 @@
 #include <cmath>  // std::abs, std::floor, std::isfinite
 #include <limits>
 
-#include "affine.hpp"
+#include "../../detail/affine.hpp"
 
 namespace diffusion {
 namespace detail {
 
-/// The q-quantile of x[0..size): linear between the order statistics around q (size - 1). x is reordered.
+/// The q-quantile of x[0..size): linear between the order statistics around q (size - 1). x is
+/// reordered.
 inline double quantile(double* x, Index size, double q) {
   const double place = q * static_cast<double>(size - 1);
   const auto below = static_cast<Index>(std::floor(place));
@@ -23,8 +24,8 @@ inline double quantile(double* x, Index size, double q) {
   return low + (place - static_cast<double>(below)) * (high - low);
 }
 
-/// For each sample: s = the q-quantile of |x|, but at least `low` and at most `high`; x becomes x limited to [-s, s],
-/// divided by s. A sample with a value that is not finite becomes NaN.
+/// For each sample: s = the q-quantile of |x|, but at least `low` and at most `high`; x becomes x
+/// limited to [-s, s], divided by s.
 template <class Tensor, class Memory>
 void threshold(Tensor& x, double q, double low, double high, Memory& magnitudes, Memory& thresholds) {
   if (x.size() == 0) return;

@@ -1,24 +1,27 @@
 /// @file likelihood.hpp
-/// Gaussians element by element: the KL divergence of two, and the probability of an 8-bit pixel value under one.
-/// Ho, Jain, Abbeel 2020 (DDPM), Section 3.3.
+/// Gaussians element by element: the KL divergence of two, and the probability of an 8-bit pixel
+/// value under one. Ho, Jain, Abbeel 2020 (DDPM), Section 3.3.
 ///
-/// An argument is a tensor, or one number for all elements; the tensors of a call share shape and layout. Of numbers alone the
-/// result is a double. Everything is evaluated in double and rounded to the tensors' scalar type once. `_into` forms and devices
-/// are as in GaussianDiffusion. Throws std::invalid_argument for shapes that differ.
+/// An argument is a tensor, or one number for all elements; the tensors of a call share shape and
+/// layout. For numbers alone the result is a double. Everything is evaluated in double and rounded
+/// to the tensors' scalar type once. `_into` forms and devices are as in GaussianDiffusion. Throws
+/// std::invalid_argument for shapes that differ.
 #pragma once
 
 #include <unsupported/Eigen/CXX11/Tensor>
 
+#include "../detail/map_values.hpp"
+#include "../detail/operands.hpp"
 #include "detail/gaussian_likelihood.hpp"
-#include "detail/map_values.hpp"
-#include "detail/operands.hpp"
 
 namespace diffusion {
 
 /// KL(N(mean1, exp(logvar1)) || N(mean2, exp(logvar2))) in nats, of each element:
+///
 ///     1/2 (logvar2 - logvar1 - 1 + exp(logvar1 - logvar2) + (mean1 - mean2)^2 exp(-logvar2))
-/// without the cancellation of the formula as it stands. Each argument is a tensor or one number for all elements; the tensors
-/// share a shape. Of four numbers it is a double.
+///
+/// without the cancellation of the formula as it stands. Each argument is a tensor or one number
+/// for all elements; the tensors share a shape. For four numbers it is a double.
 template <class M1, class V1, class M2, class V2>
 [[nodiscard]] auto normal_kl(const M1& mean1, const V1& logvar1, const M2& mean2, const V2& logvar2) {
   if constexpr (detail::are_values<M1, V1, M2, V2>()) {
@@ -38,8 +41,10 @@ void normal_kl_into(Out&& out, const M1& mean1, const V1& logvar1, const M2& mea
 }
 
 /// The approximation of the normal distribution function that Likelihood::approximate is made of:
+///
 ///     Phi(x) ~ 1/2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
-/// of each element, right to 1e-14 of itself also where it is near 0. Of a number it is a double.
+///
+/// of each element, right to 1e-14 of itself also where it is near 0. For a number it is a double.
 template <class X>
 [[nodiscard]] auto approx_standard_normal_cdf(const X& x) {
   if constexpr (detail::are_values<X>()) {
@@ -60,18 +65,45 @@ enum class Likelihood {
   exact         // by the normal distribution function, however small it gets
 };
 
-/// log P(bin of x) in nats under N(means, exp(log_scales)^2), of each element; Ho et al. 2020, Eq. (13). The bin of x is
-/// [x - 1/255, x + 1/255], and the outermost ones, of x < -0.999 and x > 0.999, reach to infinity. Arguments as in normal_kl.
+namespace detail {
+
+/// The log of the probability that N(mean, e^(2 log_scale)) gives to the bin of x.
+inline double log_likelihood(Likelihood likelihood, double x, double mean, double log_scale) {
+  const Bin bin(x, mean, log_scale);
+  return likelihood == Likelihood::exact ? exact_log_likelihood(bin) : approximate_log_likelihood(bin);
+}
+/// Its derivatives by the mean and log_scale.
+inline GaussianGradient log_likelihood_gradient(Likelihood likelihood, double x, double mean, double log_scale) {
+  const Bin bin(x, mean, log_scale);
+  return likelihood == Likelihood::exact ? exact_log_likelihood_gradient(bin)
+                                         : approximate_log_likelihood_gradient(bin);
+}
+
+/// log_likelihood as a function of values. (A functor: a lambda in a template would compile its
+/// walk again.)
+struct LogLikelihood {
+  Likelihood likelihood;
+  double operator()(double x, double mean, double log_scale) const {
+    return log_likelihood(likelihood, x, mean, log_scale);
+  }
+};
+
+}  // namespace detail
+
+/// log P(bin of x) in nats under N(means, exp(log_scales)^2), of each element; Ho et al. 2020, Eq.
+/// (13). The bin of x is [x - 1/255, x + 1/255], and the outermost ones, of x < -0.999 and x >
+/// 0.999, reach to infinity. Arguments as in normal_kl.
 ///
-/// `approximate` has the values of guided-diffusion, without what that loses by cancellation (in float32 up to 7 nats); where
-/// the probability is below 1e-12 its gradient is 0. `exact` is correct to 1e-13 or so, relative, also far into the tails.
+/// `approximate` has the values of guided-diffusion, without what that loses by cancellation (in
+/// float32 up to 7 nats); where the probability is below 1e-12 its gradient is 0. `exact` is
+/// correct to 1e-13 or so, relative, also far into the tails.
 template <class X, class M, class S>
 [[nodiscard]] auto discretized_gaussian_log_likelihood(const X& x, const M& means, const S& log_scales,
                                                        Likelihood likelihood = Likelihood::approximate) {
   if constexpr (detail::are_values<X, M, S>()) {
-    return detail::map_values("discretized_gaussian_log_likelihood",
-                              detail::LogLikelihood{likelihood == Likelihood::exact}, detail::argument("x", x),
-                              detail::argument("means", means), detail::argument("log_scales", log_scales));
+    return detail::map_values("discretized_gaussian_log_likelihood", detail::LogLikelihood{likelihood},
+                              detail::argument("x", x), detail::argument("means", means),
+                              detail::argument("log_scales", log_scales));
   }
 }
 template <class Out, class X, class M, class S, class Device = Eigen::DefaultDevice>
@@ -79,9 +111,9 @@ void discretized_gaussian_log_likelihood_into(Out&& out, const X& x, const M& me
                                               Likelihood likelihood = Likelihood::approximate,
                                               const Device& device = Device()) {
   if constexpr (detail::are_values<X, M, S>()) {
-    detail::map_values_into("discretized_gaussian_log_likelihood", device, out,
-                            detail::LogLikelihood{likelihood == Likelihood::exact}, detail::argument("x", x),
-                            detail::argument("means", means), detail::argument("log_scales", log_scales));
+    detail::map_values_into("discretized_gaussian_log_likelihood", device, out, detail::LogLikelihood{likelihood},
+                            detail::argument("x", x), detail::argument("means", means),
+                            detail::argument("log_scales", log_scales));
   }
 }
 

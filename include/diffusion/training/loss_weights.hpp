@@ -1,37 +1,37 @@
 /// @file loss_weights.hpp
-/// Weights of training losses over timesteps, as functions of the signal-to-noise ratio snr = abar_t / (1 - abar_t).
+/// Weights of training losses over timesteps, as functions of the signal-to-noise ratio snr =
+/// abar_t / (1 - abar_t).
 ///
-/// A weight belongs to what the mean squared error is of, as the name says: epsilon, x_start or v. One objective has one weight
-/// for each, because at one t the three errors are multiples of each other:
+/// A weight belongs to what the mean squared error is of, as the name says: epsilon, x_start or v.
+/// One objective has one weight for each, because at one t the three errors are multiples of each
+/// other:
+///
 ///     |x_0 - pred|^2 = |epsilon - pred|^2 / snr = |v - pred|^2 / (snr + 1)
-/// so w_epsilon = w_x_start / snr and w_v = w_x_start / (snr + 1). No weight here divides by snr where that may be 0: all are
-/// finite there (zero terminal SNR), and at snr = infinity they are their limits. Throws std::invalid_argument unless snr >= 0
-/// and for parameters that are not positive and finite.
+///
+/// so w_epsilon = w_x_start / snr and w_v = w_x_start / (snr + 1). No weight here divides by snr
+/// where that may be 0: all are finite there (zero terminal SNR), and at snr = infinity they are
+/// their limits. Throws std::invalid_argument unless snr >= 0 and for parameters that are not
+/// positive and finite.
 #pragma once
 
 #include <algorithm>  // std::min, std::max
-#include <cmath>      // std::isfinite, std::isinf, std::pow
-#include <stdexcept>  // std::invalid_argument
+#include <cmath>      // std::isinf, std::pow
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
 
-#include "detail/error.hpp"
-#include "detail/operands.hpp"
-#include "gaussian_diffusion.hpp"
-#include "tensor.hpp"
+#include "../detail/check.hpp"
+#include "../detail/operands.hpp"
+#include "../gaussian_diffusion.hpp"
+#include "../tensor.hpp"
 
 namespace diffusion {
 
 namespace detail {
 
-inline void check_snr(const char* where, double snr) {
-  if (!(snr >= 0.0)) fail<std::invalid_argument>(where, "snr = ", snr, " must be at least 0");
-}
+inline void check_snr(const char* where, double snr) { check_at_least(where, "snr", snr, 0.0); }
 inline void check_snr(const char* where, double snr, const char* name, double parameter) {
   check_snr(where, snr);
-  if (!(parameter > 0.0 && std::isfinite(parameter))) {
-    fail<std::invalid_argument>(where, name, " = ", parameter, " must be positive and finite");
-  }
+  check_positive(where, name, parameter);
 }
 
 }  // namespace detail
@@ -85,7 +85,8 @@ inline void check_snr(const char* where, double snr, const char* name, double pa
   return std::pow(k + snr, -gamma);
 }
 
-// ---- truncated SNR; Salimans, Ho 2022, Section 4: x_0 weighted with max(snr, 1) (epsilon: infinite at snr = 0) ----
+// ---- truncated SNR; Salimans, Ho 2022, Section 4: x_0 weighted with max(snr, 1) ----
+// (For epsilon the weight is infinite at snr = 0.)
 
 /// max(snr, 1): 1 at snr = 0, infinite at infinity.
 [[nodiscard]] inline double truncated_snr_weight_x_start(double snr) {
@@ -99,8 +100,8 @@ inline void check_snr(const char* where, double snr, const char* name, double pa
   return 1.0 / (1.0 + (std::min)(snr, 1.0 / snr));
 }
 
-// ---- EDM; Karras et al. 2022, Table 1: x_0 weighted with (sigma^2 + sigma_data^2) / (sigma sigma_data)^2, where
-// ---- sigma^2 = 1 / snr; which is snr + 1 / sigma_data^2. That of epsilon is infinite at snr = 0 ----
+// ---- EDM; Karras et al. 2022, Table 1: x_0 weighted with (s^2 + sd^2) / (s sd)^2 ----
+// With s^2 = 1 / snr and sd = sigma_data that is snr + 1 / sd^2. For epsilon the weight is infinite at snr = 0.
 
 /// snr + 1 / sigma_data^2: 1 / sigma_data^2 at snr = 0, infinite at infinity.
 [[nodiscard]] inline double edm_weight_x_start(double snr, double sigma_data = 0.5) {
@@ -108,17 +109,20 @@ inline void check_snr(const char* where, double snr, const char* name, double pa
   return snr + 1.0 / (sigma_data * sigma_data);
 }
 
-/// (snr + 1 / sigma_data^2) / (snr + 1): 1 / sigma_data^2 at snr = 0, 1 at infinity; 1 everywhere for data of variance 1.
+/// (snr + 1 / sigma_data^2) / (snr + 1): 1 / sigma_data^2 at snr = 0, 1 at infinity; 1 everywhere
+/// for data of variance 1.
 [[nodiscard]] inline double edm_weight_v(double snr, double sigma_data = 0.5) {
   detail::check_snr("edm_weight_v", snr, "sigma_data", sigma_data);
   return std::isinf(snr) ? 1.0 : edm_weight_x_start(snr, sigma_data) / (snr + 1.0);
 }
 
-// ---- of a batch ----
+// ---- for a batch ----
 
-/// weight(abar_t / (1 - abar_t)) for each of the timesteps, [N] (of one integer, [1]): what to multiply the loss of each
-/// sample with, or its gradient. `weight` is a callable double -> double:
+/// weight(abar_t / (1 - abar_t)) for each of the timesteps, [N] (of one integer, [1]): what to
+/// multiply the loss of each sample with, or its gradient. `weight` is a callable double -> double:
+///
 ///     loss_weights(process, t, [](double snr) { return min_snr_weight_v(snr); })
+///
 /// Throws std::out_of_range for timesteps outside [0, T); what `weight` returns is taken as it is.
 template <class Scalar, class Weight>
 [[nodiscard]] Eigen::Tensor<Scalar, 1> loss_weights(const GaussianDiffusion<Scalar>& process, TimestepsView t,

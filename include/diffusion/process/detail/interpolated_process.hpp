@@ -1,4 +1,4 @@
-/// @file process_path.hpp
+/// @file interpolated_process.hpp
 /// A process between its timesteps.
 #pragma once
 
@@ -7,14 +7,14 @@
 #include <cstddef>    // std::size_t
 #include <vector>
 
-#include "../gaussian_diffusion.hpp"
-#include "../noise_level.hpp"
+#include "../../gaussian_diffusion.hpp"
+#include "../../noise_level.hpp"
 
 namespace diffusion {
 namespace detail {
 
-/// The line through (x_i, y_i) and (x_{i+1}, y_{i+1}) at x, where x_i <= x < x_{i+1}; y at the nearer end where x is outside.
-/// xs rises.
+/// The line through (x_i, y_i) and (x_{i+1}, y_{i+1}) at x, where x_i <= x < x_{i+1}; y at the
+/// nearer end where x is outside. xs rises.
 inline double interpolate(const std::vector<double>& xs, const std::vector<double>& ys, double x) {
   const auto above = static_cast<std::size_t>(std::upper_bound(xs.begin(), xs.end(), x) - xs.begin());
   if (above == 0) return ys.front();
@@ -23,12 +23,13 @@ inline double interpolate(const std::vector<double>& xs, const std::vector<doubl
   return weight == 0.0 ? ys[above - 1] : ys[above - 1] + weight * (ys[above] - ys[above - 1]);
 }
 
-/// A process between its timesteps: log sigma / alpha is linear in the time of the original process.
-struct ProcessPath {
+/// A process between its timesteps: log sigma / alpha is linear in the time of the original
+/// process.
+struct InterpolatedProcess {
   std::vector<double> time, log_sigma;
 
   template <class Scalar>
-  explicit ProcessPath(const GaussianDiffusion<Scalar>& process) {
+  explicit InterpolatedProcess(const GaussianDiffusion<Scalar>& process) {
     for (Index t = 0; t < process.num_timesteps(); ++t) {
       time.push_back(static_cast<double>(process.timestep_map()[static_cast<std::size_t>(t)]));
       log_sigma.push_back(std::log(process.sqrt_recipm1_alphas_cumprod()[t]));
@@ -46,14 +47,14 @@ struct ProcessPath {
 
 /// The level of a timestep in [0, T - 1], which may lie between two.
 template <class Scalar>
-NoiseLevel process_level(const GaussianDiffusion<Scalar>& process, const ProcessPath& path, double t) {
+NoiseLevel process_level(const GaussianDiffusion<Scalar>& process, const InterpolatedProcess& path, double t) {
   const auto whole = static_cast<Index>(t);
-  const double told = path.time[static_cast<std::size_t>(whole)];
+  const double time = path.time[static_cast<std::size_t>(whole)];
   if (static_cast<double>(whole) == t) {
-    return {told, process.sqrt_alphas_cumprod()[whole], process.sqrt_one_minus_alphas_cumprod()[whole]};
+    return {time, process.sqrt_alphas_cumprod()[whole], process.sqrt_one_minus_alphas_cumprod()[whole]};
   }
   const double next = path.time[static_cast<std::size_t>(whole + 1)];
-  return path.at_time(told + (t - static_cast<double>(whole)) * (next - told));
+  return path.at_time(time + (t - static_cast<double>(whole)) * (next - time));
 }
 
 }  // namespace detail

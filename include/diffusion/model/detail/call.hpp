@@ -1,0 +1,201 @@
+/// @file call.hpp
+/// Calls of the functions a user hands over: a model f(x, t) and a map f(x), which return a tensor
+/// or write one; and the shape of a model's output.
+#pragma once
+
+#include <array>
+#include <cstddef>     // std::size_t
+#include <functional>  // std::reference_wrapper
+#include <stdexcept>   // std::invalid_argument
+#include <type_traits>
+#include <unsupported/Eigen/CXX11/Tensor>
+#include <utility>  // std::declval
+
+#include "../../detail/halves.hpp"
+#include "../../detail/operands.hpp"
+#include "../../tensor.hpp"
+
+namespace diffusion {
+namespace detail {
+
+/// In place of a function that the user did not give.
+struct NoFunction {};
+
+/// Whether Result is a tensor that can become an Out: of its scalar type, rank and layout.
+template <class Result, class Out>
+constexpr bool becomes() {
+  if constexpr (is_tensor_v<Result>) {
+    return std::is_same_v<typename Traits<Result>::Scalar, typename Traits<Out>::Scalar> &&
+           Traits<Result>::rank == Traits<Out>::rank && Traits<Result>::layout == Traits<Out>::layout;
+  }
+  return false;
+}
+
+// ---- whether a function takes these arguments ----
+
+template <class Parameter, class Argument>
+constexpr bool parameter_takes() {
+  if constexpr (is_tensor_v<Parameter>) return becomes<Argument, Parameter>();
+  return true;
+}
+
+/// Whether the parameters that F declares take these arguments; true where F is overloaded or a
+/// template.
+template <class F, class = void>
+struct Declared {
+  template <class... Arguments>
+  static constexpr bool take() {
+    return true;
+  }
+};
+template <class Result, class... P, bool is_noexcept>
+struct Declared<Result (*)(P...) noexcept(is_noexcept), void> {
+  template <class... Arguments>
+  static constexpr bool take() {
+    if constexpr (sizeof...(P) == sizeof...(Arguments)) return (parameter_takes<P, Arguments>() && ...);
+    return true;
+  }
+};
+template <class Result, class C, class... P, bool is_noexcept>
+struct Declared<Result (C::*)(P...) noexcept(is_noexcept), void> : Declared<Result (*)(P...)> {};
+template <class Result, class C, class... P, bool is_noexcept>
+struct Declared<Result (C::*)(P...) const noexcept(is_noexcept), void> : Declared<Result (*)(P...)> {};
+template <class F>
+struct Declared<F, std::void_t<decltype(&F::operator())>> : Declared<decltype(&F::operator())> {};
+template <class F>
+struct Declared<std::reference_wrapper<F>, void> : Declared<F> {};
+
+/// Whether f(arguments...) compiles. Eigen says of a tensor that it can be made of any other, and
+/// fails where it has to be; so tensors that F declares must be of the arguments' scalar type, rank
+/// and layout.
+template <class F, class... Arguments>
+constexpr bool callable() {
+  if constexpr (std::is_invocable_v<F, Arguments...>) {
+    return Declared<std::decay_t<F>>::template take<Arguments...>();
+  }
+  return false;
+}
+
+// ---- calls ----
+
+enum class CallForm { none, writes, returns, returns_other };
+
+/// f(x, t, out), or out = f(x, t)?
+template <class F, class X, class T, class Out>
+constexpr CallForm call_form() {
+  if constexpr (callable<F&, const X&, const T&, Out&>()) {
+    return CallForm::writes;
+  } else if constexpr (callable<F&, const X&, const T&>()) {
+    return becomes<std::invoke_result_t<F&, const X&, const T&>, Out>() ? CallForm::returns : CallForm::returns_other;
+  }
+  return CallForm::none;
+}
+
+/// The one call of a model: out, a plain tensor, becomes f(x, t), which should have the shape
+/// `sizes`. That is left to check. A Denoiser and a ReverseProcess give a const F, because many
+/// threads may call it at once.
+template <class F, class X, class T, class Out, std::size_t Rank>
+void call_model(F& f, const X& x, const T& t, Out& out, const std::array<Eigen::Index, Rank>& sizes) {
+  constexpr CallForm form = call_form<F, X, T, Out>();
+  static_assert(form != CallForm::none,
+                "diffusion: the model (or cond_fn) must be callable as model(x, t), returning a tensor, or as model(x, "
+                "t, out), writing one, where x is a tensor like the one sampled and t an Eigen::Tensor<Scalar, 1>; a "
+                "Denoiser and a ReverseProcess call it as const: wrap one that is not const in std::ref");
+  static_assert(form != CallForm::returns_other,
+                "diffusion: the model (or cond_fn) must return a tensor, or an expression, of x's scalar type, rank "
+                "and layout");
+  if constexpr (form == CallForm::writes) {
+    resize(out, sizes);
+    f(x, t, out);
+  } else if constexpr (form == CallForm::returns) {
+    out = f(x, t);
+  }
+}
+
+/// The same, checked: throws std::invalid_argument unless the result has the shape `sizes`.
+template <class F, class X, class T, class Out, std::size_t Rank>
+void call_model(const char* where, const char* name, F& f, const X& x, const T& t, Out& out,
+                const std::array<Eigen::Index, Rank>& sizes) {
+  call_model(f, x, t, out, sizes);
+  check_result(where, name, out, x, sizes);
+}
+
+/// x becomes f(x): f returns it, an expression or a tensor, or changes x in place and returns
+/// nothing.
+template <class F, class X>
+void call_in_place(const char* where, const char* name, const F& f, X& x) {
+  static_assert(callable<const F&, X&>(),
+                "diffusion: denoised_fn must be callable, as const, as f(x_start), x_start a tensor like the one "
+                "sampled, returning a tensor or an expression of x_start's kind, or changing x_start in place and "
+                "returning nothing");
+  if constexpr (callable<const F&, X&>()) {
+    using Result = std::invoke_result_t<const F&, X&>;
+    if constexpr (std::is_void_v<Result>) {
+      f(x);
+    } else {
+      static_assert(becomes<Result, X>(),
+                    "diffusion: denoised_fn must return a tensor of x_start's scalar type, rank and layout");
+      if constexpr (becomes<Result, X>()) {
+        // Evaluated before x is written: an expression may read elements other than the one it
+        // makes.
+        const PlainTensor<X> result = f(x);
+        check_result(where, name, result, x, shape(x));
+        copy(result, x);
+      }
+    }
+  }
+}
+
+// ---- the output of a model ----
+
+/// Whether a model's output has twice the channels (axis 1), the second half for variances; and the
+/// option that says so.
+struct LearnedVariance {
+  bool learned;
+  const char *on, *off;  // how the option is set, for messages
+};
+
+/// The shape of an output for x.
+template <class X>
+auto output_shape(const char* where, const char* x_name, const X& x, bool learned) {
+  auto sizes = shape(x);
+  if (learned) {
+    if constexpr (Traits<X>::rank >= 2) {
+      sizes[1] *= 2;
+    } else {
+      fail<std::invalid_argument>(where, x_name, " has rank ", Traits<X>::rank,
+                                  "; learned variances are the second half of the channels, which are axis 1");
+    }
+  }
+  return sizes;
+}
+
+/// Throws std::invalid_argument unless `output`, a model's for x, has the shape output_shape; if
+/// the channels are those of the other kind of model, the message says which option to set.
+template <class Output, class X, std::size_t Rank>
+void check_output(const char* where, const char* name, const Output& output, const X& x,
+                  const std::array<Eigen::Index, Rank>& sizes, const LearnedVariance& variance) {
+  if (has_shape(output, sizes)) return;
+  if constexpr (Rank >= 2) {
+    auto other = sizes;
+    other[1] = variance.learned ? shape(x)[1] : 2 * shape(x)[1];
+    if (has_shape(output, other)) {
+      fail<std::invalid_argument>(where, name, " has shape ", shape_text(output), ", but for x of shape ",
+                                  shape_text(x), " it must have ", shape_text(sizes),
+                                  variance.learned ? "; for a model without learned variances set "
+                                                   : "; for a model with learned variances set ",
+                                  variance.learned ? variance.off : variance.on);
+    }
+  }
+  check_result(where, name, output, x, sizes);
+}
+
+/// Half `which` of the channels of a model's output: 0 is its prediction, 1 what learned variances
+/// are made from.
+template <class Output, class Half>
+void take_channels(const Output& output, int which, Half& half) {
+  if constexpr (Traits<Output>::rank >= 2) take_half<1>(output, which, half);
+}
+
+}  // namespace detail
+}  // namespace diffusion

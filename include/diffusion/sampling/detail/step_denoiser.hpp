@@ -1,0 +1,172 @@
+/// @file step_denoiser.hpp
+/// The denoiser of a ReverseProcess: x_0 from a model at timesteps of a process, one per sample.
+#pragma once
+
+#include <array>
+#include <cstddef>    // std::size_t
+#include <stdexcept>  // std::invalid_argument
+#include <type_traits>
+#include <unsupported/Eigen/CXX11/Tensor>
+
+#include "../../detail/affine.hpp"
+#include "../../detail/operands.hpp"
+#include "../../gaussian_diffusion.hpp"
+#include "../../model/detail/call.hpp"
+#include "../../model/parameterization.hpp"
+#include "../../tensor.hpp"
+#include "../reverse_step.hpp"
+
+namespace diffusion {
+namespace detail {
+
+inline LearnedVariance learned_variance(ModelVarType type) {
+  return {learns_variance(type), "ReverseOptions::var_type to learned or learned_range",
+          "ReverseOptions::var_type to fixed_small or fixed_large"};
+}
+
+/// The model of a ReverseProcess with its options and the functions around it. Precondition of all
+/// members: tensor arguments are evaluated (not expressions). `where` is the public function, for
+/// messages.
+template <class Scalar, class Model, class DenoisedFn, class CondFn>
+struct StepDenoiser {
+  GaussianDiffusion<Scalar> process;
+  Model model;
+  ReverseOptions options;
+  DenoisedFn denoised_fn;
+  CondFn cond_fn;
+
+  static constexpr bool guided = !std::is_same_v<CondFn, NoFunction>;
+  template <class X>
+  using Workspace = ReverseWorkspace<PlainTensor<X>>;
+
+  bool predicts_previous_x() const { return options.mean_type == ModelMeanType::previous_x; }
+  bool learned() const { return learns_variance(options.var_type); }
+  template <class X>
+  auto output_shape(const char* where, const X& x) const {
+    return detail::output_shape(where, "x", x, learned());
+  }
+
+  // ---- checks ----
+
+  /// Throws unless all of y, which are parts of `name`, have x's shape and t is in range.
+  template <class X, class... Y>
+  void check(const char* where, const char* name, const X& x, TimestepsView t, const Y&... y) const {
+    if constexpr (tensors_agree<Scalar, X, Y...>()) {
+      check_timesteps(where, "t", t, batch_size(where, argument("x", x)), 0, process.num_timesteps());
+      (check_result(where, name, y, x, shape(x)), ...);
+    }
+  }
+  /// Throws std::invalid_argument where one of the results, all written while x is yet to be read,
+  /// is x.
+  template <class X, class... Y>
+  void check_no_alias(const char* where, const X& x, const Y&... y) const {
+    if (x.size() > 0 && (... || (static_cast<const void*>(y.data()) == x.data()))) {
+      fail<std::invalid_argument>(where, "only out.sample may be x; another result of out is");
+    }
+  }
+  template <class Out, class X, class Noise>
+  void check_step(const char* where, const Out& out, const X& x, TimestepsView t, const Noise& noise) const {
+    check(where, "out", x, t, out.sample, out.pred_xstart);
+    check_no_alias(where, x, out.pred_xstart);
+    if constexpr (is_tensor_v<Noise>) {
+      if constexpr (tensors_agree<Scalar, X, Noise>()) check_result(where, "noise", stored(noise), x, shape(x));
+    }
+  }
+  template <class Output, class X>
+  void check_output(const char* where, const char* name, const Output& output, const X& x) const {
+    detail::check_output(where, name, output, x, output_shape(where, x), learned_variance(options.var_type));
+  }
+  void check_xstart_defined(const char* where, TimestepsView t) const {
+    detail::check_xstart_defined(where, process, options.mean_type, t, t.size());
+  }
+
+  // ---- calls ----
+
+  /// workspace.output = model(x, t)
+  template <class X>
+  void run_model(const char* where, const X& x, TimestepsView t, Workspace<X>& workspace) const {
+    const auto sizes = output_shape(where, x);
+    set_model_time(where, x, t, workspace.model_t);
+    call_model(model, x, workspace.model_t, workspace.output, sizes);
+    check_output(where, "the model's output", workspace.output, x);
+  }
+
+  /// workspace.gradient = cond_fn(x, t)
+  template <class X>
+  void run_cond_fn(const char* where, const X& x, TimestepsView t, Workspace<X>& workspace) const {
+    static_assert(guided, "diffusion: this process has no cond_fn; make one that has it by with_cond_fn");
+    if constexpr (guided) {
+      set_model_time(where, x, t, workspace.model_t);
+      call_model(where, "cond_fn's output", cond_fn, x, workspace.model_t, workspace.gradient, shape(x));
+    }
+  }
+
+  // ---- x_0 ----
+
+  /// pred_xstart by the model; besides, workspace.mean and workspace.values as in x_start.
+  template <class Device, class P, class X>
+  void predict_xstart(const char* where, const Device& device, P& pred_xstart, const X& x, TimestepsView t,
+                      Workspace<X>& workspace) const {
+    check_xstart_defined(where, t);
+    run_model(where, x, t, workspace);
+    if (predicts_previous_x()) resize(workspace.mean, shape(x));
+    if (learned()) resize(workspace.values, shape(x));
+    x_start(device, pred_xstart, workspace.mean, workspace.values, workspace.output, x, t, options.clip_denoised);
+  }
+
+  /// pred_xstart from the model's output at x. Besides, `mean` becomes the output for previous_x,
+  /// and `values` the half of it that learned variances are made from.
+  template <class Device, class P, class M, class V, class Output, class X>
+  void x_start(const Device& device, P& pred_xstart, M& mean, V& values, const Output& output, const X& x,
+               TimestepsView t, bool clip) const {
+    if (learned()) take_channels(output, 1, values);
+    if (predicts_previous_x()) {
+      learned() ? take_channels(output, 0, mean) : copy(output, mean);
+      unclipped_x_start(device, pred_xstart, mean, x, t);
+    } else if (learned()) {
+      take_channels(output, 0, pred_xstart);
+      unclipped_x_start(device, pred_xstart, pred_xstart, x, t);
+    } else {
+      unclipped_x_start(device, pred_xstart, output, x, t);
+    }
+    if constexpr (!std::is_same_v<DenoisedFn, NoFunction>) {
+      call_in_place("ReverseProcess", "denoised_fn(x_start)", denoised_fn, pred_xstart);
+    }
+    if (clip) {
+      clamp(
+          device, pred_xstart, true,
+          [](Index) {
+            return std::array{-1.0, 1.0};
+          },
+          pred_xstart);
+    }
+  }
+
+ private:
+  /// The timesteps in the original process, rescaled if asked.
+  template <class X>
+  void set_model_time(const char* where, const X& x, TimestepsView t, Eigen::Tensor<Scalar, 1>& model_t) const {
+    const Index batch = batch_size(where, argument("x", x));
+    check_timesteps(where, "t", t, batch, 0, process.num_timesteps());
+    const double scale =
+        options.rescale_timesteps ? 1000.0 / static_cast<double>(process.original_num_timesteps()) : 1.0;
+    resize(model_t, std::array<Index, 1>{batch});
+    for (Index n = 0; n < batch; ++n) {
+      const auto original = process.timestep_map()[static_cast<std::size_t>(t[n])];
+      model_t(n) = static_cast<Scalar>(static_cast<double>(original) * scale);
+    }
+  }
+
+  template <class Device, class P, class Y, class X>
+  void unclipped_x_start(const Device& device, P& pred_xstart, const Y& output, const X& x, TimestepsView t) const {
+    if (options.mean_type == ModelMeanType::start_x) return copy(output, pred_xstart);
+    const auto coefficients = [&](Index n) {
+      const auto [by_x, by_output] = step_parameterization(process, options.mean_type, t[n]).x_start;
+      return std::array{by_x, by_output};
+    };
+    affine(device, pred_xstart, t.uniform(), coefficients, x, output);
+  }
+};
+
+}  // namespace detail
+}  // namespace diffusion

@@ -1,0 +1,148 @@
+/// @file bound_term.hpp
+/// One sample's term of the variational bound, value by value and in double, from the output of the
+/// model; in nats; Ho et al. 2020, Eq. (5):
+///
+///     t > 0: KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)),   t = 0: -log p(x_0 | x_1)
+///
+/// And its derivatives with respect to that output.
+#pragma once
+
+#include <unsupported/Eigen/CXX11/Tensor>
+
+#include "../../detail/halves.hpp"
+#include "../../detail/multiply_add.hpp"
+#include "../../detail/operands.hpp"
+#include "../../gaussian_diffusion.hpp"
+#include "../../model/detail/call.hpp"
+#include "../../model/parameterization.hpp"
+#include "../../sampling/detail/reverse_equations.hpp"
+#include "../../sampling/detail/step_denoiser.hpp"
+#include "../../sampling/reverse_step.hpp"
+#include "../likelihood.hpp"
+#include "gaussian_likelihood.hpp"
+
+namespace diffusion {
+namespace detail {
+
+/// The part of the model's output that belongs to one value of x: the prediction, and beside it,
+/// for learned variances, the value they are made from.
+struct OutputValue {
+  double prediction;
+  double variance;
+};
+
+/// The model's output, or its gradient, by the places of x's values in memory.
+template <class Element>
+struct OutputValues {
+  Element* data;
+  Eigen::Index block;  // how many values of one half of the channels lie together; 0 where there is one half only
+
+  OutputValue operator[](Eigen::Index i) const {
+    if (block == 0) return {static_cast<double>(data[i]), 0.0};
+    const Eigen::Index at = i + i / block * block;
+    return {static_cast<double>(data[at]), static_cast<double>(data[at + block])};
+  }
+  void set(Eigen::Index i, const OutputValue& value) const {
+    const Eigen::Index at = block == 0 ? i : i + i / block * block;
+    data[at] = static_cast<Element>(value.prediction);
+    if (block != 0) data[at + block] = static_cast<Element>(value.variance);
+  }
+};
+
+/// The values of `output`, a model's at x. Throws std::invalid_argument unless its shape is x's,
+/// with twice the channels where variances are learned.
+template <class Element, class Output, class X>
+OutputValues<Element> output_values(const char* where, Output& output, const char* name, const X& x,
+                                    ModelVarType var_type) {
+  const LearnedVariance variance = learned_variance(var_type);
+  check_output(where, name, output, x, output_shape(where, "x_t", x, variance.learned), variance);
+  if constexpr (Traits<X>::rank >= 2) {
+    if (variance.learned) return {output.data(), block_of_half<1>(x)};
+  }
+  return {output.data(), 0};
+}
+
+/// N, after all checks of x and tensors that go with it.
+template <class Scalar, class X, class... More>
+Eigen::Index checked_batch(const char* where, const GaussianDiffusion<Scalar>& process, TimestepsView t,
+                           const Argument<X>& x, const Argument<More>&... more) {
+  const Eigen::Index batch = batch_size(where, x);
+  (check_same_shape(where, x, more), ...);
+  check_timesteps(where, "t", t, batch, 0, process.num_timesteps());
+  return batch;
+}
+
+/// A term of the bound at one t.
+struct BoundTerm {
+  StepParameterization model{};
+  Likelihood likelihood = Likelihood::approximate;
+  bool decoder = false;        // t = 0
+  bool predicts_mean = false;  // the output is the mean itself
+  bool clip = false;           // the prediction of x_0 to [-1, 1]
+  double coef1 = 0.0;          // the posterior's mean = coef1 x_0
+  double coef2 = 0.0;          //     + coef2 x_t
+  double true_log_variance = 0.0;
+  double log_variance_slope = 0.0;  // the model's log-variance = log_variance_slope output.variance
+  double log_variance = 0.0;        //     + log_variance
+
+  double pred_xstart(double prediction, double x_t) const {
+    const double x_0 = model.predict_x_start(prediction, x_t);
+    return !clip ? x_0 : x_0 < -1.0 ? -1.0 : x_0 > 1.0 ? 1.0 : x_0;
+  }
+  double model_mean(double prediction, double x_t) const {
+    return predicts_mean ? prediction : multiply_add(coef1, pred_xstart(prediction, x_t), coef2 * x_t);
+  }
+  /// The posterior's mean minus the model's, without the part that they share.
+  double mean_difference(double prediction, double x_start, double x_t) const {
+    return predicts_mean ? multiply_add(coef1, x_start, multiply_add(coef2, x_t, -prediction))
+                         : coef1 * (x_start - pred_xstart(prediction, x_t));
+  }
+  double model_log_variance(double variance) const {
+    return log_variance_slope == 0.0 ? log_variance : multiply_add(log_variance_slope, variance, log_variance);
+  }
+
+  double value(const OutputValue& output, double x_start, double x_t) const {
+    const double log_variance_t = model_log_variance(output.variance);
+    if (decoder) return -log_likelihood(likelihood, x_start, model_mean(output.prediction, x_t), 0.5 * log_variance_t);
+    return normal_kl(mean_difference(output.prediction, x_start, x_t), true_log_variance, log_variance_t);
+  }
+
+  /// The derivatives with respect to the output, where x_0 is not clipped.
+  OutputValue gradient(const OutputValue& output, double x_start, double x_t) const {
+    const double log_variance_t = model_log_variance(output.variance);
+    GaussianGradient by{};  // the model's mean and log-variance
+    if (decoder) {
+      by = log_likelihood_gradient(likelihood, x_start, model_mean(output.prediction, x_t), 0.5 * log_variance_t);
+      by = {-by.mean, -0.5 * by.log};
+    } else {
+      by = normal_kl_gradient(mean_difference(output.prediction, x_start, x_t), true_log_variance, log_variance_t);
+    }
+    return {by.mean * (predicts_mean ? 1.0 : coef1 * model.x_start.output), by.log * log_variance_slope};
+  }
+};
+
+template <class Scalar>
+BoundTerm bound_term(const GaussianDiffusion<Scalar>& process, const ReverseOptions& options, bool clip,
+                     Likelihood likelihood, Eigen::Index t) {
+  const ReverseEquations<Scalar> equations{process, options.mean_type, options.var_type};
+  BoundTerm term;
+  term.model = step_parameterization(process, options.mean_type, t);
+  term.likelihood = likelihood;
+  term.decoder = t == 0;
+  term.predicts_mean = equations.previous();
+  term.clip = clip;
+  term.coef1 = process.posterior_mean_coef1()[t];
+  term.coef2 = process.posterior_mean_coef2()[t];
+  term.true_log_variance = process.posterior_log_variance_clipped()[t];
+  if (equations.learned()) {
+    const auto [slope, offset] = equations.learned_log_variance(t);
+    term.log_variance_slope = slope;
+    term.log_variance = offset;
+  } else {
+    term.log_variance = equations.fixed_log_variance(t);
+  }
+  return term;
+}
+
+}  // namespace detail
+}  // namespace diffusion
