@@ -122,6 +122,15 @@ const std::vector<Operation<C>>& operations() {
             return Factors{std::sqrt(prev) * beta / (1 - abar), std::sqrt(1 - beta) * (1 - prev) / (1 - abar)}; },
           [](auto& p, auto& x, auto t, auto& y) { return p.q_posterior_mean_variance(x, y, t); },
           [](auto& p, auto&& out, auto& x, auto t, auto& y, auto&... device) { p.q_posterior_mean_variance_into(out, x, y, t, device...); }),
+      operation<C>("q_mean", "x_start", "",
+          [](LD, LD abar, LD) { return Factors{std::sqrt(abar), 0}; },
+          [](auto& p, auto& x, auto t, auto&) { return p.q_mean(x, t); },
+          [](auto& p, auto& out, auto& x, auto t, auto&, auto&... device) { p.q_mean_into(out, x, t, device...); }),
+      operation<C>("q_posterior_mean", "x_start", "x_t",
+          [](LD beta, LD abar, LD prev) {
+            return Factors{std::sqrt(prev) * beta / (1 - abar), std::sqrt(1 - beta) * (1 - prev) / (1 - abar)}; },
+          [](auto& p, auto& x, auto t, auto& y) { return p.q_posterior_mean(x, y, t); },
+          [](auto& p, auto& out, auto& x, auto t, auto& y, auto&... device) { p.q_posterior_mean_into(out, x, y, t, device...); }),
       operation<C>("q_sample", "x_start", "noise",
           [](LD, LD abar, LD) { return Factors{std::sqrt(abar), std::sqrt(1 - abar)}; },
           [](auto& p, auto& x, auto t, auto& y) { return p.q_sample(x, t, y); },
@@ -244,7 +253,32 @@ TEMPLATE_TEST_CASE("variances and log-variances are the tables'", "[gaussian_dif
     const auto posterior = process.q_posterior_mean_variance(batch.x, batch.y, batch.t);
     REQUIRE_THAT(posterior.variance, AllEqual(spread(process.posterior_variance())));
     REQUIRE_THAT(posterior.log_variance, AllEqual(spread(process.posterior_log_variance_clipped())));
+    REQUIRE_THAT(process.q_mean(batch.x, batch.t), AllEqual(marginal.mean));
+    REQUIRE_THAT(process.q_posterior_mean(batch.x, batch.y, batch.t), AllEqual(posterior.mean));
   }
+}
+
+TEMPLATE_TEST_CASE("variances of each sample are those of its elements", "[gaussian_diffusion]", CASES) {
+  using Scalar = typename TestType::Scalar;
+  const GaussianDiffusion<Scalar> process(betas);
+  const auto require_same = [&](const Batch<TestType>& batch, TimestepsView t, Index size) {
+    const auto marginal = process.q_mean_variance(batch.x, t);
+    const auto posterior = process.q_posterior_mean_variance(batch.x, batch.y, t);
+    const auto require_first = [&](const Eigen::Tensor<Scalar, 1>& got, const auto& of_elements) {
+      REQUIRE(got.size() == size);
+      for (Index n = 0; n < size; ++n) {
+        REQUIRE(matchers::widen(got(n)) == matchers::widen(of_elements(n, 0)));
+      }
+    };
+    require_first(process.q_variance(t), marginal.variance);
+    require_first(process.q_log_variance(t), marginal.log_variance);
+    require_first(process.q_posterior_variance(t), posterior.variance);
+    require_first(process.q_posterior_log_variance(t), posterior.log_variance);
+  };
+  const Batch<TestType> batch(9, 5);
+  require_same(batch, batch.t, 9);
+  for (Index t = 0; t < T; ++t) require_same(batch, t, 1);
+  REQUIRE(process.q_variance(Timesteps(0)).size() == 0);
 }
 
 TEMPLATE_TEST_CASE("a sample's result does not depend on the rest of the batch", "[gaussian_diffusion]", CASES) {
@@ -411,6 +445,8 @@ TEST_CASE("the value form allocates its results and nothing else", "[gaussian_di
   REQUIRE(count_allocations([&, &x = x, &y = y, &t = t] { (void)process.q_step(x, -1, t, y); }) == 1);
   REQUIRE(count_allocations([&, &x = x, &y = y, &t = t] { (void)process.predict_xstart_from_eps(x, t, y); }) == 1);
   REQUIRE(count_allocations([&, &x = x, &t = t] { (void)process.q_mean_variance(x, t); }) == 3);
+  REQUIRE(count_allocations([&, &x = x, &t = t] { (void)process.q_mean(x, t); }) == 1);
+  REQUIRE(count_allocations([&, &t = t] { (void)process.q_variance(t); }) == 1);
   REQUIRE(count_allocations([&, &x = x, &y = y, &t = t] { (void)process.q_posterior_mean_variance(x, y, t); }) == 3);
   // Noise from a source is drawn in the result; over its own input, it needs a place.
   const auto source = [](auto& z) { z.setConstant(0.5f); };

@@ -79,6 +79,8 @@ struct Refused {
     MeanVariance<Matrix&> moments{out, variance, log_variance};
     check("q_mean_variance", [&] { p.q_mean_variance_into(moments, x, t); });
     check("q_posterior_mean_variance", [&] { p.q_posterior_mean_variance_into(moments, x, y, t); });
+    check("q_mean", [&] { p.q_mean_into(out, x, t); });
+    check("q_posterior_mean", [&] { p.q_posterior_mean_into(out, x, y, t); });
     check("q_sample", [&] { p.q_sample_into(out, x, t, y); });
     check("q_step", [&] { p.q_step_into(out, x, -1, t, y); });
     check("predict_xstart_from_eps", [&] { p.predict_xstart_from_eps_into(out, x, t, y); });
@@ -107,6 +109,15 @@ TEST_CASE("negative timesteps and those from T on are refused, with index and va
           "diffusion::GaussianDiffusion::q_sample: t = 50 is outside [0, 50)");
   REQUIRE(refusal<std::out_of_range>([&] { (void)process.q_mean_variance(x, -1); }) ==
           "diffusion::GaussianDiffusion::q_mean_variance: t = -1 is outside [0, 50)");
+  REQUIRE(refusal<std::out_of_range>([&] { (void)process.q_variance(50); }) ==
+          "diffusion::GaussianDiffusion::q_variance: t = 50 is outside [0, 50)");
+  REQUIRE(refusal<std::out_of_range>([&] {
+            (void)process.q_log_variance(steps({0, 49, -1}));
+          }) == "diffusion::GaussianDiffusion::q_log_variance: t[2] = -1 is outside [0, 50)");
+  REQUIRE(refusal<std::out_of_range>([&] { (void)process.q_posterior_variance(-1); }) ==
+          "diffusion::GaussianDiffusion::q_posterior_variance: t = -1 is outside [0, 50)");
+  REQUIRE(refusal<std::out_of_range>([&] { (void)process.q_posterior_log_variance(steps({50})); }) ==
+          "diffusion::GaussianDiffusion::q_posterior_log_variance: t[0] = 50 is outside [0, 50)");
   REQUIRE(refusal<std::out_of_range>([&] { (void)process.predict_xstart_from_eps(x, 50, x); }) ==
           "diffusion::GaussianDiffusion::predict_xstart_from_eps: t = 50 is outside [0, 50)");
   REQUIRE(refusal<std::out_of_range>([&] { (void)process.predict_xstart_from_xprev(x, -1, x); }) ==
@@ -135,7 +146,7 @@ TEST_CASE("shapes that differ are refused, naming both", "[gaussian_diffusion]")
     Refused refused;
     refused.y.resize(rows, cols);
     refused.require<std::invalid_argument>(process, "x_t" + shape + "x_start has [3, 4]",
-                                           {"q_posterior_mean_variance"});
+                                           {"q_posterior_mean_variance", "q_posterior_mean"});
     refused.require<std::invalid_argument>(process, "noise" + shape + "x_start has [3, 4]", {"q_sample", "velocity"});
     refused.require<std::invalid_argument>(process, "noise" + shape + "x_s has [3, 4]", {"q_step"});
     refused.require<std::invalid_argument>(process, "eps" + shape + "x_t has [3, 4]", {"predict_xstart_from_eps"});
@@ -152,7 +163,8 @@ TEST_CASE("shapes that differ are refused, naming both", "[gaussian_diffusion]")
     Refused out = with(&Refused::out);
     out.require<std::invalid_argument>(process, "out.mean" + shape + "x_start has [3, 4]",
                                        {"q_mean_variance", "q_posterior_mean_variance"});
-    out.require<std::invalid_argument>(process, "out" + shape + "x_start has [3, 4]", {"q_sample", "velocity"});
+    out.require<std::invalid_argument>(process, "out" + shape + "x_start has [3, 4]",
+                                       {"q_sample", "velocity", "q_mean", "q_posterior_mean"});
     out.require<std::invalid_argument>(process, "out" + shape + "x_s has [3, 4]", {"q_step"});
     out.require<std::invalid_argument>(process, "out" + shape + "x_t has [3, 4]",
                                        {"predict_xstart_from_eps", "predict_xstart_from_xprev", "predict_xstart_from_v",

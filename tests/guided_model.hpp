@@ -6,7 +6,7 @@
 #include <string>
 #include <unsupported/Eigen/CXX11/Tensor>
 
-#include "diffusion/detail/multiply_add.hpp"
+#include "diffusion/detail/kernel/multiply_add.hpp"
 #include "diffusion/gaussian_diffusion.hpp"
 #include "diffusion/sampling/reverse_process.hpp"
 #include "diffusion/schedules.hpp"

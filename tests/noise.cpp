@@ -415,23 +415,6 @@ TEST_CASE("PhiloxNoise takes nothing from the heap", "[noise]") {
   CHECK(count_allocations([&] { noise(x), noise(y); }) == 0);
 }
 
-TEMPLATE_TEST_CASE("for_each_run gives each element once, with its sample", "[noise]", FloatRowMajor, DoubleColMajor) {
-  using X = typename TestType::template Tensor<3>;
-  const Index batch = GENERATE(1, 5, 100);
-  const auto expected = philox<X>(PhiloxNoise(15), batch, 5, 9);
-  X x(batch, 5, 9);
-  x.setZero();
-  PhiloxNoise noise(15);
-  noise.for_each_run(x, Eigen::DefaultDevice(), [&](Index offset, Index n, const typename X::Scalar* z, Index count) {
-    for (Index i = 0; i < count; ++i) {
-      const bool row_major = TestType::layout == RowMajor;
-      REQUIRE((row_major ? (offset + i) / 45 : (offset + i) % batch) == (row_major ? n : n + i));
-      x.data()[offset + i] += z[i];
-    }
-  });
-  CHECK_THAT(x, AllEqual(expected));
-}
-
 TEST_CASE("PhiloxNoise refuses rank 0, and samples longer than a stream", "[noise]") {
   PhiloxNoise noise(16);
   Eigen::Tensor<float, 0> scalar;

@@ -10,10 +10,11 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <vector>
 
+#include "detail/arguments.hpp"
 #include "detail/check.hpp"
-#include "detail/multiply_add.hpp"
-#include "detail/operands.hpp"
-#include "detail/sample_walk.hpp"
+#include "detail/kernel/multiply_add.hpp"
+#include "detail/kernel/per_sample.hpp"
+#include "detail/shape.hpp"
 #include "guidance.hpp"
 
 namespace diffusion {
@@ -57,7 +58,7 @@ struct AdaptiveProjectedGuidance {
         detail::resize(state.d, detail::shape(cond));
         state.d.setZero();
       }
-      detail::walk_samples(
+      detail::for_each_value_by_sample(
           device, cond, [&](Eigen::Index n) { return scales(n) != 1.0; },
           [&](bool guided, Eigen::Index, Eigen::Index i) {
             double& d = state.d.data()[i];
@@ -70,7 +71,7 @@ struct AdaptiveProjectedGuidance {
     };
     const double values = static_cast<double>(cond.size()) / static_cast<double>(scales.size());
     state.coefficients.resize(static_cast<std::size_t>(scales.size()));
-    detail::sample_means(
+    detail::per_sample_means(
         where, device, detail::argument("the conditional output", cond), [](Eigen::Index n) { return n; },
         [&](Eigen::Index, Eigen::Index i) {
           const double c = value(cond, i), d = d_at(i);
@@ -81,7 +82,7 @@ struct AdaptiveProjectedGuidance {
           const double shrunk = norm > norm_threshold ? norm_threshold / norm : 1.0;
           state.coefficients[static_cast<std::size_t>(n)] = {(scales(n) - 1.0) * shrunk, (1.0 - eta) * parallel};
         });
-    detail::walk_samples(
+    detail::for_each_value_by_sample(
         device, cond, [&](Eigen::Index n) { return state.coefficients[static_cast<std::size_t>(n)]; },
         [&](const std::array<double, 2>& ab, Eigen::Index, Eigen::Index i) {
           if (ab[0] == 0.0) return;  // s = 1: nothing is done to cond, not even rounding

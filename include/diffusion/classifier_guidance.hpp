@@ -10,10 +10,11 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <utility>  // std::move
 
-#include "detail/affine.hpp"
+#include "detail/arguments.hpp"
 #include "detail/check.hpp"
 #include "detail/guided_models.hpp"
-#include "detail/operands.hpp"
+#include "detail/kernel/elementwise.hpp"
+#include "detail/shape.hpp"
 #include "gaussian_diffusion.hpp"
 #include "model/detail/call.hpp"
 #include "process/detail/interpolated_process.hpp"
@@ -49,8 +50,8 @@ class ClassifierGuidedModel {
     constexpr bool plain = std::is_same_v<Out, PlainTensor<Out>>;
     static_assert(plain, "diffusion: a guided model writes an Eigen::Tensor of x's scalar type, rank and layout");
     if constexpr (plain && detail::tensors_agree<Scalar, X, Out>()) {
-      const auto& in = detail::stored(x);
-      const auto& model_t = detail::stored(t);
+      const auto& in = detail::evaluated(x);
+      const auto& model_t = detail::evaluated(t);
       detail::check_model_time(where, in, model_t);
       detail::has_variances(where, out, in);  // or throws
       auto& memory = detail::workspace<Workspace<Out>>(workspace_);
@@ -62,7 +63,7 @@ class ClassifierGuidedModel {
       detail::call_model(where, "the model's output", model_, in, model_t, out, detail::shape(out));
       Out& epsilon = detail::prediction_in(where, out, in, memory.half);
       const auto coefficients = [&](Index n) { return std::array{1.0, -scale_ * memory.sigmas(n)}; };
-      detail::affine(Eigen::DefaultDevice(), epsilon, false, coefficients, epsilon, memory.gradient);
+      detail::affine(Eigen::DefaultDevice(), epsilon, coefficients, epsilon, memory.gradient);
       detail::set_prediction(out, epsilon);
     }
   }

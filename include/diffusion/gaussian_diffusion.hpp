@@ -12,8 +12,9 @@
 #include <utility>  // std::move
 #include <vector>
 
+#include "detail/arguments.hpp"
 #include "detail/forward_operation.hpp"
-#include "detail/operands.hpp"
+#include "detail/shape.hpp"
 #include "detail/tables.hpp"
 #include "tensor.hpp"
 
@@ -33,7 +34,7 @@ struct MeanVariance {
 /// call share shape and layout. `t` is one timestep per sample (Timesteps) or one integer for the whole batch. Each operation
 /// f(args...) that returns a tensor has a form f_into(out, args...[, device]) that writes into a tensor or map of the right
 /// shape, which may be one of the inputs, and allocates nothing unless an input is an expression, which is evaluated first,
-/// or noise is drawn from a source other than PhiloxNoise while `out` is the other input.
+/// or noise is drawn from a source while `out` is the other input.
 /// `device` is an Eigen device; the result does not depend on it. An empty batch is valid.
 ///
 /// Element arithmetic is done in Scalar, for half and bfloat16 in float with one rounding at the end. A sample's result does
@@ -87,22 +88,54 @@ class GaussianDiffusion {
   const std::vector<Index>& timestep_map() const { return tables_.timestep_map; }
   Index original_num_timesteps() const { return tables_.original_num_timesteps; }
 
-  /// q(x_t | x_0) = N(sqrt(abar_t) x_0, (1 - abar_t) I); Ho et al. 2020, Eq. (4). All three results have x_start's shape.
+  /// q(x_t | x_0); Ho et al. 2020, Eq. (4):
+  ///
+  ///     q(x_t | x_0) = N(sqrt(abar_t) x_0, (1 - abar_t) I)
+  ///
+  /// All three results have x_start's shape. Where one variance per sample will do, q_mean and q_variance are faster.
   template <class X>
-  [[nodiscard]] MeanVariance<PlainTensor<X>> q_mean_variance(const X& x_start, TimestepsView t) const {
-    return detail::returned_moments<MeanVariance>(x_start,
-                                                  [&](auto& out, const auto& x) { q_mean_variance_into(out, x, t); });
+  MeanVariance<PlainTensor<X>> q_mean_variance(const X& x_start, TimestepsView t) const {
+    const auto& x = detail::evaluated(x_start);
+    MeanVariance<PlainTensor<X>> out{detail::like(x), detail::like(x), detail::like(x)};
+    q_mean_variance_into(out, x, t);
+    return out;
   }
   template <class Moments, class X, class Device = Eigen::DefaultDevice>
   void q_mean_variance_into(Moments&& out, const X& x_start, TimestepsView t, const Device& device = Device()) const {
-    const auto mean = [this](Index i) { return std::array{tables_.sqrt_alphas_cumprod.coeff(i)}; };
     operation("GaussianDiffusion::q_mean_variance")
-        .moments(device, out, t, mean, tables_.one_minus_alphas_cumprod, tables_.log_one_minus_alphas_cumprod,
-                 detail::argument("x_start", x_start));
+        .moments(device, out, t, mean_coefficients(), tables_.one_minus_alphas_cumprod,
+                 tables_.log_one_minus_alphas_cumprod, detail::argument("x_start", x_start));
+  }
+
+  /// The mean of q(x_t | x_0) alone:
+  ///
+  ///     q_mean = sqrt(abar_t) x_0
+  template <class X>
+  PlainTensor<X> q_mean(const X& x_start, TimestepsView t) const {
+    return detail::returned(x_start, [&](auto& out, const auto& x) { q_mean_into(out, x, t); });
+  }
+  template <class Out, class X, class Device = Eigen::DefaultDevice>
+  void q_mean_into(Out&& out, const X& x_start, TimestepsView t, const Device& device = Device()) const {
+    operation("GaussianDiffusion::q_mean")
+        .combine(device, out, t, mean_coefficients(), detail::argument("x_start", x_start));
+  }
+
+  /// The variance of q(x_t | x_0) and its logarithm, one number per sample (one in all if t is one integer):
+  ///
+  ///     q_variance = 1 - abar_t,   q_log_variance = log(1 - abar_t)
+  ///
+  /// They are the values that q_mean_variance repeats for every element. Throws std::out_of_range for timesteps out of range.
+  Eigen::Tensor<Scalar, 1> q_variance(TimestepsView t) const {
+    return operation("GaussianDiffusion::q_variance").of_each_step(tables_.one_minus_alphas_cumprod, t);
+  }
+  Eigen::Tensor<Scalar, 1> q_log_variance(TimestepsView t) const {
+    return operation("GaussianDiffusion::q_log_variance").of_each_step(tables_.log_one_minus_alphas_cumprod, t);
   }
 
   /// A sample of q(x_t | x_0), reparameterised; Ho et al. 2020, Section 3.2:
+  ///
   ///     x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise
+  ///
   /// `noise`: a tensor of x_start's shape holding N(0, 1) values, or a noise source (noise.hpp) that makes them.
   template <class X, class Noise>
   [[nodiscard]] PlainTensor<X> q_sample(const X& x_start, TimestepsView t, Noise&& noise) const {
@@ -115,32 +148,58 @@ class GaussianDiffusion {
       return std::array{tables_.sqrt_alphas_cumprod.coeff(i), tables_.sqrt_one_minus_alphas_cumprod.coeff(i)};
     };
     operation("GaussianDiffusion::q_sample")
-        .diffuse(device, out, t, coefficients, detail::argument("x_start", x_start), noise);
+        .combine_with_noise(device, out, t, coefficients, detail::argument("x_start", x_start), noise);
   }
 
   /// q(x_{t-1} | x_t, x_0), the posterior of the forward process; Ho et al. 2020, Eqs. (6)-(7):
+  ///
   ///     mean     = sqrt(abar_{t-1}) beta_t / (1 - abar_t) * x_0  +  sqrt(alpha_t) (1 - abar_{t-1}) / (1 - abar_t) * x_t
   ///     variance = (1 - abar_{t-1}) / (1 - abar_t) * beta_t
+  ///
   /// log_variance is clipped at t = 0, where the variance is 0, to its value at t = 1 (to log(betas[0]) when T = 1).
   template <class X, class Y>
-  [[nodiscard]] MeanVariance<PlainTensor<X>> q_posterior_mean_variance(const X& x_start, const Y& x_t,
-                                                                       TimestepsView t) const {
-    return detail::returned_moments<MeanVariance>(
-        x_start, [&](auto& out, const auto& x) { q_posterior_mean_variance_into(out, x, x_t, t); });
+  MeanVariance<PlainTensor<X>> q_posterior_mean_variance(const X& x_start, const Y& x_t, TimestepsView t) const {
+    const auto& x = detail::evaluated(x_start);
+    MeanVariance<PlainTensor<X>> out{detail::like(x), detail::like(x), detail::like(x)};
+    q_posterior_mean_variance_into(out, x, x_t, t);
+    return out;
   }
   template <class Moments, class X, class Y, class Device = Eigen::DefaultDevice>
   void q_posterior_mean_variance_into(Moments&& out, const X& x_start, const Y& x_t, TimestepsView t,
                                       const Device& device = Device()) const {
-    const auto mean = [this](Index i) {
-      return std::array{tables_.posterior_mean_coef1.coeff(i), tables_.posterior_mean_coef2.coeff(i)};
-    };
     operation("GaussianDiffusion::q_posterior_mean_variance")
-        .moments(device, out, t, mean, tables_.posterior_variance, tables_.posterior_log_variance_clipped,
-                 detail::argument("x_start", x_start), detail::argument("x_t", x_t));
+        .moments(device, out, t, posterior_coefficients(), tables_.posterior_variance,
+                 tables_.posterior_log_variance_clipped, detail::argument("x_start", x_start),
+                 detail::argument("x_t", x_t));
+  }
+
+  /// The mean of q(x_{t-1} | x_t, x_0) alone, as in q_posterior_mean_variance.
+  template <class X, class Y>
+  PlainTensor<X> q_posterior_mean(const X& x_start, const Y& x_t, TimestepsView t) const {
+    return detail::returned(x_start, [&](auto& out, const auto& x) { q_posterior_mean_into(out, x, x_t, t); });
+  }
+  template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
+  void q_posterior_mean_into(Out&& out, const X& x_start, const Y& x_t, TimestepsView t,
+                             const Device& device = Device()) const {
+    operation("GaussianDiffusion::q_posterior_mean")
+        .combine(device, out, t, posterior_coefficients(), detail::argument("x_start", x_start),
+                 detail::argument("x_t", x_t));
+  }
+
+  /// The variance of q(x_{t-1} | x_t, x_0) and its logarithm, one number per sample (one in all if t is one integer): the values
+  /// that q_posterior_mean_variance repeats for every element. Throws std::out_of_range for timesteps out of range.
+  Eigen::Tensor<Scalar, 1> q_posterior_variance(TimestepsView t) const {
+    return operation("GaussianDiffusion::q_posterior_variance").of_each_step(tables_.posterior_variance, t);
+  }
+  Eigen::Tensor<Scalar, 1> q_posterior_log_variance(TimestepsView t) const {
+    return operation("GaussianDiffusion::q_posterior_log_variance")
+        .of_each_step(tables_.posterior_log_variance_clipped, t);
   }
 
   /// A sample of q(x_t | x_s) for any s < t, where s = -1 means x_0:
+  ///
   ///     x_t = sqrt(abar_t / abar_s) x_s + sqrt(1 - abar_t / abar_s) noise
+  ///
   /// `s`, like `t`, is one per sample or one for all; `noise` as in q_sample. Throws also std::out_of_range unless
   /// -1 <= s[n] < t[n], and std::domain_error where abar_s = 0, after which the ratio has no meaning.
   template <class X, class Noise>
@@ -150,14 +209,14 @@ class GaussianDiffusion {
   template <class Out, class X, class Noise, class Device = Eigen::DefaultDevice>
   void q_step_into(Out&& out, const X& x_s, TimestepsView s, TimestepsView t, Noise&& noise,
                    const Device& device = Device()) const {
-    const auto coefficients = [this](detail::Interval i) {
+    const auto coefficients = [this](detail::StepRange i) {
       const double variance = i.s < 0 ? tables_.one_minus_alphas_cumprod.coeff(i.t) : tables_.step_variance(i.s, i.t);
       const double scale = i.s < 0 ? tables_.sqrt_alphas_cumprod.coeff(i.t)
                                    : std::sqrt(tables_.alphas_cumprod.coeff(i.t) / tables_.alphas_cumprod.coeff(i.s));
       return std::array{scale, std::sqrt(variance)};
     };
     operation("GaussianDiffusion::q_step")
-        .diffuse(device, out, detail::Intervals{s, t}, coefficients, detail::argument("x_s", x_s), noise);
+        .combine_with_noise(device, out, detail::StepRanges{s, t}, coefficients, detail::argument("x_s", x_s), noise);
   }
 
   /// x_0 = x_t / sqrt(abar_t) - sqrt(1 / abar_t - 1) eps, which inverts q_sample; Ho et al. 2020, Eq. (15) before it is
@@ -259,6 +318,15 @@ class GaussianDiffusion {
 
  private:
   detail::ForwardOperation<Scalar> operation(const char* where) const { return {where, tables_}; }
+
+  auto mean_coefficients() const {
+    return [this](Index i) { return std::array{tables_.sqrt_alphas_cumprod.coeff(i)}; };
+  }
+  auto posterior_coefficients() const {
+    return [this](Index i) {
+      return std::array{tables_.posterior_mean_coef1.coeff(i), tables_.posterior_mean_coef2.coeff(i)};
+    };
+  }
 
   template <class S>
   friend GaussianDiffusion<S> respace(const GaussianDiffusion<S>& process, std::vector<Index> steps);

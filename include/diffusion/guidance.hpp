@@ -27,12 +27,13 @@
 #include <utility>  // std::move
 #include <vector>
 
-#include "detail/affine.hpp"
+#include "detail/arguments.hpp"
 #include "detail/check.hpp"
 #include "detail/guided_models.hpp"
-#include "detail/multiply_add.hpp"
-#include "detail/operands.hpp"
-#include "detail/sample_walk.hpp"
+#include "detail/kernel/elementwise.hpp"
+#include "detail/kernel/multiply_add.hpp"
+#include "detail/kernel/per_sample.hpp"
+#include "detail/shape.hpp"
 #include "tensor.hpp"
 
 namespace diffusion {
@@ -97,7 +98,7 @@ struct ClassifierFreeGuidance {
         double scale;
         detail::SquaredDeviations cond{}, guided{};
       };
-      detail::walk_samples(
+      detail::for_each_value_by_sample(
           device, cond, [&](Eigen::Index n) { return Sample{scales(n)}; },
           [&](Sample& sample, Eigen::Index p, Eigen::Index i) {
             const auto c = static_cast<double>(cond.data()[i]), u = static_cast<double>(uncond.data()[i]);
@@ -114,7 +115,7 @@ struct ClassifierFreeGuidance {
     const auto coefficients = [&](Eigen::Index n) {
       return std::array{scales(n), state.factors[static_cast<std::size_t>(n)]};
     };
-    detail::apply(device, cond, false, detail::Guided(), coefficients, cond, uncond);
+    detail::apply(device, cond, detail::Guided(), coefficients, cond, uncond);
   }
 };
 
@@ -137,8 +138,8 @@ class GuidedModel {
     constexpr bool plain = std::is_same_v<Out, PlainTensor<Out>> && detail::becomes<X, Out>();
     static_assert(plain, "diffusion: a guided model writes an Eigen::Tensor of x's scalar type, rank and layout");
     if constexpr (plain) {
-      const auto& in = detail::stored(x);
-      const auto& model_t = detail::stored(t);
+      const auto& in = detail::evaluated(x);
+      const auto& model_t = detail::evaluated(t);
       detail::check_model_time(where, in, model_t);
       detail::has_variances(where, out, in);  // or throws
       auto& memory = detail::workspace<Workspace<PlainTensor<X>, PlainTensor<T>, Out>>(workspace_);
@@ -212,12 +213,8 @@ class CfgPlusPlus {
     detail::check_result(where, "the unconditional x_start", prediction.x_start, x, sizes);
     detail::check_result(where, "the unconditional epsilon", prediction.epsilon, x, sizes);
     detail::check_result(where, "the conditional x_start", cond.x_start, x, sizes);
-    detail::apply(
-        Eigen::DefaultDevice(), prediction.x_start, true, detail::Guided(),
-        [&](Eigen::Index) {
-          return std::array{scale_, 1.0};
-        },
-        cond.x_start, prediction.x_start);
+    detail::apply(Eigen::DefaultDevice(), prediction.x_start, detail::Guided(), std::array{scale_, 1.0}, cond.x_start,
+                  prediction.x_start);
   }
 
  private:

@@ -16,13 +16,13 @@
 #include <utility>  // std::declval, std::move
 #include <vector>
 
-#include "detail/affine.hpp"
+#include "detail/arguments.hpp"
 #include "detail/box_muller.hpp"
 #include "detail/error.hpp"
-#include "detail/operands.hpp"
+#include "detail/kernel/row_major.hpp"
 #include "detail/philox_call.hpp"
 #include "detail/random_bits.hpp"
-#include "detail/row_major.hpp"
+#include "detail/shape.hpp"
 #include "tensor.hpp"
 
 namespace diffusion {
@@ -80,31 +80,19 @@ class PhiloxNoise {
   template <class X, class Device = Eigen::DefaultDevice>
   void operator()(X&& x, const Device& device = Device()) {
     if constexpr (detail::can_be_filled<X>()) {
-      for_each_run(x, device, detail::Filler<std::remove_pointer_t<decltype(x.data())>>{x.data()});
-    }
-  }
-
-  /// The same call for code that uses noise as it is made, without a tensor to keep it in: sink(offset, n, z, count) is called
-  /// for runs of elements that lie side by side in the memory of a tensor like x, each element once. z[i], i < count <= 256, is
-  /// the value of element `offset + i` of that memory, which belongs to sample n in RowMajor, to sample n + i in ColMajor.
-  /// z: const float* for half and bfloat16, else const Scalar*. The threads of `device` call the sink at the same time. Nothing
-  /// is read of x, nor of `also`, tensors of its shape and layout, but their memory is brought into the cache.
-  template <class X, class Device, class Sink, class... Also>
-  void for_each_run(const X& x, const Device& device, const Sink& sink, const Also&... also) {
-    const Eigen::Index batch = detail::batch_size("PhiloxNoise", detail::argument("x", x));
-    if constexpr (detail::Traits<X>::rank > 0) {
-      using Call = detail::PhiloxCall<detail::NormalType<typename detail::Traits<X>::Scalar>>;
-      const auto size = static_cast<Eigen::Index>(x.size());
-      const Eigen::Index sample_size = size == 0 ? 0 : size / batch;
-      if (static_cast<long long>(Call::counters(sample_size)) > 1LL << 32) {
-        detail::fail<std::invalid_argument>("PhiloxNoise", "x has samples of ", sample_size, " values; a stream holds ",
-                                            static_cast<long long>(Call::values) << 32);
+      const Eigen::Index batch = detail::batch_size("PhiloxNoise", detail::argument("x", x));
+      if constexpr (detail::Traits<X>::rank > 0) {
+        using Call = detail::PhiloxCall<detail::NormalType<typename detail::Traits<X>::Scalar>>;
+        const auto size = static_cast<Eigen::Index>(x.size());
+        const Eigen::Index sample_size = size == 0 ? 0 : size / batch;
+        if (static_cast<long long>(Call::counters(sample_size)) > 1LL << 32) {
+          detail::fail<std::invalid_argument>("PhiloxNoise", "x has samples of ", sample_size,
+                                              " values; a stream holds ", static_cast<long long>(Call::values) << 32);
+        }
+        const Call call(seed_, first_sample_, call_++, batch, sample_size);
+        if (size == 0) return;
+        detail::fill(call, x, device);
       }
-      const Call call(seed_, first_sample_, call_++, batch, sample_size);
-      if (size == 0) return;
-      const std::array<const typename detail::Traits<X>::Scalar*, 1 + sizeof...(Also)> memories{x.data(),
-                                                                                                also.data()...};
-      detail::make_blocks(call, x, memories, device, sink);
     }
   }
 

@@ -11,7 +11,7 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 
 #include "detail/error.hpp"
-#include "detail/row_major.hpp"
+#include "detail/kernel/row_major.hpp"
 #include "noise.hpp"
 #include "tensor.hpp"
 

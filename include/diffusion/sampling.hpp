@@ -37,8 +37,10 @@
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
 
-#include "detail/combine.hpp"
-#include "detail/operands.hpp"
+#include "detail/arguments.hpp"
+#include "detail/draw.hpp"
+#include "detail/kernel/linear_combination.hpp"
+#include "detail/shape.hpp"
 #include "model/prediction.hpp"
 #include "noise.hpp"
 #include "tensor.hpp"
@@ -250,12 +252,7 @@ void add_noise_into(Out&& out, const X& x_start, const NoiseLevel& level, Noise&
     const auto mix = [&](const auto& z) {
       if constexpr (detail::tensors_agree<typename detail::Traits<Out>::Scalar, Out, decltype(z.tensor)>()) {
         detail::check_same_shape("add_noise", x, z);
-        detail::affine(
-            Eigen::DefaultDevice(), out, true,
-            [&](Eigen::Index) {
-              return std::array{level.alpha, level.sigma};
-            },
-            x.tensor, z.tensor);
+        detail::affine(Eigen::DefaultDevice(), out, std::array{level.alpha, level.sigma}, x.tensor, z.tensor);
       }
     };
     if constexpr (detail::is_tensor_v<Noise>) {

@@ -20,8 +20,8 @@
 
 #include "detail/box_muller.hpp"
 #include "detail/error.hpp"
+#include "detail/kernel/row_major.hpp"
 #include "detail/philox.hpp"
-#include "detail/row_major.hpp"
 #include "noise.hpp"
 #include "tensor.hpp"
 

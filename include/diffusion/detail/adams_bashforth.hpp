@@ -27,7 +27,7 @@ void adams_bashforth_step(Tensor& out, const Tensor& x, double of_x, double alon
                           std::size_t order) {
   const std::size_t points = (std::min)(order, history.size());
   const double* weights = adams_bashforth_weights(points);
-  Sum<Tensor> sum;
+  LinearCombination<Tensor> sum;
   sum.add(of_x, x);
   for (std::size_t j = 0; j < points; ++j) sum.add(along * weights[j], history[j]);
   sum.into(out, x);

@@ -23,7 +23,7 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 
 #include "../tensor.hpp"
-#include "multiply_add.hpp"
+#include "kernel/multiply_add.hpp"
 #include "philox.hpp"
 #include "simd.hpp"
 

@@ -5,39 +5,40 @@
 #include <Eigen/Core>
 #include <array>
 #include <stdexcept>  // std::domain_error, std::out_of_range
-#include <tuple>      // std::tuple_size_v
 #include <type_traits>
 
 #include "../tensor.hpp"
-#include "affine.hpp"
-#include "noise_runs.hpp"
-#include "operands.hpp"
+#include "arguments.hpp"
+#include "draw.hpp"
+#include "error.hpp"
+#include "kernel/elementwise.hpp"
+#include "shape.hpp"
 #include "tables.hpp"
 
 namespace diffusion {
 namespace detail {
 
-/// The steps s + 1, ..., t of one sample, and of each sample of a batch.
-struct Interval {
+/// The steps s + 1, ..., t of one sample.
+struct StepRange {
   Index s, t;
 };
-struct Intervals {
+/// The same for each sample of a batch.
+struct StepRanges {
   TimestepsView s, t;
   bool uniform() const { return s.uniform() && t.uniform(); }
-  Intervals entries() const { return *this; }
-  Interval operator[](Index n) const { return {s[n], t[n]}; }
+  StepRange operator[](Index n) const { return {s[n], t[n]}; }
 };
 
-/// One operation: its name, for messages, and the tables of the process. What a call on little data goes through is in line.
+/// One operation: its name, for messages, and the tables of the process.
 template <class Scalar>
 struct ForwardOperation {
   const char* where;
   const Tables& tables;
 
-  [[gnu::always_inline]] void check_steps(const TimestepsView& t, Index batch) const {
+  void check_steps(const TimestepsView& t, Index batch) const {
     check_timesteps(where, "t", t, batch, 0, tables.betas.size());
   }
-  void check_steps(const Intervals& steps, Index batch) const {
+  void check_steps(const StepRanges& steps, Index batch) const {
     check_steps(steps.t, batch);
     check_timesteps(where, "s", steps.s, batch, -1, tables.betas.size());
     for (Index n = 0; n < (steps.uniform() ? 1 : batch); ++n) {
@@ -60,55 +61,37 @@ struct ForwardOperation {
 
   /// All checks of an operation on x and `more`; after them only a noise source may throw.
   template <class Out, class Steps, class X, class... More>
-  [[gnu::always_inline]] void check(const Out& out, const Steps& steps, const Argument<X>& x,
-                                    const Argument<More>&... more) const {
+  void check(const Out& out, const Steps& steps, const Argument<X>& x, const Argument<More>&... more) const {
     const Index batch = batch_size(where, x);
     (check_same_shape(where, x, more), ...);
     check_same_shape(where, x, argument("out", out));
     check_steps(steps, batch);
   }
 
-  /// f(uniform, n -> coefficients(steps[n])). What it calls for sample n knows whether there is one step or many.
-  template <class Steps, class Coefficients, class F>
-  [[gnu::always_inline]] static void by_sample(const Steps& steps, const Coefficients& coefficients, const F& f) {
-    if (steps.uniform()) {
-      const auto c = coefficients(steps[0]);
-      f(true, OneForAll<std::tuple_size_v<std::decay_t<decltype(c)>>>{c});
-    } else {
-      f(false, [coefficients, entries = steps.entries()](Index n) { return coefficients(entries[n]); });
-    }
-  }
-
   /// out[n] = sum_k coefficients(steps[n])[k] x_k[n]
   template <class Device, class Out, class Steps, class Coefficients, class... X>
-  [[gnu::always_inline]] void combine(const Device& device, Out& out, const Steps& steps,
-                                      const Coefficients& coefficients, const Argument<X>&... x) const {
+  void combine(const Device& device, Out& out, const Steps& steps, const Coefficients& coefficients,
+               const Argument<X>&... x) const {
     if constexpr (can_be_results<Out>() && tensors_agree<Scalar, Out, X...>()) {
       check(out, steps, x...);
-      by_sample(steps, coefficients,
-                [&](bool uniform, const auto& of_sample) { affine(device, out, uniform, of_sample, x.tensor...); });
+      affine(device, out, by_step(steps, coefficients), x.tensor...);
     }
   }
 
-  /// combine(x, noise), where the noise may yet have to be drawn: run by run as it is used; or else in `out`, unless x is
-  /// there.
+  /// combine(x, noise), where `noise` is a tensor, or a source that fills `out` first, unless x is there.
   template <class Device, class Out, class Steps, class Coefficients, class X, class Noise>
-  [[gnu::always_inline]] void diffuse(const Device& device, Out& out, const Steps& steps,
-                                      const Coefficients& coefficients, const Argument<X>& x, Noise& noise) const {
+  void combine_with_noise(const Device& device, Out& out, const Steps& steps, const Coefficients& coefficients,
+                          const Argument<X>& x, Noise& noise) const {
     if constexpr (is_tensor_v<Noise>) {
       combine(device, out, steps, coefficients, x, argument("noise", noise));
     } else if constexpr (can_be_results<Out>() && tensors_agree<Scalar, Out, X>()) {
       check(out, steps, x);
-      if constexpr (makes_runs_v<Noise, std::decay_t<X>, Device>) {
-        by_sample(steps, coefficients, [&](bool uniform, const auto& of_sample) {
-          affine_with_noise(device, out, uniform, of_sample, x.tensor, noise);
-        });
-      } else if (out.data() == x.tensor.data()) {
+      if (out.data() == x.tensor.data()) {
         auto drawn = like(x.tensor);
-        detail::draw(noise, drawn, device);
+        draw(noise, drawn, device);
         combine(device, out, steps, coefficients, x, argument("noise", drawn));
       } else {
-        detail::draw(noise, out, device);
+        draw(noise, out, device);
         combine(device, out, steps, coefficients, x, argument("noise", out));
       }
     }
@@ -125,14 +108,18 @@ struct ForwardOperation {
       check_same_shape(where, x, argument("out.variance", out.variance));
       check_same_shape(where, x, argument("out.log_variance", out.log_variance));
       combine(device, out.mean, t, mean, x, more...);
-      const auto fill = [&](auto& moment, const double* table) {
-        by_sample(
-            t, [table](Index step) { return std::array{table[step]}; },
-            [&](bool uniform, const auto& of_sample) { affine(device, moment, uniform, of_sample); });
-      };
-      fill(out.variance, variance.data());
-      fill(out.log_variance, log_variance.data());
+      affine(device, out.variance, by_step(t, [&](Index i) { return std::array{variance.coeff(i)}; }));
+      affine(device, out.log_variance, by_step(t, [&](Index i) { return std::array{log_variance.coeff(i)}; }));
     }
+  }
+
+  /// table[t[n]] for each sample n; one entry if t is one timestep for all.
+  Eigen::Tensor<Scalar, 1> of_each_step(const Eigen::ArrayXd& table, TimestepsView t) const {
+    const Index size = t.uniform() ? 1 : t.size();
+    check_steps(t, size);
+    Eigen::Tensor<Scalar, 1> out(size);
+    for (Index n = 0; n < size; ++n) out(n) = static_cast<Scalar>(static_cast<Arithmetic<Scalar>>(table[t[n]]));
+    return out;
   }
 };
 

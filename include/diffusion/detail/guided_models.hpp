@@ -8,9 +8,10 @@
 
 #include "../model/detail/call.hpp"
 #include "../tensor.hpp"
-#include "halves.hpp"
-#include "multiply_add.hpp"
-#include "operands.hpp"
+#include "arguments.hpp"
+#include "kernel/chunk.hpp"
+#include "kernel/multiply_add.hpp"
+#include "shape.hpp"
 
 namespace diffusion {
 namespace detail {
@@ -54,7 +55,7 @@ Out& prediction_in(const char* where, Out& out, const X& x, Out& half) {
 template <class Out>
 void set_prediction(Out& out, const Out& prediction) {
   if constexpr (Traits<Out>::rank >= 2) {
-    if (&out != &prediction) put_half<1>(prediction, out, 0);
+    if (&out != &prediction) set_chunk<1>(prediction, out, 0);
   }
 }
 
@@ -95,10 +96,10 @@ struct DoubledBatch {
     double_batch(x, twice.x);
     double_batch(t, twice.t);
     call_model(where, "the doubled batch's output", model, twice.x, twice.t, twice.output, doubled(cond_output));
-    take_half<0>(twice.output, 0, cond_output);
+    chunk<0>(twice.output, 0, cond_output);
     if (!both) return;
     resize(uncond_output, shape(cond_output));
-    take_half<0>(twice.output, 1, uncond_output);
+    chunk<0>(twice.output, 1, uncond_output);
   }
 
  private:
@@ -111,8 +112,8 @@ struct DoubledBatch {
   template <class X, class Twice>
   static void double_batch(const X& x, Twice& twice) {
     resize(twice, doubled(x));
-    put_half<0>(x, twice, 0);
-    put_half<0>(x, twice, 1);
+    set_chunk<0>(x, twice, 0);
+    set_chunk<0>(x, twice, 1);
   }
 };
 

@@ -6,7 +6,8 @@
 #include <cstddef>  // std::size_t
 #include <utility>  // std::swap
 
-#include "operands.hpp"
+#include "arguments.hpp"
+#include "shape.hpp"
 
 namespace diffusion {
 namespace detail {

@@ -11,7 +11,7 @@
 
 #include "../sampling.hpp"
 #include "check.hpp"
-#include "combine.hpp"
+#include "kernel/linear_combination.hpp"
 
 namespace diffusion {
 namespace detail {

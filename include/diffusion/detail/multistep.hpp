@@ -84,7 +84,7 @@ void multistep(const MultistepOptions& options, const Step& step, Tensor& x, con
                                          : epsilon_step(step.from, step.to, type, options.eta);
   const double h = half_log_snr_rise(step.from, step.to);
   const auto weights = multistep_weights(d, h, order, options.curvature, m);
-  Sum<Tensor> sum;
+  LinearCombination<Tensor> sum;
   sum.add(d.x, x);
   for (std::size_t k = 0; k < static_cast<std::size_t>(order); ++k) sum.add(weights[k], m[k]);
   const double deviation = d.noise * options.s_noise;

@@ -1,5 +1,5 @@
 /// @file philox_call.hpp
-/// One call of a PhiloxNoise: from the shape of a tensor to runs of normals in the order of its memory.
+/// One call of a PhiloxNoise: fills a tensor, block by block, in the order of its memory.
 #pragma once
 
 #include <algorithm>  // std::min
@@ -9,28 +9,17 @@
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
 
-#include "affine.hpp"
+#include "../tensor.hpp"
 #include "box_muller.hpp"
+#include "kernel/in_parallel.hpp"
+#include "kernel/row_major.hpp"
 #include "philox.hpp"
-#include "row_major.hpp"
 
 namespace diffusion {
 namespace detail {
 
-/// The sink that puts the values where they belong in the memory of a tensor.
-template <class Scalar>
-struct Filler {
-  template <class T>
-  void operator()(Eigen::Index offset, Eigen::Index, const T* z, Eigen::Index count) const {
-    for (Eigen::Index i = 0; i < count; ++i) out[offset + i] = static_cast<Scalar>(z[i]);
-  }
-  Scalar* out;
-};
-
 /// A sample is a row of counters, each of which holds `values` of its values. Blocks of counters are numbered so that each
 /// makes values which lie side by side in memory; any of them may be made at any time, by any thread.
-///
-/// sink(offset, n, z, count): see PhiloxNoise::for_each_run.
 template <class T, class Words = detail::Words>
 class PhiloxCall {
  public:
@@ -55,8 +44,8 @@ class PhiloxCall {
   Index blocks() const { return (batch_ * counters_ + width - 1) / width; }
 
   /// Blocks [begin, end), counters in the order: all of sample 0, all of sample 1, ...
-  template <class Sink>
-  void row_major(Index begin, Index end, const Sink& sink) const {
+  template <class Scalar>
+  void row_major(Scalar* out, Index begin, Index end) const {
     Index n = begin * width / counters_, b = begin * width % counters_;
     CounterBlock counter;
     WordBlock words;
@@ -70,11 +59,11 @@ class PhiloxCall {
         set_number<Rising::counter>(counter, 0, width, b);
         philox4x32_10(counter, keys_, words);
         const Index offset = n * sample_size_ + b * values;
-        if constexpr (std::is_same_v<Sink, Filler<T>>) {
-          normals<T>(words, sink.out + offset);
+        if constexpr (std::is_same_v<Scalar, T>) {
+          normals<T>(words, out + offset);
         } else {
           normals<T>(words, z);
-          sink(offset, n, z, block_size);
+          store(z, block_size, out + offset);
         }
         advance(b, width, counters_, n);
         continue;
@@ -93,7 +82,7 @@ class PhiloxCall {
         count = (std::min)(width - lane, counters_ - b);
         if (n < batch_) {
           const Index first = b * values, size = (std::min)(count * values, sample_size_ - first);
-          sink(n * sample_size_ + first, n, z + lane * values, size);
+          store(z + lane * values, size, out + n * sample_size_ + first);
         }
         advance(b, count, counters_, n);
       }
@@ -101,10 +90,9 @@ class PhiloxCall {
   }
 
   /// Blocks [begin, end), counters in the order: the first of every sample, the second of every sample, ... `walk` goes over
-  /// the axes of a sample; `memories` are what the values are for: values of one counter are far apart in them.
-  template <class Walk, class Scalar, std::size_t M, class Sink>
-  void col_major(Walk walk, const std::array<const Scalar*, M>& memories, Index begin, Index end,
-                 const Sink& sink) const {
+  /// the axes of a sample, in whose memory values of one counter are far apart.
+  template <class Walk, class Scalar>
+  void col_major(Walk walk, Scalar* out, Index begin, Index end) const {
     Index b = begin * width / batch_, n = begin * width % batch_;
     std::array<Index, normals_per_counter<T>> offset;
     const auto find_values = [&] {
@@ -119,10 +107,8 @@ class PhiloxCall {
       const Index first_b = b, first_n = n;
       // Comes into the cache while the values are made.
       constexpr Index cache_line = 64 / sizeof(Scalar);
-      for (const Scalar* memory : memories) {
-        for (const Index o : offset) {
-          for (Index i = n; i < batch_ && i < n + width; i += cache_line) Eigen::internal::prefetch(memory + o + i);
-        }
+      for (const Index o : offset) {
+        for (Index i = n; i < batch_ && i < n + width; i += cache_line) Eigen::internal::prefetch(out + o + i);
       }
       for (Index lane = 0, count; lane < width; lane += count) {
         count = (std::min)(width - lane, batch_ - n);
@@ -136,7 +122,7 @@ class PhiloxCall {
       for (Index lane = 0, count; lane < width; lane += count) {
         count = (std::min)(width - lane, batch_ - n);
         for (std::size_t k = 0; k < z.size() && b * values + static_cast<Index>(k) < sample_size_; ++k) {
-          sink(offset[k] + n, n, z[k].at + lane, count);
+          store(z[k].at + lane, count, out + offset[k] + n);
         }
         if (advance(n, count, batch_, b)) find_values();
       }
@@ -182,6 +168,11 @@ class PhiloxCall {
     }
   }
 
+  template <class Scalar>
+  static void store(const T* z, Index count, Scalar* to) {
+    for (Index i = 0; i < count; ++i) to[i] = static_cast<Scalar>(z[i]);
+  }
+
   static std::uint32_t low_word(std::uint64_t x) { return static_cast<std::uint32_t>(x); }
 
   PhiloxKeys<Words> keys_;
@@ -191,19 +182,18 @@ class PhiloxCall {
   Plane<std::uint32_t> rising_;
 };
 
-/// All blocks of a call, on the threads of the device. (A function of its own: what it gives to the threads has the type
-/// of the call in its name, and with it the instruction set.)
-template <class Call, class X, class Scalar, std::size_t M, class Device, class Sink>
-void make_blocks(const Call& call, const X& x, const std::array<const Scalar*, M>& memories, const Device& device,
-                 const Sink& sink) {
+/// Fills x by all blocks of a call, on the threads of the device. (A function of its own: what it gives to the threads has the
+/// type of the call in its name, and with it the instruction set.)
+template <class Call, class X, class Device>
+void fill(const Call& call, X& x, const Device& device) {
   // About 5 cycles per value: the cost estimate by which parallelFor sizes its blocks.
   constexpr double values = Call::block_size;
-  const Eigen::TensorOpCost cost(0, values * sizeof(Scalar), values * 5);
+  const Eigen::TensorOpCost cost(0, values * sizeof(*x.data()), values * 5);
   in_parallel(device, call.blocks(), cost, [&](Eigen::Index begin, Eigen::Index end) {
     if constexpr (Traits<X>::layout == Eigen::RowMajor) {
-      call.row_major(begin, end, sink);
+      call.row_major(x.data(), begin, end);
     } else {
-      call.col_major(row_major_walk<1>(x), memories, begin, end, sink);
+      call.col_major(row_major_walk<1>(x), x.data(), begin, end);
     }
   });
 }

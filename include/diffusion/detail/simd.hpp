@@ -12,7 +12,7 @@
 #include <type_traits>
 #include <utility>  // std::index_sequence
 
-#include "multiply_add.hpp"
+#include "kernel/multiply_add.hpp"
 
 // Bytes of a register; undefined again below.
 #if defined(__GNUC__) && defined(__SSE2__) && defined(__has_builtin)

@@ -9,9 +9,10 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <utility>  // std::move
 
-#include "../detail/affine.hpp"
+#include "../detail/arguments.hpp"
 #include "../detail/check.hpp"
-#include "../detail/operands.hpp"
+#include "../detail/kernel/elementwise.hpp"
+#include "../detail/shape.hpp"
 #include "../noise_level.hpp"
 #include "../tensor.hpp"
 #include "detail/call.hpp"
@@ -122,7 +123,7 @@ class Denoiser {
   template <class X>
   void operator()(const X& x_or_expression, const NoiseLevel& level, Prediction<PlainTensor<X>>& out) const {
     constexpr const char* where = "Denoiser";
-    const auto& x = detail::stored(x_or_expression);
+    const auto& x = detail::evaluated(x_or_expression);
     const detail::Parameterization path = parameterization(where, level);
     const auto sizes = detail::output_shape(where, "x", x, options_.learned_variance);
     auto& memory = out.memory;
@@ -187,8 +188,8 @@ class Denoiser {
     static_assert(detail::becomes<Y, PlainTensor<X>>(),
                   "diffusion: the model's output must have x's scalar type, rank and layout");
     if constexpr (detail::becomes<Y, PlainTensor<X>>()) {
-      const auto& x = detail::stored(x_or_expression);
-      const auto& raw = detail::stored(output);
+      const auto& x = detail::evaluated(x_or_expression);
+      const auto& raw = detail::evaluated(output);
       const detail::Parameterization path = parameterization(where, level);
       const auto sizes = detail::output_shape(where, "x", x, options_.learned_variance);
       detail::check_output(where, "output", raw, x, sizes, learned_variance());
@@ -236,8 +237,7 @@ class Denoiser {
   /// to = c_0 from_0 + c_1 from_1 ...
   template <class To, std::size_t K, class... From>
   static void uniform(To& to, const std::array<double, K>& c, const From&... from) {
-    detail::affine(
-        Eigen::DefaultDevice(), to, true, [&](Eigen::Index) { return c; }, from...);
+    detail::affine(Eigen::DefaultDevice(), to, c, from...);
   }
 
   /// An output that is x_0 or epsilon itself belongs there.
@@ -261,12 +261,7 @@ class Denoiser {
 
     if (path.p == 0.0 && path.alpha != 1.0) {
       // A quotient, which recovers x_0 exactly from an x made with alpha: 1 / alpha is rounded.
-      detail::quotient(
-          Eigen::DefaultDevice(), out.x_start, true,
-          [&](Eigen::Index) {
-            return std::array{-path.sigma / path.q, path.alpha};
-          },
-          x, output);
+      detail::quotient(Eigen::DefaultDevice(), out.x_start, std::array{-path.sigma / path.q, path.alpha}, x, output);
     } else if (!path.is_x_start()) {
       const auto [by_x, by_output] = path.x_start();
       uniform(out.x_start, std::array{by_x, by_output}, x, output);
@@ -295,12 +290,7 @@ class Denoiser {
                         out.memory.magnitudes, out.memory.thresholds);
     }
     if (clips()) {
-      detail::clamp(
-          Eigen::DefaultDevice(), out.x_start, true,
-          [this](Eigen::Index) {
-            return std::array{options_.clip_min, options_.clip_max};
-          },
-          out.x_start);
+      detail::clamp(Eigen::DefaultDevice(), out.x_start, std::array{options_.clip_min, options_.clip_max}, out.x_start);
     }
   }
 

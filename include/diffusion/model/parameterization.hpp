@@ -8,7 +8,7 @@
 #include <stdexcept>  // std::domain_error, std::invalid_argument
 
 #include "../detail/error.hpp"
-#include "../detail/multiply_add.hpp"
+#include "../detail/kernel/multiply_add.hpp"
 #include "../tensor.hpp"
 
 namespace diffusion {

@@ -75,7 +75,7 @@ struct DpmSolverSinglestep {
       add_quotient(1, (d.d1 * r(2) - 2.0 * d.d2) / spread);
       add_quotient(2, (2.0 * d.d2 - d.d1 * r(1)) / spread);
     }
-    detail::Sum<Tensor> sum;
+    detail::LinearCombination<Tensor> sum;
     sum.add(d.x, state.x);
     for (std::size_t k = 0; k <= last; ++k) sum.add(weight[k], m[last - k]);
     const double deviation = d.noise * s_noise;

@@ -33,7 +33,7 @@ struct Lms {
     if (step.from.alpha == 0.0) return detail::move_by_x_start(x, x, step.from, step.to, state.prediction.x_start);
     epsilons.push(state.prediction.epsilon, noise_to_signal(step.from));
     const std::size_t points = (std::min)(static_cast<std::size_t>(order), epsilons.size());
-    detail::Sum<Tensor> sum;
+    detail::LinearCombination<Tensor> sum;
     sum.add(step.to.alpha / step.from.alpha, x);
     for (std::size_t j = 0; j < points; ++j) {
       sum.add(step.to.alpha * weight(epsilons, points, j, noise_to_signal(step.to)), epsilons[j]);

@@ -4,8 +4,9 @@
 #include <array>
 #include <cmath>  // std::sqrt
 
+#include "../detail/kernel/elementwise.hpp"
+#include "../detail/kernel/multiply_add.hpp"
 #include "../detail/level_steps.hpp"
-#include "../detail/multiply_add.hpp"
 
 namespace diffusion {
 
@@ -72,12 +73,8 @@ struct RePaint {
     detail::move_by_x_start(x, x, from, down, state.prediction.x_start);
     detail::add_step_noise(x, up, noise, state.noise);
     noise(state.noise, x);
-    detail::apply(
-        Eigen::DefaultDevice(), x, true, detail::KnownPart{},
-        [&](Eigen::Index) {
-          return std::array{to.alpha, to.sigma};
-        },
-        x, known, mask, state.noise);
+    detail::apply(Eigen::DefaultDevice(), x, detail::KnownPart{}, std::array{to.alpha, to.sigma}, x, known, mask,
+                  state.noise);
   }
 };
 

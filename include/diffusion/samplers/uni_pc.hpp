@@ -61,7 +61,7 @@ struct UniPc {
     if (corrector && !left_alone && state.last_order > 0) {
       const auto order_of_last = static_cast<std::size_t>(state.last_order);
       const auto corrected = weights(state.last, step.from, state.last_order, m, true);
-      detail::Sum<Tensor> sum;
+      detail::LinearCombination<Tensor> sum;
       sum.add(1.0, x).add(corrected[order_of_last], prediction);
       for (std::size_t k = 0; k < order_of_last; ++k) sum.add(corrected[k] - state.last_weights[k], m[k]);
       sum.into(x, x);
@@ -77,7 +77,7 @@ struct UniPc {
     state.last = step.from;
     state.last_order = now;
     state.last_weights = weights(step.from, step.to, now, m, false);
-    detail::Sum<Tensor> sum;
+    detail::LinearCombination<Tensor> sum;
     sum.add(predict_x0 ? step.to.sigma / step.from.sigma : step.to.alpha / step.from.alpha, x);
     for (std::size_t k = 0; k < static_cast<std::size_t>(now); ++k) sum.add(state.last_weights[k], m[k]);
     sum.into(x, x);

@@ -9,8 +9,10 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <utility>  // std::as_const, std::move
 
-#include "../detail/affine.hpp"
-#include "../detail/operands.hpp"
+#include "../detail/arguments.hpp"
+#include "../detail/draw.hpp"
+#include "../detail/kernel/elementwise.hpp"
+#include "../detail/shape.hpp"
 #include "../gaussian_diffusion.hpp"
 #include "../model/detail/call.hpp"
 #include "../noise.hpp"
@@ -104,13 +106,13 @@ class ReverseProcess {
   template <class X>
   [[nodiscard]] PlainTensor<X> model_output(const X& x, TimestepsView t) const {
     Workspace<X> workspace;
-    denoiser_.run_model("ReverseProcess::model_output", detail::stored(x), t, workspace);
+    denoiser_.run_model("ReverseProcess::model_output", detail::evaluated(x), t, workspace);
     return std::move(workspace.output);
   }
   template <class Out, class X>
   void model_output_into(Out&& out, const X& x, TimestepsView t, ReverseWorkspace<PlainTensor<X>>& workspace) const {
     constexpr const char* where = "ReverseProcess::model_output";
-    const auto& in = detail::stored(x);
+    const auto& in = detail::evaluated(x);
     detail::check_result(where, "out", out, in, denoiser_.output_shape(where, in));
     denoiser_.run_model(where, in, t, workspace);
     detail::copy(workspace.output, out);
@@ -134,8 +136,8 @@ class ReverseProcess {
   void moments_from_output_into(Out&& out, const Y& output, const X& x, TimestepsView t, bool clip_denoised,
                                 const Device& device = Device()) const {
     constexpr const char* where = "ReverseProcess::moments_from_output";
-    const auto& in = detail::stored(x);
-    const auto& raw = detail::stored(output);
+    const auto& in = detail::evaluated(x);
+    const auto& raw = detail::evaluated(output);
     denoiser_.check(where, "out", in, t, out.mean, out.variance, out.log_variance, out.pred_xstart);
     denoiser_.check_no_alias(where, in, out.mean, out.variance, out.log_variance, out.pred_xstart);
     static_assert(detail::becomes<Y, PlainTensor<X>>(),
@@ -159,7 +161,7 @@ class ReverseProcess {
   void p_mean_variance_into(Out&& out, const X& x, TimestepsView t, ReverseWorkspace<PlainTensor<X>>& workspace,
                             const Device& device = Device()) const {
     constexpr const char* where = "ReverseProcess::p_mean_variance";
-    const auto& in = detail::stored(x);
+    const auto& in = detail::evaluated(x);
     denoiser_.check(where, "out", in, t, out.mean, out.variance, out.log_variance, out.pred_xstart);
     denoiser_.check_xstart_defined(where, t);
     denoiser_.run_model(where, in, t, workspace);
@@ -179,13 +181,12 @@ class ReverseProcess {
   void condition_mean_into(Out&& out, const Moments& moments, const X& x, TimestepsView t,
                            ReverseWorkspace<PlainTensor<X>>& workspace, const Device& device = Device()) const {
     constexpr const char* where = "ReverseProcess::condition_mean";
-    const auto& in = detail::stored(x);
+    const auto& in = detail::evaluated(x);
     denoiser_.check(where, "out", in, t, out);
     denoiser_.check(where, "moments", in, t, moments.mean, moments.variance);
     denoiser_.run_cond_fn(where, in, t, workspace);
-    detail::apply(
-        device, out, true, detail::GuidedMean(), [](Index) { return std::array{0.0}; }, moments.mean, moments.variance,
-        workspace.gradient);
+    detail::apply(device, out, detail::GuidedMean(), std::array{0.0}, moments.mean, moments.variance,
+                  workspace.gradient);
   }
 
   /// p(x_{t-1} | x_t) when epsilon becomes epsilon - sqrt(1 - abar_t) cond_fn(x, t); Dhariwal,
@@ -204,7 +205,7 @@ class ReverseProcess {
   void condition_score_into(Out&& out, const Moments& moments, const X& x, TimestepsView t,
                             ReverseWorkspace<PlainTensor<X>>& workspace, const Device& device = Device()) const {
     constexpr const char* where = "ReverseProcess::condition_score";
-    const auto& in = detail::stored(x);
+    const auto& in = detail::evaluated(x);
     denoiser_.check(where, "out", in, t, out.mean, out.variance, out.log_variance, out.pred_xstart);
     denoiser_.check_no_alias(where, in, out.mean, out.variance, out.log_variance, out.pred_xstart);
     denoiser_.check(where, "moments", in, t, moments.variance, moments.log_variance, moments.pred_xstart);
@@ -228,7 +229,7 @@ class ReverseProcess {
   void p_sample_into(Out&& out, const X& x, TimestepsView t, Noise&& noise, ReverseWorkspace<PlainTensor<X>>& workspace,
                      const Device& device = Device()) const {
     constexpr const char* where = "ReverseProcess::p_sample";
-    const auto& in = detail::stored(x);
+    const auto& in = detail::evaluated(x);
     denoiser_.check_step(where, out, in, t, noise);
     denoiser_.predict_xstart(where, device, out.pred_xstart, in, t, workspace);
     const auto& z = drawn(device, noise, in, workspace);
@@ -262,7 +263,7 @@ class ReverseProcess {
   void ddim_sample_into(Out&& out, const X& x, TimestepsView t, Noise&& noise, double eta,
                         ReverseWorkspace<PlainTensor<X>>& workspace, const Device& device = Device()) const {
     constexpr const char* where = "ReverseProcess::ddim_sample";
-    const auto& in = detail::stored(x);
+    const auto& in = detail::evaluated(x);
     denoiser_.check_step(where, out, in, t, noise);
     equations().check_eta(where, t, eta, !std::is_same_v<std::decay_t<Noise>, NoNoise>);
     denoiser_.predict_xstart(where, device, out.pred_xstart, in, t, workspace);
@@ -290,7 +291,7 @@ class ReverseProcess {
   void ddim_reverse_sample_into(Out&& out, const X& x, TimestepsView t, ReverseWorkspace<PlainTensor<X>>& workspace,
                                 const Device& device = Device()) const {
     constexpr const char* where = "ReverseProcess::ddim_reverse_sample";
-    const auto& in = detail::stored(x);
+    const auto& in = detail::evaluated(x);
     denoiser_.check_step(where, out, in, t, NoNoise());
     denoiser_.predict_xstart(where, device, out.pred_xstart, in, t, workspace);
     guide_xstart(where, device, out.pred_xstart, in, t, workspace);
@@ -350,7 +351,7 @@ class ReverseProcess {
   /// The value form of f(out, x, workspace), x being evaluated.
   template <template <class> class Result, class X, class F>
   static Result<PlainTensor<X>> returned(const X& x_or_expression, const F& f) {
-    const auto& x = detail::stored(x_or_expression);
+    const auto& x = detail::evaluated(x_or_expression);
     Workspace<X> workspace;
     Result<PlainTensor<X>> out;
     detail::resize_like(out, x);
@@ -365,7 +366,7 @@ class ReverseProcess {
     static_assert(
         !detail::is_tensor_v<Noise>,
         "diffusion: a loop takes noise at every step: give it a noise source (RecordedNoise replays tensors)");
-    const auto& in = detail::stored(x_T);
+    const auto& in = detail::evaluated(x_T);
     denoiser_.check(where, "out", in, 0, out.sample, out.pred_xstart);
     detail::copy(in, out.sample);
     const Index T = process().num_timesteps();
@@ -379,7 +380,7 @@ class ReverseProcess {
   template <class Device, class Noise, class X>
   static decltype(auto) drawn(const Device& device, Noise& noise, const X& x, Workspace<X>& workspace) {
     if constexpr (detail::is_tensor_v<Noise>) {
-      return detail::stored(noise);
+      return detail::evaluated(noise);
     } else {
       detail::resize(workspace.noise, detail::shape(x));
       detail::draw(noise, workspace.noise, device);

@@ -8,13 +8,88 @@
 /// std::invalid_argument for shapes that differ.
 #pragma once
 
+#include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
 
-#include "../detail/map_values.hpp"
-#include "../detail/operands.hpp"
+#include "../detail/arguments.hpp"
+#include "../detail/kernel/in_parallel.hpp"
+#include "../detail/shape.hpp"
 #include "detail/gaussian_likelihood.hpp"
 
 namespace diffusion {
+namespace detail {
+
+template <class X>
+inline constexpr bool is_number_v = std::is_arithmetic_v<std::decay_t<X>> || is_scalar_v<std::decay_t<X>>;
+
+/// Whether all are tensors or numbers; if not, one sentence says so.
+template <class... X>
+constexpr bool are_values() {
+  constexpr bool values = ((is_tensor_v<X> || is_number_v<X>)&&...);
+  static_assert(values,
+                "diffusion: this argument must be a number or an Eigen tensor: an Eigen::Tensor, TensorMap, "
+                "TensorFixedSize or an expression of them");
+  return values;
+}
+
+/// i -> value i in double.
+template <class Stored>
+auto values_of(const Argument<Stored>& x) {
+  if constexpr (is_tensor_v<Stored>) {
+    return [data = x.tensor.data()](Index i) { return static_cast<double>(data[i]); };
+  } else {
+    return [number = static_cast<double>(x.tensor)](Index) { return number; };
+  }
+}
+
+/// The first argument that is a tensor.
+template <class X, class... More>
+const auto& first_tensor(const Argument<X>& x, const Argument<More>&... more) {
+  if constexpr (is_tensor_v<X>) {
+    return x;
+  } else {
+    return first_tensor(more...);
+  }
+}
+
+template <class X, class Y>
+void check_same_shape_if_tensor(const char* where, const Argument<X>& x, const Argument<Y>& y) {
+  if constexpr (is_tensor_v<Y>) check_same_shape(where, x, y);
+}
+
+/// out[i] = f(x[i] ...), after all checks. One x at least is a tensor; out may be one of them.
+template <class Device, class Out, class F, class... X>
+void elementwise_double_into(const char* where, const Device& device, Out& out, const F& f, const Argument<X>&... x) {
+  using Scalar = typename Traits<Out>::Scalar;
+  static_assert((is_tensor_v<X> || ...), "diffusion: of the arguments besides `out` one at least must be a tensor");
+  if constexpr ((is_tensor_v<X> || ...)) {
+    if constexpr (tensors_agree<Scalar, Out, std::conditional_t<is_tensor_v<X>, X, Out>...>()) {
+      const auto& first = first_tensor(x...);
+      (check_same_shape_if_tensor(where, first, x), ...);
+      check_same_shape(where, first, argument("out", out));
+      if (out.size() == 0) return;
+      const auto run = [to = out.data(), &f](Index begin, Index end, const auto&... value) {
+        for (Index i = begin; i < end; ++i) to[i] = static_cast<Scalar>(f(value(i)...));
+      };
+      in_parallel(device, static_cast<Index>(out.size()), sizeof(Scalar),
+                  [&](Index begin, Index end) { run(begin, end, values_of(x)...); });
+    }
+  }
+}
+
+/// The same in a new tensor; a double when no x is a tensor.
+template <class F, class... X>
+auto elementwise_double(const char* where, const F& f, const Argument<X>&... x) {
+  if constexpr ((is_tensor_v<X> || ...)) {
+    auto out = like(first_tensor(x...).tensor);
+    elementwise_double_into(where, Eigen::DefaultDevice(), out, f, x...);
+    return out;
+  } else {
+    return f(values_of(x)(0)...);
+  }
+}
+
+}  // namespace detail
 
 /// KL(N(mean1, exp(logvar1)) || N(mean2, exp(logvar2))) in nats, of each element:
 ///
@@ -25,18 +100,18 @@ namespace diffusion {
 template <class M1, class V1, class M2, class V2>
 [[nodiscard]] auto normal_kl(const M1& mean1, const V1& logvar1, const M2& mean2, const V2& logvar2) {
   if constexpr (detail::are_values<M1, V1, M2, V2>()) {
-    return detail::map_values("normal_kl", detail::normal_kl_of_means, detail::argument("mean1", mean1),
-                              detail::argument("logvar1", logvar1), detail::argument("mean2", mean2),
-                              detail::argument("logvar2", logvar2));
+    return detail::elementwise_double("normal_kl", detail::normal_kl_of_means, detail::argument("mean1", mean1),
+                                      detail::argument("logvar1", logvar1), detail::argument("mean2", mean2),
+                                      detail::argument("logvar2", logvar2));
   }
 }
 template <class Out, class M1, class V1, class M2, class V2, class Device = Eigen::DefaultDevice>
 void normal_kl_into(Out&& out, const M1& mean1, const V1& logvar1, const M2& mean2, const V2& logvar2,
                     const Device& device = Device()) {
   if constexpr (detail::are_values<M1, V1, M2, V2>()) {
-    detail::map_values_into("normal_kl", device, out, detail::normal_kl_of_means, detail::argument("mean1", mean1),
-                            detail::argument("logvar1", logvar1), detail::argument("mean2", mean2),
-                            detail::argument("logvar2", logvar2));
+    detail::elementwise_double_into("normal_kl", device, out, detail::normal_kl_of_means,
+                                    detail::argument("mean1", mean1), detail::argument("logvar1", logvar1),
+                                    detail::argument("mean2", mean2), detail::argument("logvar2", logvar2));
   }
 }
 
@@ -48,14 +123,15 @@ void normal_kl_into(Out&& out, const M1& mean1, const V1& logvar1, const M2& mea
 template <class X>
 [[nodiscard]] auto approx_standard_normal_cdf(const X& x) {
   if constexpr (detail::are_values<X>()) {
-    return detail::map_values("approx_standard_normal_cdf", detail::approximate_normal_cdf, detail::argument("x", x));
+    return detail::elementwise_double("approx_standard_normal_cdf", detail::approximate_normal_cdf,
+                                      detail::argument("x", x));
   }
 }
 template <class Out, class X, class Device = Eigen::DefaultDevice>
 void approx_standard_normal_cdf_into(Out&& out, const X& x, const Device& device = Device()) {
   if constexpr (detail::are_values<X>()) {
-    detail::map_values_into("approx_standard_normal_cdf", device, out, detail::approximate_normal_cdf,
-                            detail::argument("x", x));
+    detail::elementwise_double_into("approx_standard_normal_cdf", device, out, detail::approximate_normal_cdf,
+                                    detail::argument("x", x));
   }
 }
 
@@ -101,9 +177,9 @@ template <class X, class M, class S>
 [[nodiscard]] auto discretized_gaussian_log_likelihood(const X& x, const M& means, const S& log_scales,
                                                        Likelihood likelihood = Likelihood::approximate) {
   if constexpr (detail::are_values<X, M, S>()) {
-    return detail::map_values("discretized_gaussian_log_likelihood", detail::LogLikelihood{likelihood},
-                              detail::argument("x", x), detail::argument("means", means),
-                              detail::argument("log_scales", log_scales));
+    return detail::elementwise_double("discretized_gaussian_log_likelihood", detail::LogLikelihood{likelihood},
+                                      detail::argument("x", x), detail::argument("means", means),
+                                      detail::argument("log_scales", log_scales));
   }
 }
 template <class Out, class X, class M, class S, class Device = Eigen::DefaultDevice>
@@ -111,9 +187,9 @@ void discretized_gaussian_log_likelihood_into(Out&& out, const X& x, const M& me
                                               Likelihood likelihood = Likelihood::approximate,
                                               const Device& device = Device()) {
   if constexpr (detail::are_values<X, M, S>()) {
-    detail::map_values_into("discretized_gaussian_log_likelihood", device, out, detail::LogLikelihood{likelihood},
-                            detail::argument("x", x), detail::argument("means", means),
-                            detail::argument("log_scales", log_scales));
+    detail::elementwise_double_into("discretized_gaussian_log_likelihood", device, out,
+                                    detail::LogLikelihood{likelihood}, detail::argument("x", x),
+                                    detail::argument("means", means), detail::argument("log_scales", log_scales));
   }
 }
 

@@ -19,8 +19,9 @@
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
 
+#include "../detail/arguments.hpp"
 #include "../detail/check.hpp"
-#include "../detail/operands.hpp"
+#include "../detail/shape.hpp"
 #include "../gaussian_diffusion.hpp"
 #include "../tensor.hpp"
 

@@ -10,9 +10,11 @@
 #include <array>
 #include <unsupported/Eigen/CXX11/Tensor>
 
-#include "../detail/affine.hpp"
-#include "../detail/operands.hpp"
-#include "../detail/sample_walk.hpp"
+#include "../detail/arguments.hpp"
+#include "../detail/draw.hpp"
+#include "../detail/kernel/elementwise.hpp"
+#include "../detail/kernel/per_sample.hpp"
+#include "../detail/shape.hpp"
 #include "../gaussian_diffusion.hpp"
 #include "../model/parameterization.hpp"
 #include "../sampling/reverse_process.hpp"
@@ -43,14 +45,14 @@ void training_target_into(Out&& out, const GaussianDiffusion<Scalar>& process, M
     detail::checked_batch("training_target", process, t, x_0, x, z, detail::argument("out", out));
     if (mean_type == ModelMeanType::start_x) return detail::copy(x_0.tensor, out);
     if (mean_type == ModelMeanType::epsilon) return detail::copy(z.tensor, out);
-    const auto coefficients = [&](Eigen::Index n) {
-      const auto output = detail::step_parameterization(process, mean_type, t[n]);
+    const auto coefficients = detail::by_step(t, [&](Eigen::Index step) {
+      const auto output = detail::step_parameterization(process, mean_type, step);
       return std::array{output.p, output.q};
-    };
+    });
     if (mean_type == ModelMeanType::previous_x) {
-      detail::affine(device, out, t.uniform(), coefficients, x_0.tensor, x.tensor);
+      detail::affine(device, out, coefficients, x_0.tensor, x.tensor);
     } else {
-      detail::affine(device, out, t.uniform(), coefficients, x_0.tensor, z.tensor);
+      detail::affine(device, out, coefficients, x_0.tensor, z.tensor);
     }
   }
 }
@@ -184,7 +186,7 @@ template <class Scalar, class M, class D, class C, class O, class X, class Y, cl
     const auto tensors = detail::loss_tensors(where, loss, t, y, x_0, x, z);
     const auto values = [&](bool used) { return Eigen::Tensor<Scalar, 1>(used ? x_0.tensor.dimension(0) : 0); };
     out = {values(true), values(loss.has_mse()), values(loss.has_vb())};
-    detail::sample_means(
+    detail::per_sample_means(
         where, Eigen::DefaultDevice(), x_0, [&](Eigen::Index n) { return loss.at(t[n]); },
         [&](const detail::LossTerm& term, Eigen::Index i) { return term.value(tensors[i]); },
         [&](Eigen::Index n, const auto& means) {
@@ -204,9 +206,9 @@ template <class Scalar, class M, class D, class C, class X, class Noise>
                                                      TimestepsView t, Noise&& noise, LossType loss_type,
                                                      Likelihood likelihood = Likelihood::approximate) {
   if constexpr (detail::tensors_agree<Scalar, X>()) {
-    const auto& x_0 = detail::stored(x_start);
+    const auto& x_0 = detail::evaluated(x_start);
     if constexpr (detail::is_tensor_v<Noise>) {
-      const auto& z = detail::stored(noise);
+      const auto& z = detail::evaluated(noise);
       detail::checked_batch("training_losses", reverse.process(), t, detail::argument("x_start", x_0),
                             detail::argument("noise", z));
       const auto x_t = reverse.process().q_sample(x_0, t, z);
@@ -250,7 +252,7 @@ void training_losses_gradient_into(Out&& gradient, const ReverseProcess<Scalar, 
     const auto tensors = detail::loss_tensors(where, loss, t, y, x_0, x, z);
     const auto out = detail::output_values<Scalar>(where, gradient, "gradient", x_0.tensor, reverse.options().var_type);
     const double values = static_cast<double>(x_0.tensor.size()) / static_cast<double>(x_0.tensor.dimension(0));
-    detail::walk_samples(
+    detail::for_each_value_by_sample(
         device, x_0.tensor, [&](Eigen::Index n) { return loss.at(t[n]); },
         [&](const detail::LossTerm& term, Eigen::Index, Eigen::Index i) {
           const detail::OutputValue sum = term.gradient(tensors[i]);

@@ -16,10 +16,11 @@
 #include <utility>  // std::declval, std::move
 #include <vector>
 
+#include "../detail/arguments.hpp"
 #include "../detail/check.hpp"
 #include "../detail/error.hpp"
-#include "../detail/operands.hpp"
 #include "../detail/random_bits.hpp"
+#include "../detail/shape.hpp"
 #include "../tensor.hpp"
 
 namespace diffusion {
@@ -255,7 +256,7 @@ class LossSecondMomentResampler {
     static_assert(detail::is_tensor_v<Losses> && detail::Traits<Losses>::rank == 1,
                   "diffusion: losses must be an Eigen tensor of rank 1, one loss per timestep");
     if constexpr (detail::is_tensor_v<Losses> && detail::Traits<Losses>::rank == 1) {
-      const auto& x = detail::stored(losses);
+      const auto& x = detail::evaluated(losses);
       Eigen::Tensor<double, 1> out(static_cast<Eigen::Index>(x.size()));
       for (Eigen::Index n = 0; n < out.size(); ++n) out(n) = static_cast<double>(x.data()[n]);
       return out;

@@ -24,8 +24,10 @@
 #include <array>
 #include <unsupported/Eigen/CXX11/Tensor>
 
-#include "../detail/operands.hpp"
-#include "../detail/sample_walk.hpp"
+#include "../detail/arguments.hpp"
+#include "../detail/draw.hpp"
+#include "../detail/kernel/per_sample.hpp"
+#include "../detail/shape.hpp"
 #include "../gaussian_diffusion.hpp"
 #include "../sampling/reverse_process.hpp"
 #include "../tensor.hpp"
@@ -61,7 +63,7 @@ void bound_means(const char* where, const ReverseProcess<Scalar, M, D, C>& rever
   const auto& process = reverse.process();
   const auto output = reverse.model_output(x_t, t);
   const auto values = output_values<const Scalar>(where, output, "output", x_t, reverse.options().var_type);
-  sample_means(
+  per_sample_means(
       where, Eigen::DefaultDevice(), x_start,
       [&](Index n) {
         return SampleBound{bound_term(process, reverse.options(), options.clip_denoised, options.likelihood, t[n]),
@@ -123,7 +125,7 @@ template <class Scalar, class X>
     const double scale = process.sqrt_alphas_cumprod()[last];
     const double log_variance = process.log_one_minus_alphas_cumprod()[last];
     Eigen::Tensor<Scalar, 1> out(detail::checked_batch(where, process, last, x_0));
-    detail::sample_means(
+    detail::per_sample_means(
         where, Eigen::DefaultDevice(), x_0, [](Eigen::Index) { return 0; },
         [&](int, Eigen::Index i) {
           return std::array{detail::normal_kl(scale * static_cast<double>(x_0.tensor.data()[i]), log_variance, 0.0)};

@@ -11,8 +11,9 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <utility>  // std::declval
 
-#include "../../detail/halves.hpp"
-#include "../../detail/operands.hpp"
+#include "../../detail/arguments.hpp"
+#include "../../detail/kernel/chunk.hpp"
+#include "../../detail/shape.hpp"
 #include "../../tensor.hpp"
 
 namespace diffusion {
@@ -194,7 +195,7 @@ void check_output(const char* where, const char* name, const Output& output, con
 /// are made from.
 template <class Output, class Half>
 void take_channels(const Output& output, int which, Half& half) {
-  if constexpr (Traits<Output>::rank >= 2) take_half<1>(output, which, half);
+  if constexpr (Traits<Output>::rank >= 2) chunk<1>(output, which, half);
 }
 
 }  // namespace detail

@@ -7,7 +7,7 @@
 #include <cmath>  // std::abs, std::floor, std::isfinite
 #include <limits>
 
-#include "../../detail/affine.hpp"
+#include "../../detail/kernel/elementwise.hpp"
 
 namespace diffusion {
 namespace detail {
@@ -46,13 +46,13 @@ void threshold(Tensor& x, double q, double low, double high, Memory& magnitudes,
   }
   const Eigen::DefaultDevice device;
   clamp(
-      device, x, false,
+      device, x,
       [&](Index n) {
         return std::array{-thresholds[n], thresholds[n]};
       },
       x);
   affine(
-      device, x, false, [&](Index n) { return std::array{1.0 / thresholds[n]}; }, x);
+      device, x, [&](Index n) { return std::array{1.0 / thresholds[n]}; }, x);
 }
 
 }  // namespace detail

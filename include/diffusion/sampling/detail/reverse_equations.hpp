@@ -7,9 +7,9 @@
 #include <stdexcept>  // std::invalid_argument
 #include <type_traits>
 
-#include "../../detail/affine.hpp"
 #include "../../detail/check.hpp"
-#include "../../detail/multiply_add.hpp"
+#include "../../detail/kernel/elementwise.hpp"
+#include "../../detail/kernel/multiply_add.hpp"
 #include "../../gaussian_diffusion.hpp"
 #include "../../model/parameterization.hpp"
 #include "../../tensor.hpp"
@@ -175,24 +175,22 @@ struct ReverseEquations {
   /// mean = posterior_mean_coef1 x_0 + posterior_mean_coef2 x_t
   template <class Device, class M, class P, class X>
   void posterior_mean(const Device& device, M& mean, const P& pred_xstart, const X& x, TimestepsView t) const {
-    affine(
-        device, mean, t.uniform(),
-        [&](Index n) {
-          return std::array{process.posterior_mean_coef1()[t[n]], process.posterior_mean_coef2()[t[n]]};
-        },
-        pred_xstart, x);
+    const auto coefficients = [&](Index step) {
+      return std::array{process.posterior_mean_coef1()[step], process.posterior_mean_coef2()[step]};
+    };
+    affine(device, mean, by_step(t, coefficients), pred_xstart, x);
   }
 
   /// Both variances; learned ones from out.log_variance, which holds the values they are made from.
   template <class Device, class Moments>
   void variances(const Device& device, Moments& out, TimestepsView t) const {
     if (learned()) {
-      const auto coefficients = [&](Index n) { return learned_log_variance(t[n]); };
-      apply(device, out.variance, t.uniform(), LearnedVarianceOf(), coefficients, out.log_variance);
-      apply(device, out.log_variance, t.uniform(), LearnedLogVariance(), coefficients, out.log_variance);
+      const auto coefficients = by_step(t, [&](Index step) { return learned_log_variance(step); });
+      apply(device, out.variance, LearnedVarianceOf(), coefficients, out.log_variance);
+      apply(device, out.log_variance, LearnedLogVariance(), coefficients, out.log_variance);
     } else {
-      affine(device, out.variance, t.uniform(), [&](Index n) { return std::array{fixed_variance(t[n])}; });
-      affine(device, out.log_variance, t.uniform(), [&](Index n) { return std::array{fixed_log_variance(t[n])}; });
+      affine(device, out.variance, by_step(t, [&](Index step) { return std::array{fixed_variance(step)}; }));
+      affine(device, out.log_variance, by_step(t, [&](Index step) { return std::array{fixed_log_variance(step)}; }));
     }
   }
 
@@ -202,10 +200,10 @@ struct ReverseEquations {
   void guide_xstart(const char* where, const Device& device, Out& out, const P& pred_xstart, TimestepsView t,
                     const G& gradient) const {
     check_xstart_defined(where, process, ModelMeanType::epsilon, t, t.size());
-    const auto coefficients = [&](Index n) {
-      return std::array{1.0, process.one_minus_alphas_cumprod()[t[n]] * process.sqrt_recip_alphas_cumprod()[t[n]]};
+    const auto coefficients = [&](Index step) {
+      return std::array{1.0, process.one_minus_alphas_cumprod()[step] * process.sqrt_recip_alphas_cumprod()[step]};
     };
-    affine(device, out, t.uniform(), coefficients, pred_xstart, gradient);
+    affine(device, out, by_step(t, coefficients), pred_xstart, gradient);
   }
 
   /// x_{t-1} = mean + [t > 0] exp(log_variance / 2) noise + variance gradient in one pass, with or
@@ -214,24 +212,24 @@ struct ReverseEquations {
   void sample(const Device& device, Out& out, const F& from, const X& x, TimestepsView t, const V& values,
               const Noise& noise, const Gradient&... gradient) const {
     if (learned()) {
-      const auto coefficients = [&](Index n) {
-        const auto [a, b] = mean_coefficients(t[n]);
-        const auto [c, d] = learned_log_variance(t[n]);
-        return std::array{a, b, c, d, t[n] == 0 ? 0.0 : 1.0};
+      const auto coefficients = [&](Index step) {
+        const auto [a, b] = mean_coefficients(step);
+        const auto [c, d] = learned_log_variance(step);
+        return std::array{a, b, c, d, step == 0 ? 0.0 : 1.0};
       };
-      apply(device, out, t.uniform(), LearnedStep(), coefficients, from, x, values, noise, gradient...);
+      apply(device, out, LearnedStep(), by_step(t, coefficients), from, x, values, noise, gradient...);
     } else {
-      const auto coefficients = [&](Index n) {
-        const auto [a, b] = mean_coefficients(t[n]);
-        const double variance = fixed_variance(t[n]);
-        const double deviation = t[n] == 0 ? 0.0 : std::sqrt(variance);
+      const auto coefficients = [&](Index step) {
+        const auto [a, b] = mean_coefficients(step);
+        const double variance = fixed_variance(step);
+        const double deviation = step == 0 ? 0.0 : std::sqrt(variance);
         if constexpr (sizeof...(Gradient) == 0) {
           return std::array{a, b, deviation};
         } else {
           return std::array{a, b, deviation, variance};
         }
       };
-      affine(device, out, t.uniform(), coefficients, from, x, noise, gradient...);
+      affine(device, out, by_step(t, coefficients), from, x, noise, gradient...);
     }
   }
 
@@ -239,15 +237,15 @@ struct ReverseEquations {
   template <class Device, class Out, class P, class X, class Coefficients, class... Noise>
   void ddim(const Device& device, Out& out, const P& pred_xstart, const X& x, TimestepsView t,
             const Coefficients& coefficients, const Noise&... noise) const {
-    const auto of_sample = [&](Index n) {
-      const DdimCoefficients c = coefficients(t[n]);
+    const auto of_step = [&](Index step) {
+      const DdimCoefficients c = coefficients(step);
       if constexpr (sizeof...(Noise) == 0) {
         return std::array{c.x_start, c.x_t};
       } else {
         return std::array{c.x_start, c.x_t, c.noise};
       }
     };
-    affine(device, out, t.uniform(), of_sample, pred_xstart, x, noise...);
+    affine(device, out, by_step(t, of_step), pred_xstart, x, noise...);
   }
 };
 

@@ -8,8 +8,9 @@
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
 
-#include "../../detail/affine.hpp"
-#include "../../detail/operands.hpp"
+#include "../../detail/arguments.hpp"
+#include "../../detail/kernel/elementwise.hpp"
+#include "../../detail/shape.hpp"
 #include "../../gaussian_diffusion.hpp"
 #include "../../model/detail/call.hpp"
 #include "../../model/parameterization.hpp"
@@ -69,7 +70,7 @@ struct StepDenoiser {
     check(where, "out", x, t, out.sample, out.pred_xstart);
     check_no_alias(where, x, out.pred_xstart);
     if constexpr (is_tensor_v<Noise>) {
-      if constexpr (tensors_agree<Scalar, X, Noise>()) check_result(where, "noise", stored(noise), x, shape(x));
+      if constexpr (tensors_agree<Scalar, X, Noise>()) check_result(where, "noise", evaluated(noise), x, shape(x));
     }
   }
   template <class Output, class X>
@@ -133,12 +134,7 @@ struct StepDenoiser {
       call_in_place("ReverseProcess", "denoised_fn(x_start)", denoised_fn, pred_xstart);
     }
     if (clip) {
-      clamp(
-          device, pred_xstart, true,
-          [](Index) {
-            return std::array{-1.0, 1.0};
-          },
-          pred_xstart);
+      clamp(device, pred_xstart, std::array{-1.0, 1.0}, pred_xstart);
     }
   }
 
@@ -160,11 +156,11 @@ struct StepDenoiser {
   template <class Device, class P, class Y, class X>
   void unclipped_x_start(const Device& device, P& pred_xstart, const Y& output, const X& x, TimestepsView t) const {
     if (options.mean_type == ModelMeanType::start_x) return copy(output, pred_xstart);
-    const auto coefficients = [&](Index n) {
-      const auto [by_x, by_output] = step_parameterization(process, options.mean_type, t[n]).x_start;
+    const auto coefficients = [&](Index step) {
+      const auto [by_x, by_output] = step_parameterization(process, options.mean_type, step).x_start;
       return std::array{by_x, by_output};
     };
-    affine(device, pred_xstart, t.uniform(), coefficients, x, output);
+    affine(device, pred_xstart, by_step(t, coefficients), x, output);
   }
 };
 

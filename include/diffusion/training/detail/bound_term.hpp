@@ -9,9 +9,10 @@
 
 #include <unsupported/Eigen/CXX11/Tensor>
 
-#include "../../detail/halves.hpp"
-#include "../../detail/multiply_add.hpp"
-#include "../../detail/operands.hpp"
+#include "../../detail/arguments.hpp"
+#include "../../detail/kernel/chunk.hpp"
+#include "../../detail/kernel/multiply_add.hpp"
+#include "../../detail/shape.hpp"
 #include "../../gaussian_diffusion.hpp"
 #include "../../model/detail/call.hpp"
 #include "../../model/parameterization.hpp"
@@ -57,7 +58,7 @@ OutputValues<Element> output_values(const char* where, Output& output, const cha
   const LearnedVariance variance = learned_variance(var_type);
   check_output(where, name, output, x, output_shape(where, "x_t", x, variance.learned), variance);
   if constexpr (Traits<X>::rank >= 2) {
-    if (variance.learned) return {output.data(), block_of_half<1>(x)};
+    if (variance.learned) return {output.data(), chunk_block<1>(x)};
   }
   return {output.data(), 0};
 }

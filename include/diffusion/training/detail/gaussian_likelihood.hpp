@@ -8,7 +8,7 @@
 #include <cmath>  // std::exp, std::expm1, std::log, std::log1p, std::erfc, std::cosh, std::abs, std::copysign
 #include <cstddef>
 
-#include "../../detail/multiply_add.hpp"
+#include "../../detail/kernel/multiply_add.hpp"
 
 namespace diffusion {
 

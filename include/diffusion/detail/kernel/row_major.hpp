@@ -1,19 +1,19 @@
 /// @file row_major.hpp
-/// Logical row-major order, in which noise is drawn whatever the layout of the tensor it goes to.
+/// Logical row-major order: in which noise is drawn and samples are summed, whatever the layout of the tensor.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <unsupported/Eigen/CXX11/Tensor>
 
-#include "../tensor.hpp"
-#include "operands.hpp"
+#include "../../tensor.hpp"
+#include "../shape.hpp"
 
 namespace diffusion {
 namespace detail {
 
-/// Walks the indices of axes First, First + 1, ... of a tensor in row-major order, the last axis fastest, and tells where in the
-/// tensor's memory each lies (at index 0 of the axes before First).
+/// Walks the indices of axes First, First + 1, ... of a tensor in row-major order, the last axis fastest, and returns the offset
+/// of each in the tensor's memory (at index 0 of the axes before First).
 template <int Rank, int Layout, int First>
 class RowMajorWalk {
  public:
@@ -56,7 +56,7 @@ class RowMajorWalk {
   Index offset_ = 0;
 };
 
-/// Over all axes of x but the first `First`.
+/// A walk over all axes of x but the first `First`.
 template <int First, class X>
 RowMajorWalk<Traits<X>::rank, Traits<X>::layout, First> row_major_walk(const X& x) {
   return RowMajorWalk<Traits<X>::rank, Traits<X>::layout, First>(shape(x));

@@ -1,5 +1,6 @@
-// Tests of diffusion/detail/affine.hpp, the one kernel: against a plain loop, bit for bit, on every path and remainder.
-#include "diffusion/detail/affine.hpp"
+// Tests of diffusion/detail/kernel/elementwise.hpp, the one kernel: against a plain loop, bit for bit, on every path and
+// remainder.
+#include "diffusion/detail/kernel/elementwise.hpp"
 
 #include <algorithm>
 #include <array>
@@ -13,7 +14,9 @@
 #include <utility>
 #include <vector>
 
-#include "diffusion/detail/multiply_add.hpp"
+#include "diffusion/detail/kernel/linear_combination.hpp"
+#include "diffusion/detail/kernel/multiply_add.hpp"
+#include "diffusion/tensor.hpp"
 #include "matchers.hpp"
 
 using diffusion::detail::affine;
@@ -23,9 +26,8 @@ using Eigen::Index;
 
 namespace {
 
-// Where the kernel changes its way: runs of 128 and 256, parts of 2048 and 4096 coefficients (for double and float), more than
-// 256 packets that share them, also where the last part is no whole packets; and around each packet size from 2 to 16, so that
-// every remainder occurs.
+// Where the kernel changes its way: runs of 128 and 256, parts of 2048 and 4096 coefficients (for double and float), also where
+// the last part is no whole packets; and around each packet size from 2 to 16 and four times that, so that every remainder occurs.
 const std::vector<Index> batches = {1,   2,    3,    7,    63,   64,   65,   255,  256,
                                     257, 1025, 2047, 2048, 2049, 2201, 3000, 4097, 4197};
 const std::vector<Index> sample_sizes = {1, 2, 3, 7, 15, 16, 17, 63, 64, 65, 1000};
@@ -95,7 +97,11 @@ class Fenced {
 template <class Device, class Out, class Map, class Coefficients, std::size_t... k>
 void call(const Device& device, Out& out, bool uniform, const Coefficients& coefficients, const std::vector<Map>& x,
           std::index_sequence<k...>) {
-  affine(device, out, uniform, coefficients, x[k]...);
+  if (uniform) {
+    affine(device, out, coefficients(Index(0)), x[k]...);
+  } else {
+    affine(device, out, coefficients, x[k]...);
+  }
 }
 
 /// Runs the kernel for `Inputs` tensors of one size and says what is wrong with the result.
@@ -148,7 +154,7 @@ void require_plain_loop(const std::vector<Index>& sizes_of_batch) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("the kernel equals a plain loop bit for bit, whatever the sizes", "[affine]", LAYOUTS) {
+TEMPLATE_TEST_CASE("the kernel equals a plain loop bit for bit, whatever the sizes", "[elementwise]", LAYOUTS) {
   using Scalar = typename TestType::Scalar;
   require_plain_loop<Scalar, TestType::layout, 0>(batches);
   require_plain_loop<Scalar, TestType::layout, 1>(batches);
@@ -156,7 +162,7 @@ TEMPLATE_TEST_CASE("the kernel equals a plain loop bit for bit, whatever the siz
   require_plain_loop<Scalar, TestType::layout, 3>(batches);
 }
 
-TEMPLATE_TEST_CASE("the kernel equals a plain loop bit for bit for the scalar types without packets", "[affine]",
+TEMPLATE_TEST_CASE("the kernel equals a plain loop bit for bit for the scalar types without packets", "[elementwise]",
                    (Case<long double, Eigen::RowMajor>), (Case<long double, Eigen::ColMajor>),
                    (Case<Eigen::half, Eigen::RowMajor>), (Case<Eigen::half, Eigen::ColMajor>),
                    (Case<Eigen::bfloat16, Eigen::RowMajor>), (Case<Eigen::bfloat16, Eigen::ColMajor>)) {
@@ -165,7 +171,7 @@ TEMPLATE_TEST_CASE("the kernel equals a plain loop bit for bit for the scalar ty
   require_plain_loop<Scalar, TestType::layout, 2>({1, 2, 7, 65, 1025});
 }
 
-TEMPLATE_TEST_CASE("the kernel on a thread pool equals a plain loop bit for bit", "[affine]", FloatRowMajor,
+TEMPLATE_TEST_CASE("the kernel on a thread pool equals a plain loop bit for bit", "[elementwise]", FloatRowMajor,
                    DoubleColMajor) {
   using Scalar = typename TestType::Scalar;
   Eigen::ThreadPool pool(3);
@@ -182,7 +188,66 @@ TEMPLATE_TEST_CASE("the kernel on a thread pool equals a plain loop bit for bit"
   }
 }
 
-TEMPLATE_TEST_CASE("the kernel allocates nothing", "[affine]", FloatRowMajor, FloatColMajor) {
+TEMPLATE_TEST_CASE("a linear combination of any number of terms equals a plain loop bit for bit", "[elementwise]",
+                   FloatRowMajor, DoubleColMajor, (Case<Eigen::half, Eigen::RowMajor>),
+                   (Case<long double, Eigen::ColMajor>)) {
+  using Matrix = typename TestType::template Tensor<2>;
+  using Scalar = typename TestType::Scalar;
+  using Real = Arithmetic<Scalar>;
+  for (const Index size : {1, 7, 16, 67, 1000}) {
+    std::vector<Matrix> x(9, Matrix(1, size));
+    for (std::size_t k = 0; k < x.size(); ++k) {
+      for (Index i = 0; i < size; ++i) x[k](0, i) = input<Scalar>(i, k);
+    }
+    const Matrix nan = Matrix(1, size).setConstant(std::numeric_limits<Scalar>::quiet_NaN());
+    for (std::size_t terms = 0; terms <= 8; ++terms) {
+      for (const bool in_place : {false, true}) {
+        if (in_place && terms == 0) continue;
+        INFO("size " << size << ", terms " << terms << (in_place ? ", in place" : ""));
+        std::vector<Matrix> y = x;
+        Matrix own, &out = in_place ? y[0] : own;
+        diffusion::detail::LinearCombination<Matrix> sum;
+        sum.add(0.0, nan);
+        for (std::size_t k = 0; k < terms; ++k) sum.add(factor(3, k), y[k]);
+        sum.into(out, x[0]);
+        Index wrong = 0;
+        for (Index i = 0; i < size; ++i) {
+          Real expected = 0;
+          for (std::size_t k = terms; k-- > 0;) {
+            const Real a = static_cast<Real>(factor(3, k)), value = static_cast<Real>(x[k](0, i));
+            expected = k + 1 == terms ? a * value : multiply_add(a, value, expected);
+          }
+          if (!same(out(0, i), static_cast<Scalar>(expected))) ++wrong;
+        }
+        REQUIRE(wrong == 0);
+      }
+    }
+    diffusion::detail::LinearCombination<Matrix> full;
+    for (std::size_t k = 0; k < 8; ++k) full.add(1.0, x[k]);
+    REQUIRE_THROWS_AS(full.add(1.0, x[8]), std::length_error);
+  }
+}
+
+TEMPLATE_TEST_CASE("coefficients by step are those of each sample, or of all", "[elementwise]", FloatRowMajor,
+                   FloatColMajor) {
+  using Matrix = typename TestType::template Tensor<2>;
+  using diffusion::detail::by_step;
+  const Matrix x = random_tensor<Matrix>({5, 33}, 1), y = random_tensor<Matrix>({5, 33}, 2);
+  const Eigen::DefaultDevice device;
+  diffusion::Timesteps t(5);
+  t.setValues({7, 3, 0, 3, 9});
+  const auto of_step = [](Index step) { return std::array{factor(step, 0), factor(step, 1)}; };
+  Matrix out(5, 33), expected(5, 33);
+  affine(
+      device, expected, [&](Index n) { return of_step(t(n)); }, x, y);
+  affine(device, out, by_step(diffusion::TimestepsView(t), of_step), x, y);
+  REQUIRE_THAT(out, AllEqual(expected));
+  affine(device, expected, of_step(7), x, y);
+  affine(device, out, by_step(diffusion::TimestepsView(7), of_step), x, y);
+  REQUIRE_THAT(out, AllEqual(expected));
+}
+
+TEMPLATE_TEST_CASE("the kernel allocates nothing", "[elementwise]", FloatRowMajor, FloatColMajor) {
   using Matrix = typename TestType::template Tensor<2>;
   for (const Index batch : {1, 3, 1025}) {
     for (const Index sample_size : {1, 7, 65, 3000}) {
@@ -190,24 +255,23 @@ TEMPLATE_TEST_CASE("the kernel allocates nothing", "[affine]", FloatRowMajor, Fl
                    y = random_tensor<Matrix>({batch, sample_size}, 2);
       Matrix out(batch, sample_size);
       const auto coefficients = [](Index n) { return std::array{factor(n, 0), factor(n, 1)}; };
-      REQUIRE(count_allocations([&] { affine(Eigen::DefaultDevice(), out, false, coefficients, x, y); }) == 0);
+      REQUIRE(count_allocations([&] { affine(Eigen::DefaultDevice(), out, coefficients, x, y); }) == 0);
     }
   }
 }
 
-TEST_CASE("empty tensors are no work", "[affine]") {
+TEST_CASE("empty tensors are no work", "[elementwise]") {
   const auto never = [](Index) -> std::array<double, 1> { throw std::logic_error("coefficients were asked for"); };
   Eigen::Tensor<float, 2> no_samples(0, 5), no_values(5, 0);
   Eigen::Tensor<float, 2, Eigen::RowMajor> no_samples_row_major(0, 5), no_values_row_major(5, 0);
-  for (const bool uniform : {false, true}) {
-    REQUIRE_NOTHROW(affine(Eigen::DefaultDevice(), no_samples, uniform, never, no_samples));
-    REQUIRE_NOTHROW(affine(Eigen::DefaultDevice(), no_values, uniform, never, no_values));
-    REQUIRE_NOTHROW(affine(Eigen::DefaultDevice(), no_samples_row_major, uniform, never, no_samples_row_major));
-    REQUIRE_NOTHROW(affine(Eigen::DefaultDevice(), no_values_row_major, uniform, never, no_values_row_major));
-  }
+  const auto require_no_work = [](const auto& coefficients, auto&... empty) {
+    (REQUIRE_NOTHROW(affine(Eigen::DefaultDevice(), empty, coefficients, empty)), ...);
+  };
+  require_no_work(never, no_samples, no_values, no_samples_row_major, no_values_row_major);
+  require_no_work(std::array{1.0}, no_samples, no_values, no_samples_row_major, no_values_row_major);
 }
 
-TEMPLATE_TEST_CASE("a function of an element and its coefficients is applied to every element", "[affine]",
+TEMPLATE_TEST_CASE("a function of an element and its coefficients is applied to every element", "[elementwise]",
                    FloatRowMajor, DoubleColMajor) {
   using Matrix = typename TestType::template Tensor<2>;
   using Scalar = typename TestType::Scalar;
@@ -219,7 +283,7 @@ TEMPLATE_TEST_CASE("a function of an element and its coefficients is applied to 
       Matrix out(batch, sample_size), expected(batch, sample_size);
       const auto coefficients = [](Index n) { return std::array{factor(n, 0), factor(n, 1)}; };
       const auto f = [](const std::array<Scalar, 2>& a, Scalar u, Scalar v) { return u < v ? a[0] * u : a[1] * v; };
-      diffusion::detail::apply(Eigen::DefaultDevice(), out, false, f, coefficients, x, y);
+      diffusion::detail::apply(Eigen::DefaultDevice(), out, f, coefficients, x, y);
       for (Index n = 0; n < batch; ++n) {
         const std::array<Scalar, 2> a{static_cast<Scalar>(factor(n, 0)), static_cast<Scalar>(factor(n, 1))};
         for (Index i = 0; i < sample_size; ++i) expected(n, i) = f(a, x(n, i), y(n, i));
@@ -229,7 +293,7 @@ TEMPLATE_TEST_CASE("a function of an element and its coefficients is applied to 
   }
 }
 
-TEMPLATE_TEST_CASE("a clamp keeps what is inside its sample's bounds, and NaN", "[affine]", LAYOUTS) {
+TEMPLATE_TEST_CASE("a clamp keeps what is inside its sample's bounds, and NaN", "[elementwise]", LAYOUTS) {
   using Matrix = typename TestType::template Tensor<2>;
   using Scalar = typename TestType::Scalar;
   for (const Index batch : {1, 3, 65, 1025}) {
@@ -245,7 +309,7 @@ TEMPLATE_TEST_CASE("a clamp keeps what is inside its sample's bounds, and NaN", 
       }
       Matrix out(batch, sample_size);
       diffusion::detail::clamp(
-          Eigen::DefaultDevice(), out, false,
+          Eigen::DefaultDevice(), out,
           [&](Index n) {
             return std::array{-bound(n), bound(n)};
           },
@@ -265,7 +329,7 @@ TEMPLATE_TEST_CASE("a clamp keeps what is inside its sample's bounds, and NaN", 
 }
 
 // half and bfloat16 have 11 and 8 bits, so that a product of two fits in a float and the sum below is rounded once in all.
-TEST_CASE("half and bfloat16 are computed in float", "[affine]") {
+TEST_CASE("half and bfloat16 are computed in float", "[elementwise]") {
   static_assert(std::is_same_v<Arithmetic<Eigen::half>, float> && std::is_same_v<Arithmetic<Eigen::bfloat16>, float>);
   static_assert(std::is_same_v<Arithmetic<float>, float> && std::is_same_v<Arithmetic<double>, double> &&
                 std::is_same_v<Arithmetic<long double>, long double>);
@@ -273,16 +337,12 @@ TEST_CASE("half and bfloat16 are computed in float", "[affine]") {
   x.setConstant(static_cast<Eigen::half>(1.0f));
   y.setConstant(static_cast<Eigen::half>(1.0f));
   // In half, 1 + 2^-12 is 1, and the result would be 0.
-  affine(
-      Eigen::DefaultDevice(), out, true,
-      [](Index) {
-        return std::array{1 + std::ldexp(1.0, -12), -1.0};
-      },
-      x, y);
+  affine(Eigen::DefaultDevice(), out, std::array{1 + std::ldexp(1.0, -12), -1.0}, x, y);
   REQUIRE(static_cast<float>(out(0)) == std::ldexp(1.0f, -12));
 }
 
-TEST_CASE("multiply_add is the exact result rounded once, or the product and the sum rounded in turn", "[affine]") {
+TEST_CASE("multiply_add is the exact result rounded once, or the product and the sum rounded in turn",
+          "[elementwise]") {
   const double a = 1 + std::ldexp(1.0, -30), product = 1 + std::ldexp(1.0, -29);  // a * a = product + 2^-60
   const volatile double minus_product = -product;
   const double got = multiply_add(a, a, double(minus_product));

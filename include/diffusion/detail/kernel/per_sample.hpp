@@ -1,5 +1,5 @@
-/// @file sample_walk.hpp
-/// Walks the values of each sample of a batch, and sums over them, in double and in one order: what comes out for a sample has
+/// @file per_sample.hpp
+/// Loops over the values of each sample of a batch, and means over them, in double and in one order: the result of a sample has
 /// the same bits whatever the rest of the batch, the layout and the device.
 #pragma once
 
@@ -10,19 +10,25 @@
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
 
-#include "affine.hpp"
+#include "../../tensor.hpp"
+#include "../arguments.hpp"
+#include "../error.hpp"
+#include "../shape.hpp"
+#include "in_parallel.hpp"
 #include "multiply_add.hpp"
-#include "operands.hpp"
 #include "row_major.hpp"
 
 namespace diffusion {
 namespace detail {
 
 /// For each sample n of tensors of the shape of x:
+///
 ///     state = start(n);  visit(state, p, i) for each of its values;  finish(n, state)
+///
 /// where p counts the values in logical row-major order and i is the place of value p in memory.
 template <class Device, class X, class Start, class Visit, class Finish>
-void walk_samples(const Device& device, const X& x, const Start& start, const Visit& visit, const Finish& finish) {
+void for_each_value_by_sample(const Device& device, const X& x, const Start& start, const Visit& visit,
+                              const Finish& finish) {
   using State = std::decay_t<std::invoke_result_t<const Start&, Index>>;
   const Index batch = shape(x)[0];
   if (batch == 0) return;
@@ -37,7 +43,7 @@ void walk_samples(const Device& device, const X& x, const Start& start, const Vi
       }
     });
   } else {
-    // Samples lie side by side: so many at a time, while their states fit the first-level cache.
+    // ColMajor interleaves samples: 64 at a time, so that their states stay in the first-level cache.
     constexpr std::size_t width = 64;
     in_parallel(device, batch, bytes, [&](Index first, Index end) {
       std::array<State, width> states;
@@ -55,15 +61,15 @@ void walk_samples(const Device& device, const X& x, const Start& start, const Vi
   }
 }
 
-/// result(n, the K means over sample n of term(c, i)) for each n, where c = coefficients(n) and i is a place in memory. A term is a
-/// std::array<double, K>; where it adds a product, it must do so by multiply_add. Throws std::invalid_argument for samples
-/// without values, over which there is no mean.
+/// result(n, means) for each sample n, where means[k] is the mean over its values of term(c, i)[k], c = coefficients(n) and i is
+/// the place of a value in memory. A term is a std::array<double, K>; where it adds a product, it must use multiply_add. Throws
+/// std::invalid_argument for samples without values, which have no mean.
 template <class Device, class X, class Coefficients, class Term, class Result>
-void sample_means(const char* where, const Device& device, const Argument<X>& x, const Coefficients& coefficients,
-                  const Term& term, const Result& result) {
+void per_sample_means(const char* where, const Device& device, const Argument<X>& x, const Coefficients& coefficients,
+                      const Term& term, const Result& result) {
   using C = std::decay_t<std::invoke_result_t<const Coefficients&, Index>>;
   using Terms = std::decay_t<std::invoke_result_t<const Term&, const C&, Index>>;
-  /// Four sums for each mean, to which the values p mod 4 = 0, 1, 2, 3 go: one addition need not wait for another.
+  /// Four sums for each mean, of the values p mod 4 = 0, 1, 2, 3, so that additions do not wait for one another.
   struct State {
     C c;
     std::array<Terms, 4> sums{};
@@ -73,12 +79,12 @@ void sample_means(const char* where, const Device& device, const Argument<X>& x,
   if (size == 0) {
     fail<std::invalid_argument>(where, x.name, " has shape ", shape_text(x.tensor), ": its samples have no values");
   }
-  walk_samples(
+  for_each_value_by_sample(
       device, x.tensor, [&](Index n) { return State{coefficients(n)}; },
       [&](State& state, Index p, Index i) {
         const Terms terms = term(state.c, i);
         Terms& sum = state.sums[static_cast<std::size_t>(p) % 4];
-        // Not +=, lest a compiler contract it with a product in the term, here and not there.
+        // multiply_add, not +=: keeps the compiler from fusing this sum differently in different places.
         for (std::size_t k = 0; k < sum.size(); ++k) sum[k] = multiply_add(terms[k], 1.0, sum[k]);
       },
       [&](Index n, const State& state) {

@@ -1,0 +1,88 @@
+/// @file linear_combination.hpp
+/// out = a x + b y + ... for a whole batch, where the number of terms is known when it runs.
+#pragma once
+
+#include <array>
+#include <cstddef>  // std::size_t
+#include <initializer_list>
+#include <stdexcept>  // std::length_error
+#include <unsupported/Eigen/CXX11/Tensor>
+
+#include "../error.hpp"
+#include "../shape.hpp"
+#include "elementwise.hpp"
+
+namespace diffusion {
+namespace detail {
+
+/// A linear combination of at most 8 plain tensors of one shape.
+template <class Tensor>
+class LinearCombination {
+ public:
+  /// Adds a x; nothing where a = 0, whatever x holds.
+  LinearCombination& add(double a, const Tensor& x) {
+    if (a == 0.0) return *this;
+    if (terms_ == capacity) {
+      fail<std::length_error>("LinearCombination", "there are more than ", Index(capacity), " terms");
+    }
+    coefficients_[terms_] = a;
+    inputs_[terms_++] = x.data();
+    return *this;
+  }
+
+  /// out takes the shape of `like` and the value of the combination. It may be one of the terms.
+  void into(Tensor& out, const Tensor& like) const {
+    resize(out, shape(like));
+    switch (terms_) {  // few terms are faster where their number is a constant
+      case 0:
+        return affine(Eigen::DefaultDevice(), out, std::array{0.0});
+      case 1:
+        return into(out, Affine<1>());
+      case 2:
+        return into(out, Affine<2>());
+      case 3:
+        return into(out, Affine<3>());
+      case 4:
+        return into(out, Affine<4>());
+      default:
+        return into(out, LongAffine<capacity>{terms_});
+    }
+  }
+
+ private:
+  using Scalar = typename Tensor::Scalar;
+  static constexpr std::size_t capacity = 8;
+
+  template <class Function>
+  void into(Tensor& out, const Function& function) const {
+    PacketLoop<typename PacketOf<Function, Scalar>::type, Function, Scalar> loop{function, out.data(), {}};
+    std::array<double, Function::coefficients> coefficients;
+    for (std::size_t k = 0; k < Function::inputs; ++k) {
+      loop.inputs[k] = inputs_[k];
+      coefficients[k] = coefficients_[k];
+    }
+    for_all_elements(Eigen::DefaultDevice(), loop, static_cast<Index>(out.size()), coefficients);
+  }
+
+  std::array<double, capacity> coefficients_{};
+  std::array<const Scalar*, capacity> inputs_{};
+  std::size_t terms_ = 0;
+};
+
+/// a x
+template <class Tensor>
+struct Term {
+  double coefficient;
+  const Tensor& tensor;
+};
+
+/// out = a x + b y + ...; it takes the shape of x, and may be any of them.
+template <class Tensor>
+void combine(Tensor& out, std::initializer_list<Term<Tensor>> terms) {
+  LinearCombination<Tensor> sum;
+  for (const Term<Tensor>& term : terms) sum.add(term.coefficient, term.tensor);
+  sum.into(out, terms.begin()->tensor);
+}
+
+}  // namespace detail
+}  // namespace diffusion
