@@ -12,8 +12,8 @@
 #include <string>
 #include <unsupported/Eigen/CXX11/Tensor>
 
-#include "diffusion/gaussian_diffusion.hpp"
-#include "diffusion/schedules.hpp"
+#include "diffusion/process/gaussian_diffusion.hpp"
+#include "diffusion/process/schedules.hpp"
 #include "golden.hpp"
 
 using diffusion::GaussianDiffusion;

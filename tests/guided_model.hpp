@@ -7,9 +7,9 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 
 #include "diffusion/detail/kernel/multiply_add.hpp"
-#include "diffusion/gaussian_diffusion.hpp"
+#include "diffusion/process/gaussian_diffusion.hpp"
+#include "diffusion/process/schedules.hpp"
 #include "diffusion/sampling/reverse_process.hpp"
-#include "diffusion/schedules.hpp"
 #include "layout.hpp"
 
 /// m = 0.1 sin(x) + 0.9 x + 0.05 cos(0.01 t); where variances are learned, a second half of the channels is sin(0.7 x + 0.02 t),

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "diffusion/model/parameterization.hpp"
-#include "diffusion/respacing.hpp"
-#include "diffusion/schedules.hpp"
+#include "diffusion/process/respacing.hpp"
+#include "diffusion/process/schedules.hpp"
 #include "guided_model.hpp"
 
 namespace models {

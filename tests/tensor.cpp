@@ -12,9 +12,10 @@
 #include <utility>
 #include <vector>
 
-#include "diffusion/gaussian_diffusion.hpp"
-#include "diffusion/noise.hpp"
-#include "diffusion/schedules.hpp"
+#include "diffusion/noise/philox_noise.hpp"
+#include "diffusion/noise/recorded_noise.hpp"
+#include "diffusion/process/gaussian_diffusion.hpp"
+#include "diffusion/process/schedules.hpp"
 #include "matchers.hpp"
 
 using diffusion::GaussianDiffusion;

@@ -71,6 +71,7 @@ constexpr double stochastic_variance = 1e-2;  // the same, relative, when the pa
 constexpr double last_variance    = 5e-4;     // what the step from sigma = 0.01 to 0 leaves out, 0.01^2 / 0.5^2
 constexpr double sampler_f32      = 1e-4;     // whole runs in float against double; rel and abs
 constexpr double adaptive_sampler = 1e-9;     // where rounding reaches the step size
+constexpr double karras_end       = 1e-12;    // ends of lists of sigmas for rho up to 1000, which multiplies the rounding of a power
 constexpr double reference_sigma  = 5e-12;    // lists of sigmas, powers and exponentials of rounded logarithms; the reference takes exp(2e-5) - 1
 
 // Noise against the program it is to equal. The first is absolute, the others rel and abs.

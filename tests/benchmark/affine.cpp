@@ -13,8 +13,8 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <vector>
 
-#include "diffusion/gaussian_diffusion.hpp"
-#include "diffusion/schedules.hpp"
+#include "diffusion/process/gaussian_diffusion.hpp"
+#include "diffusion/process/schedules.hpp"
 #include "pairs.hpp"
 
 using diffusion::GaussianDiffusion;
@@ -60,14 +60,14 @@ void add(std::vector<Pair>& pairs, const std::array<Index, 4>& dims, double aim,
   for (const Index d : dims) shape += (shape.empty() ? "" : "x") + std::to_string(d);
   const std::string what = " " + shape + (std::is_same_v<Scalar, float> ? " float" : " double") +
                            (Layout == Eigen::RowMajor ? " RowMajor" : " ColMajor");
-  const auto row = [&](const char* name, double aim, const auto& ours, const auto& flat) {
+  const auto row = [&](const char* name, double row_aim, const auto& ours, const auto& flat) {
     const auto timed = [a](const auto& work) {
       return [a, work] {
         work(*a);
         benchmark::ClobberMemory();
       };
     };
-    pairs.push_back({name + what, timed(ours), timed(flat), std::is_same_v<Scalar, float> ? aim : 0});
+    pairs.push_back({name + what, timed(ours), timed(flat), std::is_same_v<Scalar, float> ? row_aim : 0});
   };
   const Scalar half = static_cast<Scalar>(0.5), third = static_cast<Scalar>(1.0 / 3.0);
   const auto combined = [=](A& z) { A::flat(z.out) = half * A::flat(z.x) + third * A::flat(z.y); };

@@ -7,7 +7,8 @@
 #include <benchmark/benchmark.h>
 
 #include <cstdio>
-#include <diffusion/noise.hpp>
+#include <diffusion/noise/engine_noise.hpp>
+#include <diffusion/noise/philox_noise.hpp>
 #include <map>
 #include <random>
 #include <string>

@@ -11,11 +11,11 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <vector>
 
-#include "diffusion/gaussian_diffusion.hpp"
-#include "diffusion/samplers/ddim.hpp"
+#include "diffusion/process/gaussian_diffusion.hpp"
+#include "diffusion/process/schedules.hpp"
 #include "diffusion/sampling/reverse_process.hpp"
-#include "diffusion/schedules.hpp"
-#include "diffusion/time_grid.hpp"
+#include "diffusion/sampling/samplers/ddim.hpp"
+#include "diffusion/sampling/time_grid.hpp"
 #include "pairs.hpp"
 
 using diffusion::GaussianDiffusion;

@@ -1,5 +1,6 @@
 // error: diffusion: the model (or cond_fn) must be callable as model(x, t), returning a tensor, or as model(x, t, out), writing one, where x is a tensor like the one sampled and t an Eigen::Tensor<Scalar, 1>
-#include <diffusion/guidance.hpp>
+#include <diffusion/guidance/classifier_free.hpp>
+#include <diffusion/guidance/guided_model.hpp>
 
 void program(const Eigen::Tensor<float, 2>& x, const Eigen::Tensor<float, 1>& t, Eigen::Tensor<float, 2>& out) {
   using RowMajor = Eigen::Tensor<float, 2, Eigen::RowMajor>;

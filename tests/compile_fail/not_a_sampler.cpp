@@ -1,5 +1,5 @@
 // error: diffusion: the first argument must be a sampler, such as diffusion::Ddim{}: a struct with a State<Tensor> and a step
-#include <diffusion/sampling.hpp>
+#include <diffusion/sampling/sample.hpp>
 
 void program(const diffusion::TimeGrid& grid, const Eigen::Tensor<float, 2>& x) {
   const auto denoiser = [](const auto&, const diffusion::NoiseLevel&, auto&) {};

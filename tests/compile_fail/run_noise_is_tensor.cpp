@@ -1,5 +1,5 @@
 // error: diffusion: a run takes noise at many steps: give it a noise source (RecordedNoise replays tensors)
-#include <diffusion/samplers/ddpm.hpp>
+#include <diffusion/sampling/samplers/ddpm.hpp>
 
 void program(const diffusion::TimeGrid& grid, const Eigen::Tensor<float, 2>& x) {
   const auto denoiser = [](const auto&, const diffusion::NoiseLevel&, auto&) {};

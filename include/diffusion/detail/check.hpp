@@ -28,6 +28,7 @@ inline void check_count(const char* where, const char* name, Eigen::Index count)
     fail<std::invalid_argument>(where, name, " = ", count, " is above 2^53, and a double cannot count so far");
   }
 }
+
 inline void check_num_timesteps(const char* where, Eigen::Index num_timesteps) {
   check_count(where, "num_timesteps", num_timesteps);
 }
@@ -58,6 +59,9 @@ void check_in(const char* where, const char* name, Number value, Number low, Num
 inline void check_finite(const char* where, const char* name, double value) {
   if (!std::isfinite(value)) fail<std::invalid_argument>(where, name, " = ", value, " is not finite");
 }
+
+/// Throws std::invalid_argument unless 1 <= order <= most.
+inline void check_order(const char* where, int order, int most) { check_in(where, "order", order, 1, most); }
 
 }  // namespace detail
 }  // namespace diffusion

@@ -13,7 +13,7 @@
 #include "../detail/check.hpp"
 #include "../detail/kernel/elementwise.hpp"
 #include "../detail/shape.hpp"
-#include "../noise_level.hpp"
+#include "../process/noise_level.hpp"
 #include "../tensor.hpp"
 #include "detail/call.hpp"
 #include "detail/threshold.hpp"

@@ -10,16 +10,17 @@
 #include <utility>  // std::as_const, std::move
 
 #include "../detail/arguments.hpp"
-#include "../detail/draw.hpp"
 #include "../detail/kernel/elementwise.hpp"
 #include "../detail/shape.hpp"
-#include "../gaussian_diffusion.hpp"
 #include "../model/detail/call.hpp"
-#include "../noise.hpp"
+#include "../model/parameterization.hpp"
+#include "../noise/noise_source.hpp"
+#include "../process/gaussian_diffusion.hpp"
 #include "../tensor.hpp"
 #include "detail/reverse_equations.hpp"
 #include "detail/step_denoiser.hpp"
 #include "reverse_step.hpp"
+#include "steps.hpp"
 
 namespace diffusion {
 

@@ -22,7 +22,7 @@
 #include "../detail/arguments.hpp"
 #include "../detail/check.hpp"
 #include "../detail/shape.hpp"
-#include "../gaussian_diffusion.hpp"
+#include "../process/gaussian_diffusion.hpp"
 #include "../tensor.hpp"
 
 namespace diffusion {

@@ -11,13 +11,14 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 
 #include "../detail/arguments.hpp"
-#include "../detail/draw.hpp"
 #include "../detail/kernel/elementwise.hpp"
 #include "../detail/kernel/per_sample.hpp"
 #include "../detail/shape.hpp"
-#include "../gaussian_diffusion.hpp"
 #include "../model/parameterization.hpp"
+#include "../noise/noise_source.hpp"
+#include "../process/gaussian_diffusion.hpp"
 #include "../sampling/reverse_process.hpp"
+#include "../sampling/reverse_step.hpp"
 #include "../tensor.hpp"
 #include "detail/bound_term.hpp"
 #include "likelihood.hpp"

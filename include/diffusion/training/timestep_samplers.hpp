@@ -19,7 +19,7 @@
 #include "../detail/arguments.hpp"
 #include "../detail/check.hpp"
 #include "../detail/error.hpp"
-#include "../detail/random_bits.hpp"
+#include "../detail/math/random_bits.hpp"
 #include "../detail/shape.hpp"
 #include "../tensor.hpp"
 
@@ -149,7 +149,8 @@ class LossSecondMomentResampler {
     const Eigen::Index T = num_timesteps();
     Eigen::ArrayXd out = Eigen::ArrayXd::Ones(T);
     const double largest = state_.loss_history.abs().maxCoeff();
-    if (!warmed_up() || largest == 0.0) return out;
+    if (!warmed_up()) return out;
+    if (largest == 0.0) return Eigen::ArrayXd::Constant(T, 1.0 / static_cast<double>(T));
     // In units of the largest loss, lest a square overflow; by scalar loops and explicit fma, so
     // that the weights and with them the timesteps drawn have the same bits on every platform.
     double sum = 0.0;

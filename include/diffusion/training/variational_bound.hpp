@@ -25,13 +25,15 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 
 #include "../detail/arguments.hpp"
-#include "../detail/draw.hpp"
 #include "../detail/kernel/per_sample.hpp"
 #include "../detail/shape.hpp"
-#include "../gaussian_diffusion.hpp"
+#include "../model/parameterization.hpp"
+#include "../noise/noise_source.hpp"
+#include "../process/gaussian_diffusion.hpp"
 #include "../sampling/reverse_process.hpp"
 #include "../tensor.hpp"
 #include "detail/bound_term.hpp"
+#include "detail/gaussian_likelihood.hpp"
 #include "likelihood.hpp"
 
 namespace diffusion {

@@ -20,6 +20,7 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <utility>  // std::declval
 
+#include "../../tensor.hpp"
 #include "in_parallel.hpp"
 #include "packets.hpp"
 
@@ -37,8 +38,8 @@ class SampleCoefficients {
           const F of_sample = *static_cast<const F*>(g);  // a copy, which no store to out can change
           for (Index n = 0; n < count; ++n) {
             const auto c = of_sample(first + n);
-            for (std::size_t k = 0; k < c.size(); ++k)
-              out[static_cast<Index>(k) * stride + n] = static_cast<Real>(c[k]);
+            Real* to = out + n;
+            for (std::size_t k = 0; k < c.size(); ++k, to += stride) *to = static_cast<Real>(c[k]);
           }
         }) {}
 
@@ -60,7 +61,7 @@ void for_all_elements(const Device& device, const Loop& loop, Index size,
   in_parallel(device, size, sizeof(Real), [&](Index begin, Index end) { loop(begin, end - begin, c); });
 }
 
-/// loop(elements, coefficients) over a batch that lies in memory sample after sample: RowMajor.
+/// The same over a batch that lies in memory sample after sample, each with its own coefficients: RowMajor.
 template <class Device, class Loop>
 void for_each_sample(const Device& device, const Loop& loop, Index batch, Index sample_size,
                      const SampleCoefficients<typename Loop::Real>& coefficients) {
@@ -91,43 +92,35 @@ void for_each_row(const Device& device, const Loop& loop, Index batch, Index sam
   constexpr Index packet = size_of<typename Loop::PacketType>;
   constexpr Index capacity = 8192 / sizeof(Real);  // coefficients at a time, which stay in the first-level cache
   constexpr Index stride = capacity + packet;
+  // Narrow packets are short of loads: two streams of memory share each coefficient that is loaded.
+  constexpr int streams = sizeof(typename Loop::PacketType) > 16 ? 1 : 2;
   const double bytes = sizeof(Real) * static_cast<double>(batch);
   in_parallel(device, sample_size, bytes, [&](Index first_row, Index last_row) {
     alignas(64) Real c[Loop::coefficients][static_cast<std::size_t>(stride)];
-    // Two halves share each coefficient that is loaded; apart by about half a page of memory modulo pages if possible, because
-    // they would otherwise compete for the same lines of the cache.
-    constexpr Index page = 4096 / sizeof(Real);
-    Index half = (last_row - first_row) / 2;
-    for (Index fewer = 0; fewer < half / 8; ++fewer) {
-      const Index distance = (half - fewer) * batch % page;
-      if (page / 4 <= distance && distance <= page - page / 4) {
-        half -= fewer;
-        break;
-      }
-    }
+    const Index rows = (last_row - first_row) / streams;
     for (Index n = 0; n < batch; n += capacity) {
       const Index width = (std::min)(capacity, batch - n);
       coefficients.fill(n, width, c[0], stride);
-      // Whole rows lie one after another: the coefficients of as many as fit make a long run, which ends with a whole packet.
+      // Whole rows lie one after another: the coefficients of many are laid out for runs of whole packets, the last of which may
+      // reach into the next run.
       const bool whole = width == batch;
       Index period = width;
-      while (whole && 2 * period <= capacity && 4 * period < half * width) period *= 2;
+      while (whole && 2 * period <= capacity && (period < packet || 4 * period < rows * width)) period *= 2;
       for (Index filled = width, wanted = whole ? period + packet : width; filled < wanted; filled *= 2) {
         for (auto& of_k : c) std::copy_n(of_k, (std::min)(filled, wanted - filled), of_k + filled);
       }
-      const auto walk = [&](Index row, Index rows, Index apart) {
-        for (Index i = row * batch + n, left = rows * width, phase = 0; left > 0;) {
-          const Index size = (std::min)(left, (period - phase + packet - 1) / packet * packet);
-          loop.in_pairs(i, size, apart, c[0] + phase, stride);
-          i += size, left -= size, phase += size - period;
+      const auto walk = [&](auto lines, Index row, Index end) {
+        const Index together = whole ? end - row : 1;
+        for (; row < end; row += together) {
+          for (Index i = row * batch + n, left = together * width, phase = 0; left > 0;) {
+            const Index size = (std::min)(left, (period - phase + packet - 1) / packet * packet);
+            loop.template in_lines<lines>(i, size, rows * batch, c[0] + phase, stride);
+            i += size, left -= size, phase += size - period;
+          }
         }
       };
-      if (whole) {
-        walk(first_row, half, half * batch);
-      } else {
-        for (Index row = 0; row < half; ++row) walk(first_row + row, 1, half * batch);
-      }
-      for (Index row = first_row + 2 * half; row < last_row; ++row) walk(row, 1, 0);
+      walk(std::integral_constant<int, streams>(), first_row, first_row + rows);
+      walk(std::integral_constant<int, 1>(), first_row + streams * rows, last_row);
     }
   });
 }

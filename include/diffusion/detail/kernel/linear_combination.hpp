@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <stdexcept>  // std::length_error
 #include <unsupported/Eigen/CXX11/Tensor>
+#include <utility>  // std::index_sequence
 
 #include "../error.hpp"
 #include "../shape.hpp"
@@ -33,31 +34,23 @@ class LinearCombination {
   /// out takes the shape of `like` and the value of the combination. It may be one of the terms.
   void into(Tensor& out, const Tensor& like) const {
     resize(out, shape(like));
-    switch (terms_) {  // few terms are faster where their number is a constant
-      case 0:
-        return affine(Eigen::DefaultDevice(), out, std::array{0.0});
-      case 1:
-        return into(out, Affine<1>());
-      case 2:
-        return into(out, Affine<2>());
-      case 3:
-        return into(out, Affine<3>());
-      case 4:
-        return into(out, Affine<4>());
-      default:
-        return into(out, LongAffine<capacity>{terms_});
-    }
+    into(out, std::make_index_sequence<capacity + 1>());
   }
 
  private:
   using Scalar = typename Tensor::Scalar;
   static constexpr std::size_t capacity = 8;
 
-  template <class Function>
-  void into(Tensor& out, const Function& function) const {
-    PacketLoop<typename PacketOf<Function, Scalar>::type, Function, Scalar> loop{function, out.data(), {}};
-    std::array<double, Function::coefficients> coefficients;
-    for (std::size_t k = 0; k < Function::inputs; ++k) {
+  /// By the Affine<terms> whose number of terms is terms_.
+  template <std::size_t... terms>
+  void into(Tensor& out, std::index_sequence<terms...>) const {
+    (void)((terms == terms_ && (into<terms>(out), true)) || ...);
+  }
+  template <std::size_t terms>
+  void into(Tensor& out) const {
+    PacketLoop<typename PacketOf<Affine<terms>, Scalar>::type, Affine<terms>, Scalar> loop{{}, out.data(), {}};
+    std::array<double, Affine<terms>::coefficients> coefficients{};
+    for (std::size_t k = 0; k < terms; ++k) {
       loop.inputs[k] = inputs_[k];
       coefficients[k] = coefficients_[k];
     }

@@ -122,22 +122,6 @@ struct Affine {
   }
 };
 
-/// The same with a number of terms, 1 to most, that is known when it runs.
-template <std::size_t most>
-struct LongAffine {
-  static constexpr std::size_t coefficients = most, inputs = most;
-  static constexpr bool in_packets = true;
-  std::size_t terms;
-
-  template <class Element>
-  auto operator()(const Element& element) const {
-    std::size_t k = terms - 1;
-    auto sum = Eigen::internal::pmul(element.a(k), element.x(k));
-    while (k-- > 0) sum = fused(element.a(k), element.x(k), sum);
-    return sum;
-  }
-};
-
 /// (x_0 + a_0 x_1) / a_1
 struct Quotient {
   static constexpr std::size_t coefficients = 2, inputs = 2;
@@ -223,9 +207,10 @@ struct PacketLoop {
     }
   }
 
-  /// For elements [i, i + size) and, with the same coefficients, [i + apart, i + apart + size). (The same ones if apart = 0.)
-  /// Coefficient k of the j-th of them is at c[k * stride + j].
-  void in_pairs(Index i, Index size, Index apart, const Real* c, Index stride) const {
+  /// For elements [i, i + size) of each of `lines` lines that begin `apart` elements from one another, with the same coefficients
+  /// in each line: coefficient k of its j-th element is c[k * stride + j].
+  template <int lines>
+  void in_lines(Index i, Index size, Index apart, const Real* c, Index stride) const {
     using Whole = SideBySide<Packet>;
     constexpr Index width = size_of<Packet>;
     const PacketLoop loop = *this;
@@ -233,18 +218,17 @@ struct PacketLoop {
     if constexpr (width > 1) {
       for (; i + 2 * width <= end; i += 2 * width, c += 2 * width) {
         const auto a = load<Whole>(c, stride), b = load<Whole>(c + width, stride);
-        const Packet first = loop.template value<Whole>(i, a), second = loop.template value<Whole>(i + width, b),
-                     third = loop.template value<Whole>(i + apart, a),
-                     fourth = loop.template value<Whole>(i + apart + width, b);
-        Whole::store(loop.out + i, first);
-        Whole::store(loop.out + i + width, second);
-        Whole::store(loop.out + i + apart, third);
-        Whole::store(loop.out + i + apart + width, fourth);
+        Index at = i;
+        for (int line = 0; line < lines; ++line, at += apart) {
+          const Packet first = loop.template value<Whole>(at, a), second = loop.template value<Whole>(at + width, b);
+          Whole::store(loop.out + at, first);
+          Whole::store(loop.out + at + width, second);
+        }
       }
     }
-    for (; i + width <= end; i += width, c += width) loop.template pair<Whole>(i, apart, load<Whole>(c, stride));
+    for (; i + width <= end; i += width, c += width) loop.template one_in_lines<lines, Whole>(i, apart, c, stride);
     if constexpr (width > 1) {
-      for (; i < end; ++i, ++c) loop.template pair<Copies<Packet>>(i, apart, load<Copies<Packet>>(c, stride));
+      for (; i < end; ++i, ++c) loop.template one_in_lines<lines, Copies<Packet>>(i, apart, c, stride);
     }
   }
 
@@ -263,11 +247,10 @@ struct PacketLoop {
   Packet value(Index i, const CoefficientPackets& a) const {
     return function(Operands<Packet, Access, Scalar, coefficients>{a, inputs.data(), i});
   }
-  template <class Access>
-  void pair(Index i, Index apart, const CoefficientPackets& a) const {
-    const Packet first = value<Access>(i, a), second = value<Access>(i + apart, a);
-    Access::store(out + i, first);
-    Access::store(out + i + apart, second);
+  template <int lines, class Access>
+  void one_in_lines(Index i, Index apart, const Real* c, Index stride) const {
+    const auto a = load<Access>(c, stride);
+    for (int line = 0; line < lines; ++line, i += apart) Access::store(out + i, value<Access>(i, a));
   }
 };
 

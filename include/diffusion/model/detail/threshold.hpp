@@ -25,7 +25,7 @@ inline double quantile(double* x, Index size, double q) {
 }
 
 /// For each sample: s = the q-quantile of |x|, but at least `low` and at most `high`; x becomes x
-/// limited to [-s, s], divided by s.
+/// limited to [-s, s], divided by s. A sample with a value that is not finite becomes NaN.
 template <class Tensor, class Memory>
 void threshold(Tensor& x, double q, double low, double high, Memory& magnitudes, Memory& thresholds) {
   if (x.size() == 0) return;

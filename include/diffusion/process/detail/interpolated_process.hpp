@@ -7,8 +7,8 @@
 #include <cstddef>    // std::size_t
 #include <vector>
 
-#include "../../gaussian_diffusion.hpp"
-#include "../../noise_level.hpp"
+#include "../gaussian_diffusion.hpp"
+#include "../noise_level.hpp"
 
 namespace diffusion {
 namespace detail {

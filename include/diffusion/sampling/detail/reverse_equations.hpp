@@ -10,8 +10,8 @@
 #include "../../detail/check.hpp"
 #include "../../detail/kernel/elementwise.hpp"
 #include "../../detail/kernel/multiply_add.hpp"
-#include "../../gaussian_diffusion.hpp"
 #include "../../model/parameterization.hpp"
+#include "../../process/gaussian_diffusion.hpp"
 #include "../../tensor.hpp"
 
 namespace diffusion {

@@ -11,9 +11,9 @@
 #include "../../detail/arguments.hpp"
 #include "../../detail/kernel/elementwise.hpp"
 #include "../../detail/shape.hpp"
-#include "../../gaussian_diffusion.hpp"
 #include "../../model/detail/call.hpp"
 #include "../../model/parameterization.hpp"
+#include "../../process/gaussian_diffusion.hpp"
 #include "../../tensor.hpp"
 #include "../reverse_step.hpp"
 

@@ -1,0 +1,348 @@
+/// @file train_digits.cpp
+/// Trains a small network on handwritten digits with libtorch, then samples new ones. The network, its gradient and the
+/// optimiser are libtorch's; the diffusion is the library's, which works in the memory of the torch tensors.
+///
+/// A training step, of a batch of digits x_0 and noise:
+///     t, w      where the losses have been large, and weights that keep the expected loss     LossSecondMomentResampler
+///     x_t       = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise                                   q_sample_into
+///     v         = sqrt(abar_t) noise - sqrt(1 - abar_t) x_0, the network's target             training_target_into
+///     minimise    mean over n of w[n] |network(x_t[n], t[n]) - v[n]|^2
+/// Afterwards:
+///     new digits by DDIM in 50 of the 1000 steps                                              respace, ddim_sample_loop
+///     bits per dimension of digits that were kept from the network                            calc_bpd_loop
+#include <torch/torch.h>
+
+#include <algorithm>  // std::max, std::min
+#include <chrono>
+#include <cmath>
+#include <cstddef>  // std::size_t, std::ptrdiff_t
+#include <cstdint>
+#include <cstdio>
+#include <diffusion/noise/philox_noise.hpp>
+#include <diffusion/process/gaussian_diffusion.hpp>
+#include <diffusion/process/respacing.hpp>
+#include <diffusion/process/schedules.hpp>
+#include <diffusion/sampling/reverse_process.hpp>
+#include <diffusion/training/losses.hpp>
+#include <diffusion/training/timestep_samplers.hpp>
+#include <fstream>
+#include <memory>
+#include <numeric>  // std::accumulate
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "common/digits.hpp"
+#include "common/options.hpp"
+#include "common/progress.hpp"
+
+using diffusion::GaussianDiffusion;
+using diffusion::ModelMeanType;
+using Eigen::Index;
+using example::digit_pixels, example::digit_side;
+using Batch = Eigen::Tensor<float, 4, Eigen::RowMajor>;  // [N, 1, 8, 8]
+
+// ---- the network: a perceptron with residual blocks, told t by sines ----
+
+namespace nn = torch::nn;
+constexpr Index width = 256, blocks = 3, frequencies = 32;
+
+/// A linear layer, as a convolution of one pixel [N, channels, 1, 1]: where torch has no fast BLAS, its convolutions still are.
+nn::Conv2d linear(Index from, Index to) { return nn::Conv2d(nn::Conv2dOptions(from, to, 1)); }
+nn::GroupNorm layer_norm() { return nn::GroupNorm(nn::GroupNormOptions(1, width)); }
+
+/// The last layer of a branch starts at 0, so that a new network is the simplest of its kind.
+nn::Conv2d zero(nn::Conv2d layer) {
+  const torch::NoGradGuard no_grad;
+  layer->weight.zero_();
+  layer->bias.zero_();
+  return layer;
+}
+
+struct BlockImpl : nn::Module {
+  nn::GroupNorm norm = register_module("norm", layer_norm());
+  nn::Conv2d in = register_module("first", linear(width, width));
+  nn::Conv2d time = register_module("time", linear(width, width));
+  nn::Conv2d out = register_module("last", zero(linear(width, width)));
+
+  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& t) {
+    return x + out(torch::silu(in(norm(x)) + time(t)));
+  }
+};
+TORCH_MODULE(Block);
+
+struct NetworkImpl : nn::Module {
+  nn::Conv2d in = register_module("first", linear(digit_pixels, width));
+  nn::Conv2d time = register_module("time", linear(2 * frequencies, width));
+  nn::ModuleList middle = register_module("middle", nn::ModuleList());
+  nn::GroupNorm norm = register_module("norm", layer_norm());
+  nn::Conv2d out = register_module("last", zero(linear(width, digit_pixels)));
+
+  NetworkImpl() {
+    for (Index k = 0; k < blocks; ++k) middle->push_back(Block());
+  }
+
+  /// x: [N, 1, 8, 8], t: [N]
+  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& t) {
+    const auto frequency = torch::exp(torch::arange(frequencies) * (-std::log(10000.0) / frequencies));
+    const auto phase = t.unsqueeze(1) * frequency;
+    const auto heard = torch::silu(time(torch::cat({phase.cos(), phase.sin()}, 1).unsqueeze(2).unsqueeze(3)));
+    auto h = in(x.reshape({x.size(0), digit_pixels, 1, 1}));
+    for (const auto& block : *middle) h = block->as<Block>()->forward(h, heard);
+    return out(norm(h)).reshape_as(x);
+  }
+};
+TORCH_MODULE(Network);
+
+// ---- one memory, two libraries ----
+
+/// A torch tensor as an Eigen tensor, and the other way round; nothing is copied, and the owner must outlive the view.
+Eigen::TensorMap<Batch> map(const torch::Tensor& x) {
+  TORCH_CHECK(x.is_contiguous() && x.dim() == 4, "a batch of images must be contiguous");
+  return {x.data_ptr<float>(), x.size(0), x.size(1), x.size(2), x.size(3)};
+}
+template <class X>
+torch::Tensor view(const X& x) {
+  const std::vector<int64_t> sizes(x.dimensions().begin(), x.dimensions().end());
+  return torch::from_blob(const_cast<float*>(x.data()), sizes);
+}
+
+/// The network as the library calls a model.
+struct Model {
+  std::shared_ptr<NetworkImpl> network;
+
+  void operator()(const Batch& x, const Eigen::Tensor<float, 1>& t, Batch& out) const {
+    const torch::NoGradGuard no_grad;
+    view(out).copy_(network->forward(view(x), view(t)));
+  }
+};
+
+// ---- training ----
+
+struct Training {
+  Index steps = 6000, batch = 128;
+  std::uint32_t seed = 1;
+  bool progress = example::stderr_is_terminal();
+};
+
+double mean(const std::vector<double>& values, std::size_t begin, std::size_t end) {
+  return std::accumulate(values.begin() + std::ptrdiff_t(begin), values.begin() + std::ptrdiff_t(end), 0.0) /
+         double(end - begin);
+}
+
+/// Trains `network`, and leaves in `average` the mean of its late weights, which samples better. Returns the losses.
+std::vector<double> train(const Training& options, const GaussianDiffusion<float>& process, const torch::Tensor& digits,
+                          Network& network, Network& average) {
+  const auto start = std::chrono::steady_clock::now();
+  diffusion::LossSecondMomentResampler timesteps(process.num_timesteps());
+  std::mt19937 engine(options.seed);
+  diffusion::PhiloxNoise noise_source(options.seed);
+  torch::optim::AdamW optimizer(network->parameters(), torch::optim::AdamWOptions(0.0).weight_decay(0.01));
+  torch::Tensor x_0 = torch::empty({options.batch, 1, digit_side, digit_side});
+  const torch::Tensor noise = torch::empty_like(x_0), x_t = torch::empty_like(x_0), target = torch::empty_like(x_0);
+
+  std::vector<double> losses;
+  example::Progress bar("training", options.steps, options.progress);
+  std::printf("\n  step      loss  seconds\n");
+  for (Index step = 0; step < options.steps; ++step) {
+    const auto [t, weights] = timesteps.sample(options.batch, engine);
+    torch::index_select_out(x_0, digits, 0, torch::randint(digits.size(0), {options.batch}, torch::kLong));
+    noise_source(map(noise));
+    process.q_sample_into(map(x_t), map(x_0), t, map(noise));
+    diffusion::training_target_into(map(target), process, ModelMeanType::velocity, map(x_0), map(x_t), map(noise), t);
+
+    const Eigen::Tensor<float, 1> heard_t = t.cast<float>(), w = weights.cast<float>();
+    const torch::Tensor output = network->forward(x_t, view(heard_t));
+    const torch::Tensor loss = (output - target).square().mean({1, 2, 3});  // of each sample
+    const torch::Tensor weighted = (loss * view(w)).mean();
+    optimizer.zero_grad();
+    weighted.backward();
+    const double half_turn = double(EIGEN_PI) * double(step) / double(options.steps);
+    const double rate = 1e-3 * (std::min)(1.0, double(step + 1) / 100.0) * (1.0 + std::cos(half_turn));
+    static_cast<torch::optim::AdamWOptions&>(optimizer.param_groups()[0].options()).lr(rate);
+    optimizer.step();
+
+    const torch::NoGradGuard no_grad;
+    const Eigen::TensorMap<Eigen::Tensor<float, 1>> of_each(loss.data_ptr<float>(), loss.size(0));
+    timesteps.update_with_all_losses(t, of_each);
+    // Much of a young average, little of an old one.
+    const double replaced = (std::max)(0.002, 9.0 / double(10 + step));
+    const auto from = network->parameters(), to = average->parameters();
+    for (std::size_t i = 0; i < to.size(); ++i) to[i].lerp_(from[i], replaced);
+
+    losses.push_back(weighted.item<double>());
+    bar(step + 1);
+    const std::size_t tenth = std::size_t((std::max)(options.steps / 10, Index(1)));
+    if (losses.size() % tenth == 0) {
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+      bar.clear();
+      std::printf("%6zu %9.5f %8.1f\n", losses.size(), mean(losses, losses.size() - tenth, losses.size()),
+                  seconds.count());
+      std::fflush(stdout);
+    }
+  }
+  return losses;
+}
+
+// ---- what came of it ----
+
+/// The losses against the step, both averaged to the width of the picture; the height is log2 of the loss, with a line at each
+/// whole one.
+example::FilmRow& add_loss_curve(example::FilmRow& row, const std::vector<double>& losses) {
+  const Index side = row.frames.dimension(1), last = row.frames.dimension(0) - 1;
+  Eigen::ArrayXd level(side);
+  for (Index i = 0; i < side; ++i) {
+    const std::size_t begin = std::size_t(i) * losses.size() / std::size_t(side);
+    const std::size_t end = std::size_t(i + 1) * losses.size() / std::size_t(side);
+    level[i] = std::log2(mean(losses, begin, (std::max)(begin + 1, end)));
+  }
+  const double top = std::ceil(level.maxCoeff()), bottom = (std::min)(std::floor(level.minCoeff()), top - 1.0);
+  const auto y = [&](double value) { return Index(std::lround((top - value) / (top - bottom) * double(side - 1))); };
+  row.frames.chip<0>(last).setConstant(-1.0F);
+  for (double line = bottom; line <= top; line += 1.0) row.frames.chip<0>(last).chip<0>(y(line)).setConstant(-0.5F);
+  for (Index i = 0; i < side; ++i) {
+    const Index here = y(level[i]), before = y(level[(std::max)(i - 1, Index(0))]);
+    for (Index j = (std::min)(here, before); j <= (std::max)(here, before); ++j) row.frames(last, j, i, 0) = 1.0F;
+  }
+  char caption[64];
+  std::snprintf(caption, sizeof caption, "%g to %g in %zu steps", std::exp2(top), std::exp2(bottom), losses.size());
+  row.captions.push_back(caption);
+  return row;
+}
+
+/// Samples 100 digits and draws them, each above the training digit that is nearest to it, and the losses, if there are any.
+void show(const std::string& path, const Model& model, const GaussianDiffusion<float>& process,
+          const example::Digits& training, const example::Digits& held_out, std::uint32_t seed,
+          const std::vector<double>& losses) {
+  Batch x_T(100, 1, digit_side, digit_side);
+  diffusion::PhiloxNoise(seed, 1000000)(x_T);  // streams that the training did not use
+  const auto fifty = diffusion::respace(process, diffusion::space_timesteps(process.num_timesteps(), "50"));
+  const auto start = std::chrono::steady_clock::now();
+  const Batch x_0 = diffusion::ReverseProcess(fifty, model, {ModelMeanType::velocity}).ddim_sample_loop(x_T);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+
+  const example::Digits samples = x_0.cast<double>();
+  const Eigen::MatrixXd distance = example::distances(samples, training);
+  const double from_training = distance.rowwise().minCoeff().mean();
+  const double chance = example::distances(held_out, training).rowwise().minCoeff().mean();
+  const example::PixelMoments of_samples(samples), of_training(training);
+  std::printf("\n100 digits by ddim in 50 steps, %.1f ms a step\n", 20.0 * seconds.count());
+  std::printf("mean distance to the nearest training digit: %.3f (of held-out digits: %.3f)\n", from_training, chance);
+  std::printf("mean of all pixels: %.4f (of training digits: %.4f); largest deviation of a pixel's mean: %.4f\n",
+              of_samples.mean.mean(), of_training.mean.mean(),
+              (of_samples.mean - of_training.mean).cwiseAbs().maxCoeff());
+
+  constexpr Index scale = 4, side = example::digit_grid_side(scale);
+  example::FilmRow row{"", example::Images(losses.empty() ? 2 : 3, side, side, 1), {}};
+  row.frames.chip<0>(0) = example::digit_grid(samples, scale).chip<0>(0);
+  row.frames.chip<0>(1) =
+      example::digit_grid(example::selected(training, example::nearest(distance)), scale).chip<0>(0);
+  char caption[64];
+  std::snprintf(caption, sizeof caption, "distance %.2f (held-out %.2f)", from_training, chance);
+  row.captions = {"ddim, 50 steps", caption};
+  std::vector<std::string> columns = {"samples", "nearest training digits"};
+  if (!losses.empty()) {
+    columns.push_back("loss");
+    add_loss_curve(row, losses);
+  }
+  example::film_strip(columns, {row}, side).write_png(path);
+  std::printf("The picture is %s\n", path.c_str());
+}
+
+/// The bound on -log2 p(x_0), for as many digits as take a few seconds.
+void print_bound(const char* name, const Model& model, const GaussianDiffusion<float>& process,
+                 const example::Digits& digits, std::uint32_t seed) {
+  std::vector<Index> some;
+  for (Index n = 0; n < 50; ++n) some.push_back(n * digits.dimension(0) / 50);
+  const Batch x_0 = example::selected(digits, some).cast<float>();
+  const auto bpd = diffusion::calc_bpd_loop(diffusion::ReverseProcess(process, model, {ModelMeanType::velocity}), x_0,
+                                            diffusion::PhiloxNoise(seed, 2000000));
+  const Eigen::Map<const Eigen::ArrayXf> total(bpd.total_bpd.data(), 50), prior(bpd.prior_bpd.data(), 50);
+  std::printf("%-18s %8.3f %8.1e\n", name, double(total.mean()), double(prior.mean()));
+  std::fflush(stdout);
+}
+
+/// libtorch's errors bear a stack trace; the first line says what happened.
+template <class Work>
+void in_one_line(const std::string& what, const Work& work) {
+  try {
+    work();
+  } catch (const c10::Error& e) {
+    const std::string message = e.what_without_backtrace();
+    throw std::runtime_error(what + ": " + message.substr(0, message.find('\n')));
+  }
+}
+
+int main(int argc, char** argv) {
+  std::string path = EXAMPLE_DATA_DIR "/digits.csv", out = "train_digits.png", weights = "train_digits.pt", load;
+  Training training;
+  double fall = 0.0;
+  int threads = 1;  // more gain little for batches this small, and lose much where other programs want the cores
+
+  CLI::App app("Trains a small network on handwritten digits with libtorch and samples new ones.", "train_digits");
+  app.add_option("digits", path, "a CSV file like the bundled one, which is the default");
+  auto* const load_option = app.add_option("--load", load, "a file of weights: do not train, only sample with them");
+  app.add_option("--steps", training.steps, "of training")
+      ->check(CLI::Range(1, 1000000))
+      ->excludes(load_option)
+      ->capture_default_str();
+  app.add_option("--batch", training.batch, "digits in a step")->check(CLI::Range(1, 4096))->capture_default_str();
+  app.add_option("--seed", training.seed, "of weights, noise and all else that is random")
+      ->check(CLI::Range(Index(0), Index(4294967295)))
+      ->capture_default_str();
+  app.add_option("--threads", threads, "of libtorch; the same number gives the same weights")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  app.add_option("--fall", fall, "fail unless the loss falls by this factor, from the first tenth to the last")
+      ->check(CLI::Range(0.0, 1e6))
+      ->excludes(load_option);
+  app.add_option("--weights", weights, "the file to write the weights to")
+      ->excludes(load_option)
+      ->capture_default_str();
+  app.add_option("--out", out, "the PNG file to write")->capture_default_str();
+  app.add_flag("--progress", training.progress, "draw a progress bar even where stderr is no terminal");
+
+  return example::run(app, argc, argv, [&] {
+    const example::Digits digits = example::read_digits(path);
+    std::vector<Index> learnt, kept;  // every ninth digit is kept from the network
+    for (Index n = 0; n < digits.dimension(0); ++n) (n % 9 == 0 ? kept : learnt).push_back(n);
+    const example::Digits to_learn = example::selected(digits, learnt), held_out = example::selected(digits, kept);
+
+    torch::set_num_threads(threads);
+    torch::manual_seed(training.seed);
+    const GaussianDiffusion<float> process(diffusion::cosine_beta_schedule(1000));
+    Network network, average;
+    std::vector<double> losses;
+    if (load.empty()) {
+      example::check_writable(weights);
+      example::check_writable(out);
+      const Batch x_0 = to_learn.cast<float>();
+      std::printf("%s: %ld digits to learn, %ld held out; %ld steps of %ld digits\n", path.c_str(), long(learnt.size()),
+                  long(kept.size()), long(training.steps), long(training.batch));
+      in_one_line("training failed", [&] { losses = train(training, process, view(x_0), network, average); });
+      in_one_line("cannot write " + weights, [&] { torch::save(average, weights); });
+      std::printf("The weights are in %s\n", weights.c_str());
+    } else {
+      if (!std::ifstream(load)) throw std::runtime_error("cannot open " + load);
+      in_one_line("cannot read " + load + " as weights of this network", [&] { torch::load(average, load); });
+    }
+
+    const Model model{average.ptr()};
+    in_one_line("sampling failed", [&] {
+      show(out, model, process, to_learn, held_out, training.seed, losses);
+      std::printf("\nbits per dimension    bound of it the prior\n");
+      print_bound("training digits", model, process, to_learn, training.seed);
+      print_bound("held-out digits", model, process, held_out, training.seed);
+    });
+
+    if (losses.empty()) return 0;
+    const std::size_t tenth = (std::max)(losses.size() / 10, std::size_t(1));
+    const double first = mean(losses, 0, tenth), last = mean(losses, losses.size() - tenth, losses.size());
+    std::printf("\nThe loss fell from %.5f to %.5f, by the factor %.2f (first and last tenth)\n", first, last,
+                first / last);
+    if (!(first >= fall * last))
+      throw std::runtime_error("the loss did not fall by the factor " + std::to_string(fall));
+    return 0;
+  });
+}

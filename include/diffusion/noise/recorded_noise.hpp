@@ -1,0 +1,81 @@
+/// @file recorded_noise.hpp
+/// Noise replayed from tensors.
+#pragma once
+
+#include <cstddef>    // std::size_t
+#include <stdexcept>  // std::invalid_argument, std::out_of_range
+#include <type_traits>
+#include <unsupported/Eigen/CXX11/Tensor>
+#include <utility>  // std::move
+#include <vector>
+
+#include "../detail/error.hpp"
+#include "../detail/kernel/row_major.hpp"
+#include "../detail/shape.hpp"
+#include "noise_source.hpp"
+
+namespace diffusion {
+
+/// Replays recorded tensors, one a call: noise from elsewhere, or the noise of a test. The tensors are plain (Eigen::Tensor);
+/// what is filled has their scalar type and rank, and may have another layout and index type.
+template <class Tensor>
+class RecordedNoise {
+  static_assert(
+      std::is_same_v<Tensor, typename detail::Traits<Tensor>::Plain>,
+      "diffusion: RecordedNoise replays a std::vector of Eigen::Tensors, or one Eigen::Tensor whose first axis "
+      "is the call");
+  using Traits = detail::Traits<Tensor>;
+  using Stacked =
+      Eigen::Tensor<typename Traits::Scalar, Traits::rank + 1, Traits::layout, typename Traits::Plain::Index>;
+
+ public:
+  explicit RecordedNoise(std::vector<Tensor> tensors) : tensors_(std::move(tensors)) {}
+
+  /// The tensors as one, whose first axis is the call.
+  explicit RecordedNoise(const Stacked& calls) {
+    for (Eigen::Index k = 0; k < static_cast<Eigen::Index>(calls.dimension(0)); ++k) {
+      tensors_.push_back(calls.chip(static_cast<typename Stacked::Index>(k), 0));
+    }
+  }
+
+  /// The number of calls so far.
+  Eigen::Index call() const { return call_; }
+  /// The number of recorded tensors.
+  Eigen::Index size() const { return static_cast<Eigen::Index>(tensors_.size()); }
+
+  /// Throws std::out_of_range when all tensors have been replayed, std::invalid_argument when x does not have the shape of the
+  /// next one; neither counts as a call.
+  template <class X>
+  void operator()(X&& x) {
+    if constexpr (detail::can_be_filled<X>()) {
+      using XTraits = detail::Traits<X>;
+      static_assert(std::is_same_v<typename XTraits::Scalar, typename Traits::Scalar> && XTraits::rank == Traits::rank,
+                    "diffusion: RecordedNoise fills tensors of the scalar type and the rank of those it recorded");
+      if (call_ == size()) {
+        detail::fail<std::out_of_range>("RecordedNoise", "call ", call_, " of a recording of ", size(),
+                                        " tensors (calls are counted from 0)");
+      }
+      const Tensor& recorded = tensors_[static_cast<std::size_t>(call_)];
+      if (detail::shape(x) != detail::shape(recorded)) {
+        detail::fail<std::invalid_argument>("RecordedNoise", "at call ", call_, " x has shape ", detail::shape_text(x),
+                                            ", but the recorded tensor has ", detail::shape_text(recorded));
+      }
+      auto to = detail::row_major_walk<0>(x);
+      auto from = detail::row_major_walk<0>(recorded);
+      for (Eigen::Index i = 0; i < static_cast<Eigen::Index>(x.size()); ++i) {
+        x.data()[to.next()] = recorded.data()[from.next()];
+      }
+      ++call_;
+    }
+  }
+
+ private:
+  std::vector<Tensor> tensors_;
+  Eigen::Index call_ = 0;
+};
+
+template <class Scalar, int Rank, int Options, class Index>
+RecordedNoise(const Eigen::Tensor<Scalar, Rank, Options, Index>&)
+    -> RecordedNoise<Eigen::Tensor<Scalar, Rank - 1, Options, Index>>;
+
+}  // namespace diffusion

@@ -1,0 +1,200 @@
+/// @file exponential.hpp
+/// Exponential integrators, the steps of DPM-Solver and DPM-Solver++: the linear part of the
+/// equation is solved exactly, and the prediction is a polynomial in lambda = log(alpha / sigma).
+/// Multistep solvers take it from the steps before, singlestep solvers (DpmStages) from more calls
+/// of the model within a step.
+#pragma once
+
+#include <Eigen/Core>
+#include <algorithm>  // std::min
+#include <array>
+#include <cmath>    // std::exp, std::expm1, std::sqrt
+#include <cstddef>  // std::size_t
+
+#include "../detail/check.hpp"
+#include "../detail/kernel/linear_combination.hpp"
+#include "../detail/math/phi.hpp"
+#include "history.hpp"
+#include "steps.hpp"
+
+namespace diffusion {
+
+/// How DPM-Solver and DPM-Solver++ weight their second-order term.
+enum class DpmSolverType {
+  midpoint,  // phi_1 / 2
+  heun       // phi_2, the integral of a linear prediction
+};
+
+/// The coefficients of one step, where D0, D1 and D2 are the derivatives of the prediction as a
+/// polynomial in u, at lambda + u h:
+///
+///     prediction(u) = D0 + D1 u + D2 u^2 / 2
+///     x_to          = x * x + d0 * D0 + d1 * D1 + d2 * D2 + noise * N(0, 1)
+struct ExponentialStep {
+  double x, d0, d1, d2, noise;
+};
+
+/// The step for predictions of x_0; Lu et al. 2022 (DPM-Solver++), Sections 4 and 5. With h =
+/// lambda_to - lambda and g = (1 + eta) h,
+///
+///     x_to = (sigma_to / sigma) exp(-eta h) x
+///            + alpha_to g (phi_1(-g) D0 + phi_2(-g) D1 + phi_3(-g) D2)
+///            + sigma_to sqrt(1 - exp(-2 eta h)) noise
+///
+/// eta = 0 solves the ODE, eta = 1 the SDE. Throws std::domain_error if from.sigma == 0.
+inline ExponentialStep data_step(const NoiseLevel& from, const NoiseLevel& to, DpmSolverType type, double eta) {
+  const double h = half_log_snr_rise(from, to), g = (1.0 + eta) * h, scale = to.alpha * g;
+  const double d0 = scale * detail::phi(1, -g);
+  return {to.sigma / from.sigma * std::exp(-eta * h), d0,
+          type == DpmSolverType::midpoint ? 0.5 * d0 : scale * detail::phi(2, -g), scale * detail::phi(3, -g),
+          is_zero_length(from, to) ? 0.0 : to.sigma * std::sqrt(-std::expm1(-2.0 * eta * h))};
+}
+
+/// The step for predictions of epsilon; Lu et al. 2022 (DPM-Solver), Eq. (3.4) and Appendix B:
+///
+///     x_to = (alpha_to / alpha) x - (1 + eta) sigma_to h (phi_1(h) D0 + phi_2(h) D1 + phi_3(h) D2)
+///            + sigma_to sqrt(eta (exp(2 h) - 1)) noise
+///
+/// Throws std::domain_error if from.sigma == 0.
+inline ExponentialStep epsilon_step(const NoiseLevel& from, const NoiseLevel& to, DpmSolverType type, double eta) {
+  const double h = half_log_snr_rise(from, to), scale = -(1.0 + eta) * to.sigma * h;
+  const double d0 = scale * detail::phi(1, h);
+  return {to.alpha / from.alpha, d0, type == DpmSolverType::midpoint ? 0.5 * d0 : scale * detail::phi(2, h),
+          scale * detail::phi(3, h), is_zero_length(from, to) ? 0.0 : to.sigma * std::sqrt(eta * std::expm1(2.0 * h))};
+}
+
+/// The memory of a run of a multistep solver.
+template <class Tensor>
+struct MultistepState {
+  Prediction<Tensor> prediction;
+  History<Tensor, 3> predictions;  // at lambda
+  Tensor noise;
+};
+
+/// The parameters in which the multistep solvers differ.
+struct MultistepOptions {
+  bool data;         // predictions of x_0, or of epsilon
+  double curvature;  // the weight c of D2, below
+  int order;
+  DpmSolverType type;
+  double eta, s_noise;
+  bool lower_order_final, euler_at_final;
+
+  void check(const char* where) const {
+    detail::check_order(where, order, 3);
+    detail::check_not_negative(where, "eta", eta);
+    detail::check_not_negative(where, "s_noise", s_noise);
+  }
+};
+
+/// Returns the order of a step: the number of stored predictions, limited by options.order and
+/// lowered at the end of short runs, whose last steps are long.
+inline int multistep_order(const Step& step, const MultistepOptions& options, std::size_t predictions) {
+  const Eigen::Index left = step.count - step.index;
+  int order = (std::min)(options.order, static_cast<int>(predictions));
+  if (options.lower_order_final && step.count < 15 && left <= 2) order = (std::min)(order, static_cast<int>(left));
+  return options.euler_at_final && left == 1 ? 1 : order;
+}
+
+/// Returns the weights of m_0, m_1 and m_2 in d0 D0 + d1 D1 + d2 D2, where m_0 is the prediction at
+/// lambda and m_1, m_2 are those of the steps before. With h = lambda_to - lambda, r_k = (lambda_k
+/// - lambda_{k+1}) / h and the divided differences D_01 = (m_0 - m_1) / r_0 and D_12 = (m_1 - m_2)
+/// / r_1,
+///
+///     order 1    D0 = m_0
+///     order 2    D1 = D_01
+///     order 3    D2 = c (D_01 - D_12) / (r_0 + r_1),   D1 = D_01 + r_0 (D_01 - D_12) / (r_0 + r_1)
+///
+/// c = 2 gives the derivatives of the quadratic through the m_k; the published DPM-Solvers have c =
+/// 1.
+template <class Predictions>
+std::array<double, 3> multistep_weights(const ExponentialStep& d, double h, int order, double c, const Predictions& m) {
+  if (order == 1) return {d.d0, 0.0, 0.0};
+  const double r0 = (m.place(0) - m.place(1)) / h;
+  double first = d.d1 / r0, second = 0.0;  // of m_0 - m_1 and m_1 - m_2
+  if (order == 3) {
+    const double r1 = (m.place(1) - m.place(2)) / h;
+    const double change = (d.d1 * r0 + c * d.d2) / (r0 + r1);  // of D_01 - D_12
+    first += change / r0;
+    second -= change / r1;
+  }
+  return {d.d0 + first, second - first, -second};
+}
+
+/// One step of a multistep solver, which moves x to step.to; the equations are those of data_step
+/// and epsilon_step.
+template <class Tensor, class Denoise, class Noise>
+void multistep_step(const MultistepOptions& options, const Step& step, Tensor& x, const Denoise& denoise,
+                    const Noise& noise, MultistepState<Tensor>& state) {
+  auto& m = state.predictions;
+  if (step.first) m.clear();
+  if (options.eta > 0.0) check_goes_down(step.from, step.to);
+  denoise(x, step.from, state.prediction);
+  const bool ends = touches_clean_or_pure_noise(step);
+  if (ends) step_with_fixed_x_start(x, x, step.from, step.to, state.prediction.x_start);
+  m.push(options.data ? state.prediction.x_start : state.prediction.epsilon, half_log_snr(step.from));
+  if (ends) return;
+
+  const int order = multistep_order(step, options, m.size());
+  const DpmSolverType type = order == 3 ? DpmSolverType::heun : options.type;
+  const ExponentialStep d = options.data ? data_step(step.from, step.to, type, options.eta)
+                                         : epsilon_step(step.from, step.to, type, options.eta);
+  const double h = half_log_snr_rise(step.from, step.to);
+  const auto weights = multistep_weights(d, h, order, options.curvature, m);
+  detail::LinearCombination<Tensor> sum;
+  sum.add(d.x, x);
+  for (std::size_t k = 0; k < static_cast<std::size_t>(order); ++k) sum.add(weights[k], m[k]);
+  const double deviation = d.noise * options.s_noise;
+  if (deviation != 0.0) {
+    noise(state.noise, x);
+    sum.add(deviation, state.noise);
+  }
+  sum.into(x, x);
+}
+
+/// The singlestep DPM-Solvers of orders 1 to 3, with all calls of the model in one step from x at
+/// `from` to `to`; Lu et al. 2022 (DPM-Solver), Eq. (3.7), Algorithm 2 and, for second order with
+/// any r1, Algorithm 4. Call first(), then second(), then third(), as far as needed; each evaluates
+/// the model once and writes the answer of its order to `out`.
+template <class Tensor>
+struct DpmStages {
+  Prediction<Tensor> at_start, at_r1, at_r2;
+  Tensor guess;
+
+  template <class Denoise>
+  void first(Tensor& out, const Tensor& x, const NoiseLevel& from, const NoiseLevel& to, const Denoise& denoise) {
+    denoise(x, from, at_start);
+    step_with_fixed_epsilon(out, x, from, to, at_start.epsilon);
+  }
+
+  /// x_to = (alpha_to / alpha) x - sigma_to (exp(h) - 1) (e_0 + (e_1 - e_0) / (2 r1)), e_1 at lambda + r1 h
+  template <class Denoise>
+  void second(Tensor& out, const Tensor& x, const NoiseLevel& from, const NoiseLevel& to, double r1,
+              const TimeGrid& grid, const Denoise& denoise) {
+    const NoiseLevel middle = grid.at(half_log_snr(from) + r1 * half_log_snr_rise(from, to));
+    step_with_fixed_epsilon(guess, x, from, middle, at_start.epsilon);
+    denoise(guess, middle, at_r1);
+    const double ratio = to.alpha / from.alpha, whole = to.sigma - from.sigma * ratio, slope = whole * 0.5 / r1;
+    detail::combine<Tensor>(out, {{ratio, x}, {whole - slope, at_start.epsilon}, {slope, at_r1.epsilon}});
+  }
+
+  /// With e_2 at lambda + r2 h, which e_1 leads to:
+  ///     x_to = (alpha_to / alpha) x - sigma_to ((exp(h) - 1) e_0 + h phi_2(h) (e_2 - e_0) / r2)
+  template <class Denoise>
+  void third(Tensor& out, const Tensor& x, const NoiseLevel& from, const NoiseLevel& to, double r1, double r2,
+             const TimeGrid& grid, const Denoise& denoise) {
+    const double h = half_log_snr_rise(from, to);
+    const NoiseLevel later = grid.at(half_log_snr(from) + r2 * h);
+    const auto weighted = [&](Tensor& result, const NoiseLevel& end, double step, double slope,
+                              const Prediction<Tensor>& second) {
+      const double ratio = end.alpha / from.alpha, whole = end.sigma - from.sigma * ratio;
+      const double change = -end.sigma * step * detail::phi(2, step) * slope;
+      detail::combine<Tensor>(result, {{ratio, x}, {whole - change, at_start.epsilon}, {change, second.epsilon}});
+    };
+    weighted(guess, later, r2 * h, r2 / r1, at_r1);
+    denoise(guess, later, at_r2);
+    weighted(out, to, h, 1.0 / r2, at_r2);
+  }
+};
+
+}  // namespace diffusion

@@ -1,0 +1,112 @@
+/// @file dpm_solver_adaptive.hpp
+#pragma once
+
+#include <algorithm>  // std::max, std::min
+#include <array>
+#include <cmath>      // std::abs, std::atan, std::pow, std::sqrt
+#include <stdexcept>  // std::invalid_argument
+#include <utility>    // std::swap
+
+#include "../../detail/check.hpp"
+#include "../exponential.hpp"
+
+namespace diffusion {
+
+/// DPM-Solver with its own step size; Lu et al. 2022 (DPM-Solver), Appendix C, with the controller of
+/// k-diffusion's sample_dpm_adaptive. Between two levels of the grid it makes as many steps h in lambda as the error asks
+/// for: x_low and x_high are answers of orders p - 1 and p, and with z = x / alpha
+///     error  = root mean square of (z_low - z_high) / max(atol, rtol max(|z_low|, |z_previous|))
+///     factor = 1 + atan(e_0^b1 e_1^b2 e_2^b3 - 1),  e = 1 / error, now and at the last two accepted steps
+///     b1 = (pcoeff + icoeff + dcoeff) / p,  b2 = -(pcoeff + 2 dcoeff) / p,  b3 = dcoeff / p
+/// A step is accepted where factor >= accept_safety, and h is multiplied by factor in any case. A grid of one step is
+/// enough. The whole batch shares its steps, and so a sample depends on the others.
+struct DpmSolverAdaptive {
+  int order = 3;  // p: 2 or 3
+  double rtol = 0.05, atol = 0.0078;
+  double h_init = 0.05;
+  double pcoeff = 0.0, icoeff = 1.0, dcoeff = 0.0;
+  double accept_safety = 0.81;
+
+  template <class Tensor>
+  struct State {
+    DpmStages<Tensor> stages;
+    Tensor low, high, previous;
+  };
+
+  void check() const {
+    if (order != 2 && order != 3) {
+      detail::fail<std::invalid_argument>("DpmSolverAdaptive", "order = ", order, " is neither 2 nor 3");
+    }
+    detail::check_positive("DpmSolverAdaptive", "rtol", rtol);
+    detail::check_positive("DpmSolverAdaptive", "atol", atol);
+    detail::check_positive("DpmSolverAdaptive", "h_init", h_init);
+    detail::check_not_negative("DpmSolverAdaptive", "pcoeff", pcoeff);
+    detail::check_not_negative("DpmSolverAdaptive", "icoeff", icoeff);
+    detail::check_not_negative("DpmSolverAdaptive", "dcoeff", dcoeff);
+    if (!(accept_safety > 0.0 && accept_safety <= 1.0)) {  // factor is 1 for an error of 1, and never above 1 + pi / 2
+      detail::fail<std::invalid_argument>("DpmSolverAdaptive", "accept_safety = ", accept_safety, " is outside (0, 1]");
+    }
+  }
+
+  template <class Tensor, class Denoise, class Noise>
+  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
+    auto& stages = state.stages;
+    check_goes_down(step.from, step.to);
+    if (touches_clean_or_pure_noise(step)) {
+      denoise(x, step.from, stages.at_start);
+      return step_with_fixed_x_start(x, x, step.from, step.to, stages.at_start.x_start);
+    }
+    std::array<double, 3> e{};
+    bool first = true;
+    double h = h_init, previous_alpha = step.from.alpha;
+    NoiseLevel from = step.from;
+    state.previous = x;
+    while (half_log_snr_rise(from, step.to) > 1e-5) {
+      const bool last = half_log_snr_rise(from, step.to) <= h;
+      const NoiseLevel to = last ? step.to : step.grid.at(half_log_snr(from) + h);
+      stages.first(state.low, x, from, to, denoise);
+      if (order == 2) {
+        stages.second(state.high, x, from, to, 0.5, step.grid, denoise);
+      } else {
+        stages.second(state.low, x, from, to, 1.0 / 3.0, step.grid, denoise);
+        stages.third(state.high, x, from, to, 1.0 / 3.0, 2.0 / 3.0, step.grid, denoise);
+      }
+      e[0] = 1.0 / (error(state, to.alpha, previous_alpha) + 1e-8);
+      if (first) e = {e[0], e[0], e[0]};
+      first = false;
+      const double proposed = std::pow(e[0], (pcoeff + icoeff + dcoeff) / order) *
+                              std::pow(e[1], -(pcoeff + 2.0 * dcoeff) / order) * std::pow(e[2], dcoeff / order);
+      const double factor = 1.0 + std::atan(proposed - 1.0);
+      if (!(factor > 0.0)) {
+        detail::fail<std::invalid_argument>("DpmSolverAdaptive", "the error at t = ", to.t,
+                                            " is no number: the model's "
+                                            "output is not finite");
+      }
+      if (factor >= accept_safety) {
+        e = {e[0], e[0], e[1]};
+        std::swap(state.previous, state.low);
+        std::swap(x, state.high);
+        from = to;
+        previous_alpha = to.alpha;
+      }
+      h *= factor;
+    }
+  }
+
+ private:
+  template <class Tensor>
+  double error(const State<Tensor>& state, double alpha, double previous_alpha) const {
+    double sum = 0.0;
+    for (Eigen::Index i = 0; i < static_cast<Eigen::Index>(state.low.size()); ++i) {
+      const double low = static_cast<double>(state.low.data()[i]) / alpha;
+      const double high = static_cast<double>(state.high.data()[i]) / alpha;
+      const double previous = static_cast<double>(state.previous.data()[i]) / previous_alpha;
+      const double scale = (std::max)(atol, rtol * (std::max)(std::abs(low), std::abs(previous)));
+      sum += (low - high) / scale * ((low - high) / scale);
+    }
+    return std::sqrt(sum /
+                     static_cast<double>((std::max)(Eigen::Index(1), static_cast<Eigen::Index>(state.low.size()))));
+  }
+};
+
+}  // namespace diffusion

@@ -1,0 +1,63 @@
+/// @file lms.hpp
+#pragma once
+
+#include <algorithm>  // std::min
+#include <cmath>      // std::sqrt
+#include <cstddef>    // std::size_t
+
+#include "../../detail/check.hpp"
+#include "../../detail/kernel/linear_combination.hpp"
+#include "../history.hpp"
+#include "../steps.hpp"
+
+namespace diffusion {
+
+/// The linear multistep method for dz / ds = epsilon, z = x / alpha and s = sigma / alpha, on unequal steps
+/// (Adams-Bashforth):
+///     z_to = z + sum_j epsilon_j integral from s to s_to of l_j(u) du
+/// l_j being the Lagrange polynomials of the last `order` levels; k-diffusion's sample_lms. order is 1 to 4.
+struct Lms {
+  int order = 4;
+
+  template <class Tensor>
+  struct State {
+    Prediction<Tensor> prediction;
+    History<Tensor, 4> epsilons;  // at s
+  };
+
+  void check() const { detail::check_order("Lms", order, 4); }
+
+  template <class Tensor, class Denoise, class Noise>
+  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
+    auto& epsilons = state.epsilons;
+    if (step.first) epsilons.clear();
+    denoise(x, step.from, state.prediction);
+    if (step.from.alpha == 0.0) return step_with_fixed_x_start(x, x, step.from, step.to, state.prediction.x_start);
+    epsilons.push(state.prediction.epsilon, noise_to_signal(step.from));
+    const std::size_t points = (std::min)(static_cast<std::size_t>(order), epsilons.size());
+    LinearCombination<Tensor> sum;
+    sum.add(step.to.alpha / step.from.alpha, x);
+    for (std::size_t j = 0; j < points; ++j) {
+      sum.add(step.to.alpha * weight(epsilons, points, j, noise_to_signal(step.to)), epsilons[j]);
+    }
+    sum.into(x, x);
+  }
+
+ private:
+  /// The integral of l_j from s_0 to s_to by Gauss's two points, which are exact for polynomials of degree 3.
+  template <class Predictions>
+  static double weight(const Predictions& at, std::size_t points, std::size_t j, double s_to) {
+    const double middle = 0.5 * (at.place(0) + s_to), half = 0.5 * (s_to - at.place(0));
+    double sum = 0.0;
+    for (const double u : {middle - half / std::sqrt(3.0), middle + half / std::sqrt(3.0)}) {
+      double l = 1.0;
+      for (std::size_t k = 0; k < points; ++k) {
+        if (k != j) l *= (u - at.place(k)) / (at.place(j) - at.place(k));
+      }
+      sum += l;
+    }
+    return half * sum;
+  }
+};
+
+}  // namespace diffusion

@@ -1,0 +1,84 @@
+/// @file repaint.hpp
+#pragma once
+
+#include <array>
+#include <cmath>  // std::sqrt
+
+#include "../../detail/arguments.hpp"
+#include "../../detail/check.hpp"
+#include "../../detail/kernel/elementwise.hpp"
+#include "../../detail/kernel/linear_combination.hpp"
+#include "../../detail/kernel/multiply_add.hpp"
+#include "../steps.hpp"
+
+namespace diffusion {
+
+namespace detail {
+
+/// mask (c_0 known + c_1 noise) + (1 - mask) x
+struct PasteKnown {
+  template <class C, class Real>
+  Real operator()(const C& c, Real x, Real known, Real mask, Real noise) const {
+    const Real noised = multiply_add(c[0], known, c[1] * noise);
+    return multiply_add(mask, noised, multiply_add(-mask, x, x));
+  }
+};
+
+}  // namespace detail
+
+/// RePaint, inpainting with resampling; Lugmayr et al. 2022, Algorithm 1 and Section 4.2. After each step of Ddpm, where
+/// mask is 1, x is replaced by the known picture at that level, alpha_to known + sigma_to noise. Every jump_length levels
+/// the run goes back up by as many, by the forward process, and comes down again, resamplings - 1 times, so that the
+/// unknown part agrees with the known one. `known` and `mask` have the shape of x, mask in [0, 1]. (Without resampling,
+/// Hooks::correct_x_t does it for any sampler.)
+template <class Tensor>
+struct RePaint {
+  Tensor known, mask;
+  Eigen::Index jump_length = 10;
+  Eigen::Index resamplings = 10;
+
+  template <class>
+  struct State {
+    Prediction<Tensor> prediction;
+    Tensor noise;
+  };
+
+  void check() const {
+    detail::check_at_least<Eigen::Index>("RePaint", "jump_length", jump_length, 1);
+    detail::check_at_least<Eigen::Index>("RePaint", "resamplings", resamplings, 1);
+    detail::check_same_shape("RePaint", detail::argument("known", known), detail::argument("mask", mask));
+  }
+
+  template <class Denoise, class Noise>
+  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
+    detail::check_same_shape("RePaint", detail::argument("x", x), detail::argument("known", known));
+    descend(x, step.from, step.to, denoise, noise, state);
+    const Eigen::Index above_last = step.count - 2 - step.index;  // 0 where x is at the last level with noise
+    if (above_last < 0 || above_last % jump_length != 0 || above_last >= step.count - jump_length) return;
+    const Eigen::Index here = step.index + 1, top = here - jump_length;
+    const auto level = [&](Eigen::Index i) { return step.grid.whole_level(i); };
+    for (Eigen::Index again = 1; again < resamplings; ++again) {
+      // x = (alpha / alpha_low) x_low + sqrt(sigma^2 - (alpha / alpha_low)^2 sigma_low^2) noise
+      const double scale = level(top).alpha / level(here).alpha, below = scale * level(here).sigma;
+      noise(state.noise, x);
+      combine<Tensor>(x,
+                      {{scale, x}, {std::sqrt((level(top).sigma - below) * (level(top).sigma + below)), state.noise}});
+      for (Eigen::Index i = top; i < here; ++i) descend(x, level(i), level(i + 1), denoise, noise, state);
+    }
+  }
+
+ private:
+  template <class Denoise, class Noise>
+  void descend(Tensor& x, const NoiseLevel& from, const NoiseLevel& to, const Denoise& denoise, const Noise& noise,
+               State<Tensor>& state) const {
+    denoise(x, from, state.prediction);
+    const auto [down, up] = ancestral_step(from, to, 1.0);
+    step_with_fixed_x_start(x, x, from, down, state.prediction.x_start);
+    add_step_noise(x, up, noise, state.noise);
+    noise(state.noise, x);
+    detail::apply(Eigen::DefaultDevice(), x, detail::PasteKnown{}, std::array{to.alpha, to.sigma}, x, known, mask,
+                  state.noise);
+  }
+};
+
+}  // namespace diffusion

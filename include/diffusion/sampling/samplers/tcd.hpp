@@ -1,0 +1,40 @@
+/// @file tcd.hpp
+#pragma once
+
+#include <cmath>  // std::floor, std::sqrt
+
+#include "../../detail/check.hpp"
+#include "../../detail/kernel/linear_combination.hpp"
+#include "../steps.hpp"
+
+namespace diffusion {
+
+/// Strategic stochastic sampling of a trajectory consistency model; Zheng et al. 2024 (TCD), Algorithm 4: down to timestep
+/// floor((1 - eta) t_to), without noise, and up to t_to by noise. eta = 0 is Ddim, eta = 1 goes by way of x_0 as Lcm does. With
+/// eta > 0 a grid that is told no timesteps (edm_grid) is refused.
+struct Tcd {
+  double eta = 0.3;
+
+  template <class Tensor>
+  using State = OneCallState<Tensor>;
+
+  void check() const { detail::check_in("Tcd", "eta", eta, 0.0, 1.0); }
+
+  template <class Tensor, class Denoise, class Noise>
+  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
+    if (eta > 0.0 && step.first) check_has_timesteps("Tcd", step.grid);
+    denoise(x, step.from, state.prediction);
+    NoiseLevel down = step.to;
+    if (eta > 0.0 && step.to.sigma > 0.0) {
+      down = step.grid.at_time(eta == 1.0 ? 0.0 : std::floor((1.0 - eta) * step.to.t));
+      if (is_zero_length(step.to, down)) down = step.to;
+    }
+    // From `down` to `to` x is scaled with the signal, and noise fills what is missing.
+    const double scale = step.to.alpha / down.alpha, below = scale * down.sigma;
+    combine<Tensor>(x, {{scale * down.alpha, state.prediction.x_start}, {below, state.prediction.epsilon}});
+    const double missing = (step.to.sigma - below) * (step.to.sigma + below);
+    add_step_noise(x, missing > 0.0 ? std::sqrt(missing) : 0.0, noise, state.noise);
+  }
+};
+
+}  // namespace diffusion

@@ -1,0 +1,103 @@
+/// Tests of diffusion/guidance/adaptive_projected.hpp.
+#include "diffusion/guidance/adaptive_projected.hpp"
+
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <vector>
+
+#include "diffusion/guidance/classifier_free.hpp"
+#include "diffusion/guidance/guided_model.hpp"
+#include "guidance_models.hpp"
+
+using diffusion::AdaptiveProjectedGuidance;
+using diffusion::ClassifierFreeGuidance;
+using diffusion::guided_model;
+using diffusion::limited_interval;
+using Eigen::Index;
+using models::cond_model;
+using models::constant_model;
+using models::of_samples;
+using models::output;
+using models::told;
+using models::uncond_model;
+using models::Values;
+
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("adaptive projected guidance is its formula, step after step", "[adaptive_projected]", LAYOUTS) {
+  using Scalar = typename TestType::Scalar;
+  using Tensor = typename TestType::template Tensor<3>;
+  const auto t = told<Scalar>({0, 20, 400, 400, 999});
+  for (const double momentum : {0.0, -0.75}) {
+    for (const double threshold : {infinity, 2.5}) {
+      for (const double eta : {0.0, 0.4}) {
+        INFO("momentum " << momentum << ", threshold " << threshold << ", eta " << eta);
+        auto model =
+            guided_model(cond_model(), uncond_model(), AdaptiveProjectedGuidance{2.5, eta, threshold, momentum});
+        std::vector<Values> d(5);
+        for (unsigned step = 1; step <= 3; ++step) {
+          const Tensor x = random_tensor<Tensor>({5, 3, 7}, step);
+          const Tensor c = output(cond_model(), x, t), u = output(uncond_model(), x, t);
+          const auto expected = of_samples(c, u, [&](Index n, const Values& a, const Values& b) {
+            return models::projected(a, b, d[static_cast<std::size_t>(n)], 2.5, eta, threshold, momentum);
+          });
+          REQUIRE_THAT(output(model, x, t), AllClose(expected, Tolerance<Scalar>::rel, Tolerance<Scalar>::abs));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("projected guidance adds nothing along the conditional output, and no more than its threshold",
+          "[adaptive_projected]") {
+  using Tensor = DoubleRowMajor::Tensor<2>;
+  const Tensor x = random_tensor<Tensor>({4, 60}, 1);
+  const auto t = told<double>({1, 2, 3, 4});
+  const Tensor c = output(cond_model(), x, t);
+  const Tensor plain = output(guided_model(cond_model(), uncond_model(), ClassifierFreeGuidance{5}), x, t);
+  REQUIRE_THAT(output(guided_model(cond_model(), uncond_model(), AdaptiveProjectedGuidance{5, 1}), x, t),
+               AllClose(plain, tolerance::exact_sum, tolerance::exact_sum));
+  const Tensor update = output(guided_model(cond_model(), uncond_model(), AdaptiveProjectedGuidance{5}), x, t) - c;
+  const Tensor bounded =
+      output(guided_model(cond_model(), uncond_model(), AdaptiveProjectedGuidance{5, 1, 0.25}), x, t) - c;
+  for (Index n = 0; n < 4; ++n) {
+    const auto of = [n](const Tensor& y) { return matchers::elements(sample_of(y, n)).values; };
+    REQUIRE_THAT(static_cast<double>(models::dot(of(update), of(c))), WithinAbs(0, 60 * tolerance::exact_sum));
+    REQUIRE_THAT(static_cast<double>(std::sqrt(models::dot(of(bounded), of(bounded)))),
+                 WithinRel(4 * 0.25, tolerance::exact_sum));
+  }
+  // A conditional output of 0 has no direction.
+  REQUIRE_THAT(output(guided_model(constant_model(0), constant_model(1), AdaptiveProjectedGuidance{5}), x, t),
+               AllEqual(Tensor(x.constant(-4.0))));
+}
+
+TEST_CASE("momentum is of one run", "[adaptive_projected]") {
+  using Tensor = FloatRowMajor::Tensor<3>;
+  const Tensor x = random_tensor<Tensor>({2, 3, 4}, 1), y = random_tensor<Tensor>({2, 3, 4}, 2);
+  const auto t = told<float>({5, 6});
+  auto model = guided_model(cond_model(), uncond_model(), AdaptiveProjectedGuidance{4, 0, infinity, -0.5});
+  const Tensor first = output(model, x, t), second = output(model, y, t);
+  auto copy = model;
+  const Tensor third = output(model, x, t);
+  REQUIRE_THAT(output(copy, x, t), AllEqual(third));  // it has a memory of its own
+  REQUIRE_FALSE(AllEqual(first).match(third));
+  model.reset();
+  REQUIRE_THAT(output(model, x, t), AllEqual(first));
+  REQUIRE_THAT(output(model, y, t), AllEqual(second));
+  // Another shape is another run.
+  output(model, random_tensor<Tensor>({2, 3, 5}, 3), t);
+  REQUIRE_THAT(output(model, x, t), AllEqual(first));
+
+  // A sample keeps its d while it is not guided.
+  auto limited = guided_model(cond_model(), uncond_model(),
+                              AdaptiveProjectedGuidance{limited_interval(4, 5, 6), 0, infinity, -0.5});
+  output(limited, x, t);
+  output(limited, random_tensor<Tensor>({2, 3, 4}, 4), told<float>({1, 1}));
+  REQUIRE_THAT(sample_of(output(limited, y, told<float>({5, 1})), 0), AllEqual(sample_of(second, 0)));
+  REQUIRE_THAT(sample_of(output(limited, y, told<float>({1, 6})), 1), AllEqual(sample_of(second, 1)));
+}

@@ -1,0 +1,431 @@
+// Tests of diffusion/model/denoiser.hpp
+#include "diffusion/model/denoiser.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "diffusion/process/schedules.hpp"
+#include "matchers.hpp"
+
+using namespace diffusion;
+using Eigen::ArrayXd;
+using Eigen::Index;
+
+namespace {
+
+constexpr ModelMeanType all_types[] = {ModelMeanType::epsilon, ModelMeanType::start_x,       ModelMeanType::velocity,
+                                       ModelMeanType::score,   ModelMeanType::flow_velocity, ModelMeanType::edm};
+
+/// A level of each family of paths, with the same sigma / alpha = 4 / 3.
+const NoiseLevel preserving{300, 0.6, 0.8}, exploding{300, 1.0, 4.0 / 3.0}, straight{300, 3.0 / 7.0, 4.0 / 7.0};
+
+/// What an exact model of this kind puts out, given x as it knows it, for data x_0 and noise epsilon; by definition of
+/// the kinds.
+template <class Tensor>
+Tensor exact_output(ModelMeanType type, const Tensor& x_start, const Tensor& epsilon, double s) {
+  using Scalar = typename Tensor::Scalar;
+  const double alpha = 1 / std::hypot(1, s), sigma = s / std::hypot(1, s), sd = 0.5;
+  const auto mix = [](const Tensor& a, double by_a, const Tensor& b, double by_b) {
+    return Tensor(a * Scalar(by_a) + b * Scalar(by_b));
+  };
+  switch (type) {
+    case ModelMeanType::epsilon:
+      return epsilon;
+    case ModelMeanType::start_x:
+      return x_start;
+    case ModelMeanType::velocity:
+      return mix(epsilon, alpha, x_start, -sigma);
+    case ModelMeanType::score:
+      return mix(epsilon, -1 / sigma, epsilon, 0);
+    case ModelMeanType::flow_velocity:
+      return mix(epsilon, 1, x_start, -1);
+    default: {  // F = (x_0 - c_skip (x_0 + s epsilon)) / c_out
+      const double c_skip = sd * sd / (s * s + sd * sd), c_out = s * sd / std::hypot(s, sd);
+      return mix(x_start, (1 - c_skip) / c_out, epsilon, -c_skip * s / c_out);
+    }
+  }
+}
+
+/// What a model of this kind is given where the data is x_0 and the noise epsilon.
+template <class Tensor>
+Tensor exact_input(ModelMeanType type, const Tensor& x_start, const Tensor& epsilon, double s) {
+  using Scalar = typename Tensor::Scalar;
+  const double scale = type == ModelMeanType::flow_velocity ? 1 + s
+                       : type == ModelMeanType::edm         ? std::hypot(s, 0.5)
+                                                            : std::hypot(1, s);
+  return (x_start + epsilon * Scalar(s)) * Scalar(1 / scale);
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("of an exact model of any kind, on any path, the denoiser tells x_0 and epsilon", "[denoiser]",
+                   LAYOUTS) {
+  using Tensor = typename TestType::template Tensor<3>;
+  using Scalar = typename TestType::Scalar;
+  const Tensor x_start = random_tensor<Tensor>({2, 3, 4}, 1), epsilon = random_tensor<Tensor>({2, 3, 4}, 2);
+  for (const ModelMeanType type : all_types) {
+    for (const NoiseLevel& level : {preserving, exploding, straight}) {
+      INFO("type " << static_cast<int>(type) << ", alpha = " << level.alpha);
+      const Tensor output = exact_output(type, x_start, epsilon, 4.0 / 3.0);
+      const Tensor input = exact_input(type, x_start, epsilon, 4.0 / 3.0);
+      const auto model = [&](const Tensor& x, const Eigen::Tensor<Scalar, 1>& t, Tensor& out) {
+        REQUIRE_THAT(x, AllClose(input, Tolerance<Scalar>::rel, Tolerance<Scalar>::abs));
+        REQUIRE(t.size() == 2);
+        const double told = type == ModelMeanType::edm ? 0.25 * std::log(4.0 / 3.0) : 300;
+        REQUIRE(std::abs(static_cast<double>(t(0)) - told) <= Tolerance<Scalar>::rel);
+        REQUIRE(t(1) == t(0));
+        out = output;
+      };
+      const Tensor x = x_start * Scalar(level.alpha) + epsilon * Scalar(level.sigma);
+      const auto prediction = Denoiser(model, type)(x, level);
+      const double allowed = 4 * Tolerance<Scalar>::rel;  // x_0 is a difference of terms of up to 4
+      CHECK_THAT(prediction.x_start, AllClose(x_start, allowed, allowed));
+      CHECK_THAT(prediction.epsilon, AllClose(epsilon, allowed, allowed));
+    }
+  }
+}
+
+TEST_CASE("where no signal or no noise is left, what can be told is told, and the rest refused", "[denoiser]") {
+  using Tensor = Eigen::Tensor<double, 2>;
+  const Tensor x = random_tensor<Tensor>({2, 3}, 1);
+  const auto same = [](const Tensor& in, const Eigen::Tensor<double, 1>&) { return in; };
+  const NoiseLevel no_signal{999, 0, 1}, no_noise{0, 1, 0};
+  REQUIRE(refusal<std::domain_error>([&] { (void)Denoiser(same, ModelMeanType::epsilon)(x, no_signal); }) ==
+          "diffusion::Denoiser: alpha = 0 at t = 999: x_0 cannot be recovered from epsilon or the score where no "
+          "signal is left");
+  REQUIRE_THROWS_AS(Denoiser(same, ModelMeanType::score)(x, no_signal), std::domain_error);
+  REQUIRE(refusal<std::domain_error>([&] { (void)Denoiser(same, ModelMeanType::start_x)(x, no_noise); }) ==
+          "diffusion::Denoiser: sigma = 0 at t = 0: epsilon cannot be recovered from x_0 where there is no noise");
+  REQUIRE_THAT(Denoiser(same, ModelMeanType::velocity)(x, no_signal).x_start, AllEqual(Tensor(-x)));
+  REQUIRE_THAT(Denoiser(same, ModelMeanType::start_x)(x, no_signal).epsilon, AllEqual(x));
+  REQUIRE_THAT(Denoiser(same, ModelMeanType::flow_velocity)(x, no_signal).epsilon, AllEqual(x));
+  REQUIRE_THAT(Denoiser(same, ModelMeanType::epsilon)(x, no_noise).x_start, AllEqual(x));
+  REQUIRE(
+      refusal<std::domain_error>([&] { (void)Denoiser(same, ModelMeanType::edm)(x, no_noise); }) ==
+      "diffusion::Denoiser: alpha = 1 and sigma = 0: the time of an edm model, log(sigma / alpha) / 4, is infinite");
+  REQUIRE_THROWS_AS(Denoiser(same, ModelMeanType::edm)(x, no_signal), std::domain_error);
+}
+
+TEMPLATE_TEST_CASE("x_0 is clipped, and epsilon follows it or not", "[denoiser]", LAYOUTS) {
+  using Tensor = typename TestType::template Tensor<2>;
+  using Scalar = typename TestType::Scalar;
+  const Tensor x = random_tensor<Tensor>({3, 5}, 1), epsilon = random_tensor<Tensor>({3, 5}, 2);
+  const auto model = [&](const Tensor&, const Eigen::Tensor<Scalar, 1>&) { return epsilon; };
+  DenoiserOptions options;
+  options.clip_min = -0.3;
+  options.clip_max = 0.5;
+  const Tensor unclipped = Denoiser(model, ModelMeanType::epsilon)(x, preserving).x_start;
+  const Tensor clipped = unclipped.cwiseMax(Scalar(-0.3)).cwiseMin(Scalar(0.5));
+  REQUIRE_FALSE(AllEqual(unclipped).match(clipped));
+  const auto followed = Denoiser(model, ModelMeanType::epsilon, options)(x, preserving);
+  CHECK_THAT(followed.x_start, AllEqual(clipped));
+  const Tensor expected = (x - clipped * Scalar(0.6)) * Scalar(1 / 0.8);
+  CHECK_THAT(followed.epsilon, AllClose(expected, Tolerance<Scalar>::rel, Tolerance<Scalar>::abs));
+  options.rederive_epsilon = false;
+  const auto left = Denoiser(model, ModelMeanType::epsilon, options)(x, preserving);
+  CHECK_THAT(left.x_start, AllEqual(clipped));
+  CHECK_THAT(left.epsilon, AllEqual(epsilon));
+  // So it does of a model of any kind: what it said of epsilon is what it says without clipping.
+  for (const ModelMeanType type : all_types) {
+    INFO("type " << static_cast<int>(type));
+    const Tensor said = Denoiser(model, type)(x, preserving).epsilon;
+    CHECK_THAT(Denoiser(model, type, options)(x, preserving).epsilon, AllEqual(said));
+  }
+}
+
+TEMPLATE_TEST_CASE("dynamic thresholding scales each sample by the quantile of its own", "[denoiser]", LAYOUTS) {
+  using Tensor = typename TestType::template Tensor<3>;
+  using Scalar = typename TestType::Scalar;
+  const Tensor x_start = random_tensor<Tensor>({3, 4, 5}, 1) * Scalar(3);
+  const auto model = [&](const Tensor&, const Eigen::Tensor<Scalar, 1>&) { return x_start; };
+  for (const double quantile : {0.0001, 0.3, 0.9, 0.995, 1.0}) {
+    for (const double cap : {1.0, 1.5, std::numeric_limits<double>::infinity()}) {
+      DenoiserOptions options;
+      options.threshold_quantile = quantile;
+      options.threshold_max = cap;
+      const Tensor got = Denoiser(model, ModelMeanType::start_x, options)(x_start, preserving).x_start;
+      for (Index n = 0; n < 3; ++n) {
+        std::vector<double> sorted;
+        for (Index i = 0; i < 4; ++i) {
+          for (Index j = 0; j < 5; ++j) sorted.push_back(std::abs(static_cast<double>(x_start(n, i, j))));
+        }
+        std::sort(sorted.begin(), sorted.end());
+        const double place = quantile * 19;
+        const auto below = static_cast<std::size_t>(place);
+        const double above = sorted[std::min<std::size_t>(below + 1, 19)];
+        const double s = std::min(
+            std::max(sorted[below] + (place - static_cast<double>(below)) * (above - sorted[below]), 1.0), cap);
+        for (Index i = 0; i < 4; ++i) {
+          for (Index j = 0; j < 5; ++j) {
+            const double value = static_cast<double>(x_start(n, i, j));
+            const double expected = std::max(-s, std::min(value, s)) / s;
+            REQUIRE(std::abs(static_cast<double>(got(n, i, j)) - expected) <= Tolerance<Scalar>::rel);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a NaN stays one through clipping and thresholding, and touches no other sample", "[denoiser]") {
+  using Tensor = Eigen::Tensor<float, 2, Eigen::RowMajor>;
+  Tensor x_start = random_tensor<Tensor>({2, 6}, 1);
+  x_start(0, 3) = std::numeric_limits<float>::quiet_NaN();
+  const auto model = [&](const Tensor&, const Eigen::Tensor<float, 1>&) { return x_start; };
+  DenoiserOptions options;
+  options.threshold_quantile = 1;
+  options.clip_min = -1, options.clip_max = 1;
+  const Tensor got = Denoiser(model, ModelMeanType::start_x, options)(x_start, preserving).x_start;
+  REQUIRE(std::isnan(got(0, 3)));
+  for (Index i = 0; i < 6; ++i) REQUIRE(got(1, i) == x_start(1, i));
+}
+
+TEST_CASE("of an output with learned variances the first half of the channels is read", "[denoiser]") {
+  using Tensor = Eigen::Tensor<float, 4, Eigen::RowMajor>;
+  const Tensor x = random_tensor<Tensor>({2, 3, 2, 2}, 1), mean = random_tensor<Tensor>({2, 3, 2, 2}, 2);
+  const auto narrow = [&](const Tensor&, const Eigen::Tensor<float, 1>&) { return mean; };
+  const auto wide = [&](const Tensor&, const Eigen::Tensor<float, 1>&, Tensor& out) {
+    REQUIRE(out.dimension(1) == 6);
+    out.setConstant(99);
+    out.slice(Eigen::array<Index, 4>{0, 0, 0, 0}, Eigen::array<Index, 4>{2, 3, 2, 2}) = mean;
+  };
+  DenoiserOptions options;
+  options.learned_variance = true;
+  for (const ModelMeanType type : all_types) {
+    INFO("type " << static_cast<int>(type));
+    const auto expected = Denoiser(narrow, type)(x, preserving), got = Denoiser(wide, type, options)(x, preserving);
+    CHECK_THAT(got.x_start, AllEqual(expected.x_start));
+    CHECK_THAT(got.epsilon, AllEqual(expected.epsilon));
+  }
+  const Eigen::Tensor<float, 1> flat = random_tensor<Eigen::Tensor<float, 1>>({3}, 1);
+  const auto model = [](const Eigen::Tensor<float, 1>& in, const Eigen::Tensor<float, 1>&) { return in; };
+  REQUIRE_THAT(refusal([&] { (void)Denoiser(model, ModelMeanType::epsilon, options)(flat, preserving); }),
+               StartsWith("diffusion::Denoiser: x has rank 1; learned variances"));
+}
+
+TEST_CASE("models come in every form, and x as any tensor", "[denoiser]") {
+  using Tensor = Eigen::Tensor<double, 2>;
+  const Tensor x = random_tensor<Tensor>({2, 3}, 1);
+  const auto returning = [](const auto& in, const auto&) { return in * 0.5; };
+  const auto writing = [](const auto& in, const auto&, auto& out) { out = in * 0.5; };
+  int calls = 0;
+  auto counting = [&calls](const Tensor& in, const Eigen::Tensor<double, 1>&) mutable {
+    return ++calls, Tensor(in * 0.5);
+  };
+  const auto expected = Denoiser(returning, ModelMeanType::epsilon)(x, preserving);
+  CHECK_THAT(Denoiser(writing, ModelMeanType::epsilon)(x, preserving).x_start, AllEqual(expected.x_start));
+  CHECK_THAT(Denoiser(std::ref(counting), ModelMeanType::epsilon)(x, preserving).x_start, AllEqual(expected.x_start));
+  REQUIRE(calls == 1);
+  CHECK_THAT(
+      Denoiser(returning, ModelMeanType::epsilon)(Eigen::TensorMap<const Tensor>(x.data(), 2, 3), preserving).x_start,
+      AllEqual(expected.x_start));
+  CHECK_THAT(Denoiser(returning, ModelMeanType::epsilon)(x * 1.0, preserving).x_start, AllEqual(expected.x_start));
+}
+
+TEST_CASE("half precision is rounded once", "[denoiser]") {
+  using Tensor = Eigen::Tensor<Eigen::half, 2>;
+  const Tensor x = random_tensor<Tensor>({2, 3}, 1), epsilon = random_tensor<Tensor>({2, 3}, 2);
+  const auto model = [&](const Tensor&, const Eigen::Tensor<Eigen::half, 1>&, Tensor& out) { out = epsilon; };
+  const Eigen::Tensor<double, 2> exact = (x.cast<double>() - epsilon.cast<double>() * 0.8) * (1 / 0.6);
+  CHECK_THAT(Denoiser(model, ModelMeanType::epsilon)(x, preserving).x_start,
+             AllClose(exact, Tolerance<Eigen::half>::rel, Tolerance<Eigen::half>::abs));
+}
+
+TEST_CASE("a denoiser takes memory once", "[denoiser]") {
+  using Tensor = Eigen::Tensor<float, 2>;
+  const Tensor x = random_tensor<Tensor>({4, 300}, 1);
+  const auto model = [](const Tensor& in, const Eigen::Tensor<float, 1>&, Tensor& out) {
+    for (Index i = 0; i < in.size(); ++i) out.data()[i] = 2 * in.data()[i];
+  };
+  DenoiserOptions options;
+  options.threshold_quantile = 0.9;
+  options.clip_min = -1, options.clip_max = 1;
+  for (const ModelMeanType type : all_types) {
+    const Denoiser denoiser(model, type, options);
+    Prediction<Tensor> prediction;
+    denoiser(x, exploding, prediction);
+    REQUIRE(count_allocations([&] { denoiser(x, exploding, prediction); }) == 0);
+  }
+}
+
+TEST_CASE("a level that is none is refused", "[denoiser]") {
+  using Tensor = Eigen::Tensor<double, 2>;
+  const Tensor x = random_tensor<Tensor>({2, 3}, 1);
+  const Denoiser denoiser([](const Tensor& y, const auto&) { return y; }, ModelMeanType::epsilon);
+  REQUIRE(
+      refusal([&] {
+        (void)denoiser(x, NoiseLevel{0, -1, 1});
+      }) ==
+      "diffusion::Denoiser: level has alpha = -1 and sigma = 1; they must be finite, not negative and not both zero");
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  REQUIRE_THAT(refusal([&] {
+                 (void)denoiser(x, NoiseLevel{0, nan, 1});
+               }),
+               StartsWith("diffusion::Denoiser: level has"));
+}
+
+TEST_CASE("options of a denoiser out of range are refused", "[denoiser]") {
+  const auto model = [](const Eigen::Tensor<float, 1>& x, const Eigen::Tensor<float, 1>&) { return x; };
+  const auto with = [&](auto change, ModelMeanType type = ModelMeanType::epsilon) {
+    return refusal([&] {
+      DenoiserOptions options;
+      change(options);
+      Denoiser(model, type, options);
+    });
+  };
+  REQUIRE(with([](DenoiserOptions&) {}, ModelMeanType::previous_x) ==
+          "diffusion::Denoiser: a model of previous_x knows one process only: use ReverseProcess");
+  REQUIRE(with([](DenoiserOptions& o) { o.clip_min = 1, o.clip_max = -1; }) ==
+          "diffusion::Denoiser: clip_min = 1 must be less than clip_max = -1");
+  REQUIRE(with([](DenoiserOptions& o) { o.threshold_quantile = 1.5; }) ==
+          "diffusion::Denoiser: threshold_quantile = 1.5 is outside [0, 1]");
+  REQUIRE(with([](DenoiserOptions& o) { o.threshold_max = 0.5; }) ==
+          "diffusion::Denoiser: threshold_min = 1 must be positive and at most threshold_max = 0.5");
+  REQUIRE(with([](DenoiserOptions& o) { o.sigma_data = 0; }) == "diffusion::Denoiser: sigma_data = 0 must be positive");
+  const auto wrong_shape = [](const Eigen::Tensor<float, 1>&, const Eigen::Tensor<float, 1>&) {
+    return Eigen::Tensor<float, 1>(7);
+  };
+  const Eigen::Tensor<float, 1> x(3);
+  REQUIRE_THAT(refusal([&] { (void)Denoiser(wrong_shape, ModelMeanType::epsilon)(x, preserving); }),
+               StartsWith("diffusion::Denoiser: the model's output has shape [7], but for x of shape [3]"));
+}
+
+TEMPLATE_TEST_CASE("a value that is not finite makes its thresholded sample NaN and no other", "[denoiser]", LAYOUTS) {
+  using Scalar = typename TestType::Scalar;
+  using Tensor = typename TestType::template Tensor<2>;
+  for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    for (const double quantile : {0.5, 1.0}) {
+      Tensor x = random_tensor<Tensor>({3, 64}, 1);
+      DenoiserOptions options;
+      options.threshold_quantile = quantile;
+      const auto model = [](const Tensor& in, const Eigen::Tensor<Scalar, 1>&, Tensor& out) { out = in; };
+      const Denoiser denoiser(model, ModelMeanType::start_x, options);
+      const Tensor right = denoiser(x, NoiseLevel{1, 1, 1}).x_start;
+      x(1, 17) = static_cast<Scalar>(bad);
+      const Tensor out = denoiser(x, NoiseLevel{1, 1, 1}).x_start;
+      for (Eigen::Index i = 0; i < 64; ++i) {
+        REQUIRE(out(0, i) == right(0, i));
+        REQUIRE(std::isnan(out(1, i)));
+        REQUIRE(out(2, i) == right(2, i));
+      }
+    }
+  }
+}
+
+// ---- a model elsewhere ----
+
+namespace {
+
+/// A model of any kind: a formula of x and t, with a second half of the channels for learned variances.
+struct Formula {
+  bool learned_variance = false;
+
+  template <class Tensor, class T>
+  Tensor operator()(const Tensor& x, const T& t) const {
+    using Scalar = typename Tensor::Scalar;
+    const Tensor mean = x * Scalar(0.75) + x.constant(Scalar(0.1) * std::cos(t(0)));
+    return learned_variance ? Tensor(mean.concatenate(x.constant(Scalar(99)), 1)) : mean;
+  }
+};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("model_input, model_time and prediction around a model are the denoiser, bit for bit", "[denoiser]",
+                   LAYOUTS) {
+  using Tensor = typename TestType::template Tensor<3>;
+  using Scalar = typename TestType::Scalar;
+  const Tensor x = random_tensor<Tensor>({2, 3, 4}, 1);
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (const ModelMeanType type : all_types) {
+    for (int bits = 0; bits < 32; ++bits) {
+      const auto set = [bits](int k) { return (bits >> k & 1) != 0; };
+      DenoiserOptions options;
+      options.scale_input = set(0);
+      options.learned_variance = set(1);
+      options.clip_max = set(2) ? 0.3 : infinity;
+      options.threshold_quantile = set(3) ? 0.9 : 0.0;
+      options.rederive_epsilon = set(4);
+      const Formula model{options.learned_variance};
+      const Denoiser denoiser(model, type, options);
+      for (const NoiseLevel& level : {preserving, exploding, straight}) {
+        INFO("type " << static_cast<int>(type) << ", options " << bits << ", alpha = " << level.alpha);
+        Eigen::Tensor<Scalar, 1> t(2);
+        t.setConstant(static_cast<Scalar>(denoiser.model_time(level)));
+        const Tensor output = model(denoiser.model_input(x, level), t);
+        const Prediction<Tensor> expected = denoiser(x, level), got = denoiser.prediction(output, x, level);
+        REQUIRE_THAT(got.x_start, AllEqual(expected.x_start));
+        REQUIRE_THAT(got.epsilon, AllEqual(expected.epsilon));
+      }
+    }
+  }
+}
+
+TEST_CASE("an engine's input and output may be maps, and its output may be where the prediction is", "[denoiser]") {
+  using Tensor = Eigen::Tensor<float, 2, Eigen::RowMajor>;
+  const Tensor x = random_tensor<Tensor>({2, 3}, 1);
+  for (const ModelMeanType type : all_types) {
+    INFO("type " << static_cast<int>(type));
+    const Denoiser denoiser(Formula{}, type);
+    std::vector<float> memory(6);
+    denoiser.model_input_into(Eigen::TensorMap<Tensor>(memory.data(), 2, 3), x, exploding);
+    const Eigen::TensorMap<const Tensor> input(memory.data(), 2, 3);
+    REQUIRE_THAT(Tensor(input), AllEqual(denoiser.model_input(x, exploding)));
+    const Prediction<Tensor> expected = denoiser.prediction(input, x, exploding);
+    Prediction<Tensor> got;
+    for (Tensor Prediction<Tensor>::*place : {&Prediction<Tensor>::x_start, &Prediction<Tensor>::epsilon}) {
+      got.*place = input;
+      denoiser.prediction(got.*place, x, exploding, got);
+      REQUIRE_THAT(got.x_start, AllEqual(expected.x_start));
+      REQUIRE_THAT(got.epsilon, AllEqual(expected.epsilon));
+    }
+    const Tensor output = input;
+    REQUIRE(count_allocations([&] { denoiser.prediction(output, x, exploding, got); }) == 0);
+  }
+}
+
+TEST_CASE("model time is the level's, and log(sigma / alpha) / 4 for edm", "[denoiser]") {
+  REQUIRE(Denoiser(Formula{}, ModelMeanType::velocity).model_time(exploding) == 300);
+  REQUIRE(Denoiser(Formula{}, ModelMeanType::edm).model_time(exploding) == 0.25 * std::log(4.0 / 3.0));
+}
+
+TEST_CASE("a model elsewhere meets the denoiser's refusals, under the name of the function", "[denoiser]") {
+  using Tensor = Eigen::Tensor<double, 3>;
+  const Tensor x = random_tensor<Tensor>({2, 3, 4}, 1), wide = x.concatenate(x, 1);
+  const NoiseLevel no_signal{999, 0, 1};
+  const Denoiser denoiser(Formula{}, ModelMeanType::epsilon);
+  DenoiserOptions options;
+  options.learned_variance = true;
+  const Denoiser learned(Formula{true}, ModelMeanType::epsilon, options);
+  Prediction<Tensor> out;
+  const std::string where = "diffusion::Denoiser::prediction: output has shape ";
+  REQUIRE(refusal([&] { denoiser.prediction(Tensor(2, 3, 5), x, preserving, out); }) ==
+          where + "[2, 3, 5], but for x of shape [2, 3, 4] it must have [2, 3, 4]");
+  REQUIRE(refusal([&] { denoiser.prediction(wide, x, preserving, out); }) ==
+          where +
+              "[2, 6, 4], but for x of shape [2, 3, 4] it must have [2, 3, 4]; for a model with learned variances "
+              "set DenoiserOptions::learned_variance = true");
+  REQUIRE(refusal([&] { learned.prediction(x, x, preserving, out); }) ==
+          where +
+              "[2, 3, 4], but for x of shape [2, 3, 4] it must have [2, 6, 4]; for a model without learned "
+              "variances set DenoiserOptions::learned_variance = false");
+  REQUIRE_THAT(refusal([&] { Denoiser(Formula{true}, ModelMeanType::epsilon)(x, preserving, out); }),
+               StartsWith("diffusion::Denoiser: the model's output has shape [2, 6, 4]") &&
+                   EndsWith("set DenoiserOptions::learned_variance = true"));
+  REQUIRE_THAT(refusal([&] { Denoiser(Formula{}, ModelMeanType::epsilon, options)(x, preserving, out); }),
+               EndsWith("set DenoiserOptions::learned_variance = false"));
+  Tensor small(2, 3, 1);
+  REQUIRE(refusal([&] { denoiser.model_input_into(small, x, preserving); }) ==
+          "diffusion::Denoiser::model_input: out has shape [2, 3, 1], but x has [2, 3, 4]");
+  REQUIRE_THAT(refusal<std::domain_error>([&] { denoiser.model_input_into(out.x_start, x, no_signal); }),
+               StartsWith("diffusion::Denoiser::model_input: alpha = 0 at t = 999"));
+  REQUIRE_THAT(refusal<std::domain_error>([&] { denoiser.prediction(x, x, no_signal, out); }),
+               StartsWith("diffusion::Denoiser::prediction: alpha = 0 at t = 999"));
+  REQUIRE_THAT(refusal<std::domain_error>(
+                   [&] { static_cast<void>(Denoiser(Formula{}, ModelMeanType::edm).model_time(no_signal)); }),
+               StartsWith("diffusion::Denoiser::model_time: alpha = 0 and sigma = 1"));
+}

@@ -1,0 +1,47 @@
+// Tests of diffusion/model/parameterization.hpp
+#include "diffusion/model/parameterization.hpp"
+
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+#include "diffusion/process/schedules.hpp"
+#include "diffusion/sampling/reverse_process.hpp"
+#include "diffusion/training/losses.hpp"
+#include "matchers.hpp"
+
+using namespace diffusion;
+
+TEST_CASE("a ReverseProcess and its losses refuse what only a Denoiser can read", "[parameterization]") {
+  const GaussianDiffusion<double> process(linear_beta_schedule(100));
+  const Eigen::Tensor<double, 2> x = random_tensor<Eigen::Tensor<double, 2>>({2, 3}, 1);
+  const auto model = [](const Eigen::Tensor<double, 2>& at, const Eigen::Tensor<double, 1>&) { return at; };
+  for (const ModelMeanType type : {ModelMeanType::score, ModelMeanType::flow_velocity, ModelMeanType::edm}) {
+    const std::string reason = "mean_type must be previous_x, start_x, epsilon or velocity; a Denoiser takes others";
+    ReverseOptions options;
+    options.mean_type = type;
+    REQUIRE(refusal([&] { (void)ReverseProcess(process, model, options); }) == "diffusion::ReverseProcess: " + reason);
+    REQUIRE(refusal([&] { (void)training_target(process, type, x, x, x, 5); }) ==
+            "diffusion::training_target: " + reason);
+  }
+}
+
+TEST_CASE("x_0 and epsilon solve the two equations of every row of the table", "[parameterization]") {
+  for (const ModelMeanType type : {ModelMeanType::start_x, ModelMeanType::epsilon, ModelMeanType::velocity,
+                                   ModelMeanType::score, ModelMeanType::flow_velocity, ModelMeanType::edm}) {
+    for (const double s : {1e-3, 0.3, 1.0, 20.0, 3e3}) {
+      for (const double alpha : {1.0, 0.25}) {
+        INFO("type " << static_cast<int>(type) << ", sigma / alpha = " << s << ", alpha = " << alpha);
+        const auto row = detail::parameterization(type, alpha, alpha * s, std::hypot(alpha, alpha * s), 0.5);
+        REQUIRE_THAT(row.divisor, WithinRel(row.alpha * row.q - row.sigma * row.p, tolerance::exact_sum));
+        const double x_0 = 0.7, epsilon = -1.3;
+        const double x = row.alpha * x_0 + row.sigma * epsilon, output = row.p * x_0 + row.q * epsilon;
+        const double size = std::abs(row.x_start().x * x) + std::abs(row.x_start().output * output);
+        REQUIRE_THAT(row.x_start().x * x + row.x_start().output * output, WithinAbs(x_0, size * tolerance::exact_sum));
+        const double noise_size = std::abs(row.epsilon().x * x) + std::abs(row.epsilon().output * output);
+        REQUIRE_THAT(row.epsilon().x * x + row.epsilon().output * output,
+                     WithinAbs(epsilon, noise_size * tolerance::exact_sum));
+      }
+    }
+  }
+}

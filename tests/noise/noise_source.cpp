@@ -1,0 +1,48 @@
+/// Tests of diffusion/noise/noise_source.hpp. (tensor.cpp tests how operations use a source.)
+#include "diffusion/noise/noise_source.hpp"
+
+#include <stdexcept>
+
+#include "matchers.hpp"
+
+namespace {
+
+using Tensor = Eigen::Tensor<float, 2>;
+
+struct DeviceAware {
+  template <class X>
+  void operator()(X&) {
+    throw std::logic_error("the device was not given");
+  }
+  template <class X, class Device>
+  void operator()(X& x, const Device& device) {
+    used = &device;
+    x.setConstant(2.0f);
+  }
+  const void* used = nullptr;
+};
+
+}  // namespace
+
+TEST_CASE("any callable that fills a tensor is a noise source", "[noise_source]") {
+  const auto source = [](auto& x) { x.setConstant(1.0f); };
+  Tensor x(2, 3);
+  diffusion::detail::draw(source, x, Eigen::DefaultDevice());
+  REQUIRE_THAT(x, AllEqual(Tensor(x.constant(1.0f))));
+}
+
+TEST_CASE("a source that can use a device gets it", "[noise_source]") {
+  const Eigen::DefaultDevice device;
+  DeviceAware source;
+  Tensor x(2, 3);
+  diffusion::detail::draw(source, x, device);
+  REQUIRE(source.used == &device);
+  REQUIRE_THAT(x, AllEqual(Tensor(x.constant(2.0f))));
+}
+
+TEST_CASE("the scalar types of noise", "[noise_source]") {
+  using diffusion::detail::is_scalar_v;
+  STATIC_REQUIRE((is_scalar_v<float> && is_scalar_v<double> && is_scalar_v<long double>));
+  STATIC_REQUIRE((is_scalar_v<Eigen::half> && is_scalar_v<Eigen::bfloat16>));
+  STATIC_REQUIRE_FALSE(is_scalar_v<int>);
+}

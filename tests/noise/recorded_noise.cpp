@@ -1,0 +1,53 @@
+/// Tests of diffusion/noise/recorded_noise.hpp.
+#include "diffusion/noise/recorded_noise.hpp"
+
+#include <stdexcept>
+#include <vector>
+
+#include "matchers.hpp"
+#include "noise_reference.hpp"
+
+using diffusion::RecordedNoise;
+using Eigen::ColMajor;
+using Eigen::Index;
+using Eigen::RowMajor;
+using noise_reference::filled;
+using noise_reference::Tensor;
+
+TEST_CASE("RecordedNoise replays its tensors, one a call, into both layouts", "[recorded_noise]") {
+  const auto a = random_tensor<Tensor<float, 3>>({2, 3, 4}, 1), b = random_tensor<Tensor<float, 3>>({1, 5, 2}, 2);
+  RecordedNoise noise{std::vector{a, b}};
+  CHECK(noise.size() == 2);
+  CHECK_THAT((filled<Tensor<float, 3, ColMajor>>(noise, 2, 3, 4)), AllEqual(a));
+  CHECK(noise.call() == 1);
+  CHECK_THAT((filled<Tensor<float, 3>>(noise, 1, 5, 2)), AllEqual(b));
+
+  const auto c = with_layout<ColMajor>(a);
+  RecordedNoise columns{std::vector{c}};
+  CHECK_THAT((filled<Eigen::Tensor<float, 3, RowMajor, int>>(columns, 2, 3, 4)), AllEqual(a));
+}
+
+TEST_CASE("RecordedNoise replays one tensor whose first axis is the call", "[recorded_noise]") {
+  const auto calls = random_tensor<Tensor<float, 3, ColMajor>>({2, 3, 4}, 3);
+  RecordedNoise noise(calls);
+  CHECK(noise.size() == 2);
+  for (Index k = 0; k < 2; ++k) {
+    const Tensor<float, 2, ColMajor> call = calls.chip(k, 0);
+    CHECK_THAT((filled<Tensor<float, 2>>(noise, 3, 4)), AllEqual(call));
+  }
+}
+
+TEST_CASE("RecordedNoise refuses another shape and a call too many", "[recorded_noise]") {
+  Tensor<double, 2> recorded(2, 3), other(3, 2);
+  recorded.setConstant(1);
+  RecordedNoise noise{std::vector{recorded, recorded}};
+  noise(recorded);
+  REQUIRE_THROWS_AS(noise(other), std::invalid_argument);
+  REQUIRE_THROWS_WITH(noise(other),
+                      "diffusion::RecordedNoise: at call 1 x has shape [3, 2], but the recorded tensor has [2, 3]");
+  CHECK(noise.call() == 1);  // a refusal is no call
+  noise(recorded);
+  REQUIRE_THROWS_AS(noise(recorded), std::out_of_range);
+  REQUIRE_THROWS_WITH(noise(recorded),
+                      "diffusion::RecordedNoise: call 2 of a recording of 2 tensors (calls are counted from 0)");
+}

@@ -1,0 +1,541 @@
+// Tests of diffusion/sampling/sample.hpp: the loop, its hooks, what it refuses; and samplers that are more than a step.
+#include "diffusion/sampling/sample.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "diffusion/diffusion.hpp"
+#include "diffusion/model/denoiser.hpp"
+#include "diffusion/sampling/steps.hpp"
+#include "matchers.hpp"
+
+using namespace diffusion;
+using Eigen::Index;
+
+namespace {
+
+using Tensor = Eigen::Tensor<double, 2, Eigen::RowMajor, Index>;
+
+const GaussianDiffusion<double>& process() {
+  static const GaussianDiffusion<double> process(scaled_linear_beta_schedule(1000));
+  return process;
+}
+
+TimeGrid grid(Index n) { return timestep_grid(process(), TimestepSpacing::trailing, n); }
+
+/// epsilon = x / 2 + cos(t / 100) / 10
+struct Model {
+  void operator()(const Tensor& x, const Eigen::Tensor<double, 1>& t, Tensor& out) const {
+    for (Index i = 0; i < x.size(); ++i) out.data()[i] = 0.5 * x.data()[i] + 0.1 * std::cos(t(0) / 100);
+  }
+};
+const Denoiser<Model>& denoiser() {
+  static const Denoiser denoiser(Model{}, ModelMeanType::epsilon);
+  return denoiser;
+}
+
+Tensor start() { return random_tensor<Tensor>({2, 3}, 1); }
+
+}  // namespace
+
+TEST_CASE("sample moves x down the levels, one step after another", "[sample]") {
+  Tensor x = start();
+  const TimeGrid levels = grid(5);
+  for (Index i = 0; i < 5; ++i) {
+    const NoiseLevel &from = levels.levels()[static_cast<std::size_t>(i)], &to = levels.target(i);
+    const auto prediction = denoiser()(x, from);
+    x = prediction.x_start * to.alpha + prediction.epsilon * to.sigma;
+  }
+  const Tensor sampled = sample(Ddim{}, levels, denoiser(), start());
+  CHECK_THAT(sampled, AllClose(x, Tolerance<double>::rel, Tolerance<double>::abs));
+}
+
+TEST_CASE("Ddim is ReverseProcess's, on the timesteps of a respaced process", "[sample]") {
+  const auto respaced = respace(process(), space_timesteps(1000, "ddim10"));
+  const auto reverse =
+      ReverseProcess(respaced, Model{}, {ModelMeanType::epsilon, ModelVarType::fixed_small, false, false});
+  std::vector<double> all;
+  for (Index t = 9; t >= 0; --t) all.push_back(static_cast<double>(t));
+  const TimeGrid levels = timestep_grid(respaced, all);
+  CHECK_THAT(sample(Ddim{}, levels, denoiser(), start()),
+             AllClose(reverse.ddim_sample_loop(start()), tolerance::sampler, tolerance::sampler));
+  CHECK_THAT(sample(Ddim{0.7}, levels, denoiser(), start(), PhiloxNoise(5)),
+             AllClose(reverse.ddim_sample_loop(start(), PhiloxNoise(5), 0.7), tolerance::sampler, tolerance::sampler));
+  // ReverseProcess draws noise at the last step too, which has no use for it.
+  CHECK_THAT(sample(Ddpm{}, levels, denoiser(), start(), PhiloxNoise(5)),
+             AllClose(reverse.p_sample_loop(start(), PhiloxNoise(5)), tolerance::sampler, tolerance::sampler));
+}
+
+TEST_CASE("Ddim on a grid upside down inverts itself as steps grow short", "[sample]") {
+  double errors[2];
+  for (const int i : {0, 1}) {
+    const TimeGrid down = timestep_grid(process(), TimestepSpacing::trailing, i == 0 ? 100 : 200);
+    const Tensor back = sample(Ddim{}, down, denoiser(), sample(Ddim{}, down.reversed(), denoiser(), start()));
+    const Eigen::Tensor<double, 0, Eigen::RowMajor> worst = (back - start()).abs().maximum();
+    errors[i] = worst(0);
+  }
+  REQUIRE(errors[1] < 0.05);
+  REQUIRE(errors[1] < 0.6 * errors[0]);
+}
+
+TEST_CASE("hooks are called where they say, with the levels of the grid", "[sample]") {
+  const TimeGrid levels = grid(4);
+  std::vector<double> corrected, denoised, observed;
+  Hooks<Tensor> hooks;
+  hooks.correct_x_t = [&](Tensor&, const NoiseLevel& level) { corrected.push_back(level.t); };
+  hooks.correct_x_start = [&](Tensor&, const NoiseLevel& level) { denoised.push_back(level.t); };
+  hooks.observer = [&](const Step& step, const Tensor&) {
+    REQUIRE(step.index == static_cast<Index>(observed.size()));
+    REQUIRE(step.count == 4);
+    observed.push_back(step.to.t);
+  };
+  const Tensor expected = sample(Heun{}, levels, denoiser(), start());
+  REQUIRE_THAT(sample(Heun{}, levels, denoiser(), start(), NoNoise(), hooks),
+               AllClose(expected, Tolerance<double>::rel, Tolerance<double>::abs));
+  REQUIRE(corrected == std::vector<double>{999, 749, 499, 249, 0});
+  REQUIRE(denoised == std::vector<double>{999, 749, 749, 499, 499, 249, 249});
+  REQUIRE(observed == std::vector<double>{749, 499, 249, 0});
+}
+
+TEST_CASE("correct_x_t holds a part of x fixed to the end", "[sample]") {
+  const Tensor known = random_tensor<Tensor>({2, 3}, 9), noise = random_tensor<Tensor>({2, 3}, 10);
+  Hooks<Tensor> hooks;
+  hooks.correct_x_t = [&](Tensor& x, const NoiseLevel& level) {
+    for (Index n = 0; n < 2; ++n) x(n, 0) = level.alpha * known(n, 0) + level.sigma * noise(n, 0);
+  };
+  const Tensor free = sample(Ddim{}, grid(6), denoiser(), start());
+  const Tensor held = sample(Ddim{}, grid(6), denoiser(), start(), NoNoise(), hooks);
+  for (Index n = 0; n < 2; ++n) {
+    REQUIRE(held(n, 0) == known(n, 0));
+    REQUIRE(held(n, 1) == free(n, 1));  // this model treats each value for itself
+  }
+}
+
+TEST_CASE("correct_x_start changes the prediction, and epsilon follows", "[sample]") {
+  Hooks<Tensor> hooks;
+  hooks.correct_x_start = [](Tensor& x_start, const NoiseLevel&) { x_start.setConstant(0.25); };
+  const Tensor expected = start().constant(0.25);
+  CHECK_THAT(sample(Heun{}, grid(6), denoiser(), start(), NoNoise(), hooks),
+             AllClose(expected, Tolerance<double>::rel));
+  const TimeGrid ends_noisy = timestep_grid(process(), TimestepSpacing::trailing, 6, 0, Ending::sigma_min);
+  const NoiseLevel first = ends_noisy.levels().front(), last = ends_noisy.levels().back();
+  const Tensor epsilon = (start() - expected * first.alpha) * (1 / first.sigma);
+  const Tensor still_noisy = expected * last.alpha + epsilon * last.sigma;
+  CHECK_THAT(sample(Ddim{}, ends_noisy, denoiser(), start(), NoNoise(), hooks),
+             AllClose(still_noisy, tolerance::sampler));
+}
+
+TEST_CASE("stop ends a run after a step, and x is corrected once more", "[sample]") {
+  Index steps = 0;
+  std::vector<double> corrected;
+  Hooks<Tensor> hooks;
+  hooks.correct_x_t = [&](Tensor&, const NoiseLevel& level) { corrected.push_back(level.t); };
+  hooks.observer = [&](const Step&, const Tensor&) { ++steps; };
+  hooks.stop = [](const Step& step, const Tensor&) { return step.index == 2; };
+  const Tensor stopped = sample(Euler{}, grid(10), denoiser(), start(), NoNoise(), hooks);
+  REQUIRE(steps == 3);
+  REQUIRE(corrected == std::vector<double>{999, 899, 799, 699});
+  Tensor after_three;
+  Hooks<Tensor> watch;
+  watch.observer = [&](const Step& step, const Tensor& x) {
+    if (step.index == 2) after_three = x;
+  };
+  (void)sample(Euler{}, grid(10), denoiser(), start(), NoNoise(), watch);
+  REQUIRE_THAT(stopped, AllEqual(after_three));
+}
+
+TEST_CASE("a second run in the memory of the first allocates nothing, and does not remember it", "[sample]") {
+  const TimeGrid levels = grid(8);
+  const auto run_twice = [&](const auto& sampler) {
+    using Sampler = std::decay_t<decltype(sampler)>;
+    typename Sampler::template State<Tensor> state;
+    Tensor x = random_tensor<Tensor>({2, 3}, 77);
+    PhiloxNoise noise(3);
+    sample_into(x, sampler, levels, denoiser(), noise, {}, state);
+    Tensor again = start();
+    const Hooks<Tensor> none;
+    PhiloxNoise other(4);
+    REQUIRE(count_allocations([&] { sample_into(again, sampler, levels, denoiser(), other, none, state); }) == 0);
+    REQUIRE_THAT(again, AllEqual(sample(sampler, levels, denoiser(), start(), PhiloxNoise(4))));
+  };
+  run_twice(Ddim{0.5});
+  run_twice(DpmSolverPP{3});
+  run_twice(DpmSolverSinglestep{3});
+  run_twice(UniPc{3});
+  run_twice(Lms{});
+  run_twice(Pndm{});
+}
+
+TEMPLATE_TEST_CASE("a step of Ddim on a small plan allocates nothing", "[sample]",
+                   (Eigen::Tensor<float, 3, Eigen::RowMajor>), (Eigen::Tensor<float, 3, Eigen::ColMajor>)) {
+  using Plan = TestType;
+  const TimeGrid levels = grid(10);
+  const diffusion::Step step{levels.levels()[4], levels.levels()[5], 4, 10, levels};
+  Plan x(1, 16, 7);
+  Ddim::State<Plan> state;
+  state.prediction.x_start = x.constant(0.5f);
+  state.prediction.epsilon = x.constant(0.25f);
+  const auto predicted = [](const auto&...) {};  // the prediction is there
+  const auto no_noise = [](const auto&...) { throw std::logic_error("noise was asked for"); };
+  REQUIRE(count_allocations([&] { Ddim{}.step(step, x, predicted, no_noise, state); }) == 0);
+  const Plan expected = state.prediction.x_start * static_cast<float>(step.to.alpha) +
+                        state.prediction.epsilon * static_cast<float>(step.to.sigma);
+  REQUIRE_THAT(x, AllClose(expected, 1e-6, 1e-6));
+}
+
+TEST_CASE("a run part-way starts from noised data", "[sample]") {
+  const TimeGrid part = grid(10).with_strength(0.3);
+  const Tensor data = random_tensor<Tensor>({2, 3}, 5), noise = random_tensor<Tensor>({2, 3}, 6);
+  const NoiseLevel& level = part.levels().front();
+  const Tensor expected = data * level.alpha + noise * level.sigma;
+  CHECK_THAT(add_noise(data, level, noise), AllClose(expected, Tolerance<double>::rel, Tolerance<double>::abs));
+  PhiloxNoise draws(8);
+  Tensor drawn(2, 3);
+  draws(drawn);
+  CHECK_THAT(add_noise(data, level, PhiloxNoise(8)), AllEqual(add_noise(data, level, drawn)));
+  const auto q = process().q_sample(data, static_cast<Index>(level.t), noise);
+  CHECK_THAT(add_noise(data, level, noise), AllClose(q, Tolerance<double>::rel, Tolerance<double>::abs));
+  REQUIRE_THAT(refusal([&] { (void)add_noise(data, level, Tensor(2, 4)); }),
+               StartsWith("diffusion::add_noise: noise has shape [2, 4]"));
+}
+
+TEST_CASE("add_noise_into writes what add_noise returns", "[sample]") {
+  const NoiseLevel level = grid(4).levels()[2];
+  const Tensor data = start();
+  Tensor epsilon(2, 3);
+  PhiloxNoise{2}(epsilon);
+  const Tensor expected = add_noise(data, level, epsilon);
+  Tensor out(2, 3), on_data = data, on_noise = epsilon, drawn_on_data = data;
+  CHECK(count_allocations([&] { add_noise_into(out, data, level, epsilon); }) == 0);
+  CHECK_THAT(out, AllEqual(expected));
+  CHECK(count_allocations([&] { add_noise_into(out, data, level, PhiloxNoise(2)); }) == 0);
+  CHECK_THAT(out, AllEqual(expected));
+  add_noise_into(on_data, on_data, level, epsilon);
+  CHECK_THAT(on_data, AllEqual(expected));
+  add_noise_into(on_noise, data, level, on_noise);
+  CHECK_THAT(on_noise, AllEqual(expected));
+  add_noise_into(drawn_on_data, drawn_on_data, level, PhiloxNoise(2));
+  CHECK_THAT(drawn_on_data, AllEqual(expected));
+  Tensor small(2, 4);
+  REQUIRE_THAT(refusal([&] { add_noise_into(small, data, level, epsilon); }),
+               StartsWith("diffusion::add_noise: out has shape [2, 4]"));
+}
+
+TEST_CASE("RePaint keeps what is known, fills the rest, and steps as often as its jumps ask", "[sample]") {
+  Tensor known = start().constant(0.5), mask = start().constant(0.0);
+  mask(0, 0) = mask(1, 2) = 1;
+  Index calls = 0;
+  const auto counted = [&](const Tensor& x, const NoiseLevel& level, Prediction<Tensor>& out) {
+    ++calls;
+    denoiser()(x, level, out);
+  };
+  const Tensor x = sample(RePaint<Tensor>{known, mask, 2, 3}, grid(7), counted, start(), PhiloxNoise(3));
+  REQUIRE(x(0, 0) == 0.5);
+  REQUIRE(x(1, 2) == 0.5);
+  REQUIRE(std::abs(x(0, 1) - 0.5) > 1e-6);
+  // 7 steps, and at the levels 0, 2 and 4 above the last noisy one two jumps of 2 steps each: 7 + 3 * 2 * 2.
+  REQUIRE(calls == 19);
+  // With nothing known it is Ddpm but for the draws; with all known it is the picture.
+  const Tensor all =
+      sample(RePaint<Tensor>{known, Tensor(start().constant(1.0)), 1, 2}, grid(4), counted, start(), PhiloxNoise(3));
+  REQUIRE_THAT(all, AllEqual(known));
+  REQUIRE(refusal([&] {
+            (void)sample(RePaint<Tensor>{known, mask, 0, 3}, grid(7), counted, start(), PhiloxNoise(3));
+          }) == "diffusion::RePaint: jump_length = 0 must be at least 1");
+  REQUIRE_THAT(refusal([&] {
+                 (void)sample(RePaint<Tensor>{known, mask}, grid(7), counted, Tensor(2, 4), PhiloxNoise(3));
+               }),
+               StartsWith("diffusion::RePaint: known has shape [2, 3], but x has [2, 4]"));
+}
+
+namespace {
+
+/// Between Ddim and sampling anew, written as a user would who has read the contract.
+struct MySampler {
+  double share = 0.5;
+  template <class T>
+  struct State {
+    Index steps = 0;
+  };
+  template <class T, class Denoise, class Noise>
+  void step(const Step& step, T& x, Denoise& denoise, Noise& noise, State<T>& state) const {
+    if (step.index == 0) state.steps = 0;
+    REQUIRE(state.steps++ == step.index);
+    const auto at_x = denoise(x, step.from);
+    T z = x;
+    noise(z);
+    x = at_x.x_start * step.to.alpha + at_x.epsilon * (share * step.to.sigma) + z * ((1 - share) * step.to.sigma);
+  }
+  void check() const {
+    if (!(share >= 0)) throw std::invalid_argument("MySampler: share");
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a sampler of one's own is a struct and nothing else", "[sample]") {
+  const Tensor x = sample(MySampler{}, grid(5), denoiser(), start(), PhiloxNoise(4));
+  Tensor expected = start(), z = start();
+  PhiloxNoise noise(4);
+  const TimeGrid levels = grid(5);
+  for (Index i = 0; i < 5; ++i) {
+    const NoiseLevel& to = levels.target(i);
+    const auto at_x = denoiser()(expected, levels.levels()[static_cast<std::size_t>(i)]);
+    noise(z);
+    expected = at_x.x_start * to.alpha + at_x.epsilon * (0.5 * to.sigma) + z * (0.5 * to.sigma);
+  }
+  REQUIRE_THAT(x, AllClose(expected, tolerance::sampler, tolerance::sampler));
+  REQUIRE_THROWS_AS(sample(MySampler{-1}, grid(5), denoiser(), start(), PhiloxNoise(4)), std::invalid_argument);
+}
+
+TEST_CASE("guided models and denoisers are sampled", "[sample]") {
+  const auto cond = [](const Tensor& x, const Eigen::Tensor<double, 1>&, Tensor& out) { out = x * 0.5; };
+  const auto uncond = [](const Tensor& x, const Eigen::Tensor<double, 1>&, Tensor& out) { out = x * 0.4 + 0.1; };
+  const auto by_hand = [&](const Tensor& x, const Eigen::Tensor<double, 1>&) {
+    return x * 0.7 - 0.2;
+  };  // u + 3 (c - u)
+  auto guided = guided_model(cond, uncond, ClassifierFreeGuidance{3.0});
+  CHECK_THAT(sample(UniPc{}, grid(8), Denoiser(std::ref(guided), ModelMeanType::epsilon), start()),
+             AllClose(sample(UniPc{}, grid(8), Denoiser(by_hand, ModelMeanType::epsilon), start()), tolerance::sampler,
+                      tolerance::sampler));
+
+  // CFG++ goes to alpha_to x_0 of the guided prediction + sigma_to epsilon of the unconditional one.
+  Tensor x = start();
+  const TimeGrid levels = grid(4);
+  const Denoiser of_cond(cond, ModelMeanType::epsilon);
+  const Denoiser of_uncond(uncond, ModelMeanType::epsilon);
+  for (Index i = 0; i < 4; ++i) {
+    const NoiseLevel& from = levels.levels()[static_cast<std::size_t>(i)];
+    const auto c = of_cond(x, from), u = of_uncond(x, from);
+    x = (u.x_start + (c.x_start - u.x_start) * 0.6) * levels.target(i).alpha + u.epsilon * levels.target(i).sigma;
+  }
+  CHECK_THAT(sample(Ddim{}, levels, cfg_plus_plus(of_cond, of_uncond, 0.6), start()),
+             AllClose(x, tolerance::sampler, tolerance::sampler));
+}
+
+TEST_CASE("an empty batch is sampled", "[sample]") {
+  const Tensor none(0, 3);
+  REQUIRE(sample(DpmSolverPP{}, grid(5), denoiser(), none).dimension(0) == 0);
+  REQUIRE(sample(DpmSolverAdaptive{}, grid(5), denoiser(), none).dimension(0) == 0);
+}
+
+TEST_CASE("samplers that reckon with timesteps refuse a grid that tells none, before anything is done", "[sample]") {
+  const TimeGrid levels = diffusion::edm_grid(diffusion::karras_sigmas(8, 0.01, 10));
+  int calls = 0;
+  const auto point = [&calls](const Tensor& x, const NoiseLevel& level, Prediction<Tensor>& out) {
+    ++calls;
+    out.x_start = x.constant(0.7);
+    out.epsilon = (x - out.x_start * level.alpha) / level.sigma;
+  };
+  const auto refused = [&](const auto& sampler) {
+    return refusal([&] { (void)sample(sampler, levels, point, start(), PhiloxNoise(1)); });
+  };
+  REQUIRE_THAT(refused(Lcm{}),
+               StartsWith("diffusion::Lcm: t = -0.") && EndsWith("is no timestep, which this sampler reckons with"));
+  REQUIRE_THAT(refused(Tcd{}), StartsWith("diffusion::Tcd: t = -0."));
+  REQUIRE(calls == 0);
+  // Those that do not reckon with them may.
+  const Tensor data = start().constant(0.7);
+  CHECK_THAT(sample(Lcm{10, 0}, levels, point, start(), PhiloxNoise(1)),
+             AllClose(data, tolerance::sampler, tolerance::sampler));
+  CHECK_THAT(sample(Tcd{0}, levels, point, start()), AllClose(data, tolerance::sampler, tolerance::sampler));
+}
+
+TEST_CASE("Lcm mixes x into x_0, less where there is less noise", "[sample]") {
+  // Of one step from t: x_0' = c_skip x + c_out x_0, then alpha_to x_0' (the step ends clean).
+  const TimeGrid levels = timestep_grid(process(), std::vector<Index>{3});
+  const Lcm sampler{0.1, 0.5};
+  const double u = 0.1 * 3, n = u * u + 0.25;
+  const auto point = [](const Tensor& x, const NoiseLevel&, Prediction<Tensor>& out) {
+    out.x_start = x.constant(0.7);
+    out.epsilon = x.constant(0.0);
+  };
+  const Tensor x = start(), expected = x * (0.25 / n) + x.constant(0.7 * u / std::sqrt(n));
+  REQUIRE_THAT(sample(sampler, levels, point, x), AllClose(expected, tolerance::sampler, tolerance::sampler));
+}
+
+TEST_CASE("UniPc's corrector leaves what correct_x_t adds to x", "[sample]") {
+  // Of x_0 = 0.25, whatever x is, a step scales what was added by sigma_to / sigma.
+  const TimeGrid levels = timestep_grid(process(), TimestepSpacing::trailing, 6, 0, Ending::sigma_min);
+  const auto constant = [](const Tensor& x, const NoiseLevel& level, Prediction<Tensor>& out) {
+    out.x_start = x.constant(0.25);
+    out.epsilon = (x - out.x_start * level.alpha) / level.sigma;
+  };
+  double expected = 0.0;
+  Hooks<Tensor> hooks;
+  hooks.correct_x_t = [&expected](Tensor& x, const NoiseLevel& level) {
+    x = x + 0.1 * level.sigma;
+    expected += 0.1;  // times sigma
+  };
+  const Tensor pushed = sample(UniPc{3}, levels, constant, start(), NoNoise(), hooks);
+  const Tensor alone = sample(Ddim{}, levels, constant, start());  // exact, as every sampler's
+  const Tensor moved = alone + alone.constant(expected * levels.levels().back().sigma);
+  REQUIRE_THAT(pushed, AllClose(moved, tolerance::sampler, tolerance::sampler));
+}
+
+TEST_CASE("the last level that correct_x_t hears is where x is", "[sample]") {
+  for (const TimeGrid& levels : {grid(7), diffusion::diffusers_ddim_grid(process(), TimestepSpacing::trailing, 7)}) {
+    NoiseLevel last{};
+    Hooks<Tensor> hooks;
+    hooks.correct_x_t = [&last](Tensor&, const NoiseLevel& level) { last = level; };
+    (void)sample(Ddim{}, levels, denoiser(), start(), NoNoise(), hooks);
+    REQUIRE(last.sigma == levels.target(6).sigma);
+    REQUIRE(last.t == levels.target(6).t);
+  }
+}
+
+TEST_CASE("parameters of samplers out of range are refused before anything is done", "[sample]") {
+  const auto refused = [](const auto& sampler) {
+    return refusal([&] { (void)sample(sampler, grid(5), denoiser(), start(), PhiloxNoise(1)); });
+  };
+  REQUIRE(refused(Ddim{1.5}) == "diffusion::Ddim: eta = 1.5 is outside [0, 1]");
+  REQUIRE(refused(Ddim{std::nan("")}) == "diffusion::Ddim: eta = nan is outside [0, 1]");
+  REQUIRE(refused(EulerAncestral{-1}) == "diffusion::EulerAncestral: eta = -1 must be finite and not negative");
+  REQUIRE(refused(Heun{{-1}}) == "diffusion::Heun: s_churn = -1 must not be negative");
+  REQUIRE(refused(Lms{5}) == "diffusion::Lms: order = 5 is outside [1, 4]");
+  REQUIRE(refused(DpmSolverPP{4}) == "diffusion::DpmSolverPP: order = 4 is outside [1, 3]");
+  REQUIRE(refused(DpmSolver{0}) == "diffusion::DpmSolver: order = 0 is outside [1, 3]");
+  REQUIRE(refused(Deis{7}) == "diffusion::Deis: order = 7 is outside [1, 3]");
+  REQUIRE(refused(UniPc{4}) == "diffusion::UniPc: order = 4 is outside [1, 3]");
+  REQUIRE(refused(Ipndm{0}) == "diffusion::Ipndm: order = 0 is outside [1, 4]");
+  REQUIRE(refused(DpmSolverPPSde{1, 1, 1}) == "diffusion::DpmSolverPPSde: r = 1 is outside (0, 1)");
+  REQUIRE(refused(Tcd{2}) == "diffusion::Tcd: eta = 2 is outside [0, 1]");
+  REQUIRE(refused(DpmSolverAdaptive{4}) == "diffusion::DpmSolverAdaptive: order = 4 is neither 2 nor 3");
+  DpmSolverAdaptive hard_to_please;
+  hard_to_please.accept_safety = 3;
+  REQUIRE(refused(hard_to_please) == "diffusion::DpmSolverAdaptive: accept_safety = 3 is outside (0, 1]");
+  const double infinity = std::numeric_limits<double>::infinity();
+  REQUIRE(refused(EulerAncestral{1, infinity}) ==
+          "diffusion::EulerAncestral: s_noise = inf must be finite and not negative");
+  REQUIRE(refused(Lcm{std::nan("")}) == "diffusion::Lcm: timestep_scaling = nan must be finite and not negative");
+  REQUIRE(refused(FlowHeun{{1, 0, std::nan("")}}) == "diffusion::FlowHeun: s_tmax = nan must not be negative");
+  REQUIRE(refused(Heun{{infinity}}) == "nothing was thrown");  // no more than sqrt(2) - 1 of it is used
+  DpmSolverAdaptive backwards;
+  backwards.icoeff = -1;
+  REQUIRE(refused(backwards) == "diffusion::DpmSolverAdaptive: icoeff = -1 must be finite and not negative");
+  REQUIRE(refused(DpmSolverFast{30}) == "diffusion::DpmSolverFast: model_calls = 30 need a grid of 11 steps, not 5");
+}
+
+TEST_CASE("a sampler that needs noise and has none says so", "[sample]") {
+  REQUIRE(refusal([] { (void)sample(Ddim{0.5}, grid(5), denoiser(), start()); }) ==
+          "diffusion::sample: this sampler needs noise, and none is given");
+  REQUIRE_NOTHROW(sample(Ddim{}, grid(5), denoiser(), start()));
+}
+
+TEST_CASE("predictions and corrections of another shape are refused", "[sample]") {
+  const auto run = [](const auto& denoise, const Hooks<Tensor>& hooks) {
+    return refusal<std::invalid_argument>([&] { (void)sample(Ddim{}, grid(3), denoise, start(), NoNoise(), hooks); });
+  };
+  const auto forgets_epsilon = [](const Tensor& x, const NoiseLevel&, Prediction<Tensor>& out) { out.x_start = x; };
+  const auto too_small = [](const Tensor& x, const NoiseLevel&) {
+    Prediction<Tensor> out;
+    out.epsilon = x;
+    out.x_start = Tensor(1, 1);
+    return out;
+  };
+  REQUIRE(run(forgets_epsilon, {}) ==
+          "diffusion::sample: the denoiser's epsilon has shape [0, 0], but for x of shape [2, 3] it must have [2, 3]");
+  REQUIRE(run(too_small, {}) ==
+          "diffusion::sample: the denoiser's x_start has shape [1, 1], but for x of shape [2, 3] it must have [2, 3]");
+  Hooks<Tensor> hooks;
+  hooks.correct_x_start = [](Tensor& x_start, const NoiseLevel&) { x_start = Tensor(3, 2); };
+  REQUIRE(run(denoiser(), hooks) ==
+          "diffusion::sample: x_start after correct_x_start has shape [3, 2], but for x of shape [2, 3] it must have "
+          "[2, 3]");
+  hooks = {};
+  hooks.correct_x_t = [](Tensor& x, const NoiseLevel&) { x = Tensor(3, 2); };
+  REQUIRE(run(denoiser(), hooks) == "diffusion::sample: correct_x_t made x of shape [2, 3] one of shape [3, 2]");
+}
+
+TEST_CASE("epsilon at a level without signal is refused by a run", "[sample]") {
+  const GaussianDiffusion<double> zero(rescale_zero_terminal_snr(scaled_linear_beta_schedule(1000)));
+  REQUIRE_THROWS_AS(sample(Ddim{}, timestep_grid(zero, TimestepSpacing::trailing, 5), denoiser(), start()),
+                    std::domain_error);
+}
+
+TEST_CASE("what correct_x_t holds is held at the end of a run that stop has ended", "[sample]") {
+  Hooks<Tensor> hooks;
+  hooks.correct_x_t = [](Tensor& x, const NoiseLevel& level) { x(0, 0) = level.alpha * 0.25; };
+  hooks.stop = [](const Step& step, const Tensor&) { return step.index == 3; };
+  const TimeGrid levels = grid(10);
+  const Tensor plan = sample(DpmSolverPP{}, levels, denoiser(), start(), hooks);
+  REQUIRE(plan(0, 0) == levels.levels()[4].alpha * 0.25);
+}
+
+TEST_CASE("hooks without noise are a call of their own", "[sample]") {
+  Hooks<Tensor> hooks;
+  hooks.correct_x_start = [](Tensor& x_start, const NoiseLevel&) { x_start.setConstant(0.25); };
+  const Tensor expected = sample(Ddim{}, grid(5), denoiser(), start(), NoNoise(), hooks);
+  REQUIRE_THAT(sample(Ddim{}, grid(5), denoiser(), start(), hooks), AllEqual(expected));
+  REQUIRE_THAT(sample(Ddim{}, grid(5), denoiser(), start(), Hooks<Tensor>(hooks)), AllEqual(expected));
+  REQUIRE_THAT(refusal([&] { (void)sample(Ddpm{}, grid(5), denoiser(), start(), hooks); }),
+               StartsWith("diffusion::sample: this sampler needs noise"));
+}
+
+namespace {
+
+/// The run of `sampler` from level `first` of the grid on, from where the whole run is there, with the noise of those steps.
+template <class Sampler>
+void check_part_of_run(const Sampler& sampler, const TimeGrid& whole, Index first) {
+  Tensor there = start();
+  std::uint64_t drawn = 0;
+  PhiloxNoise noise(3);
+  Hooks<Tensor> hooks;
+  hooks.observer = [&](const Step& step, const Tensor& x) {
+    if (step.index + 1 == first) there = x, drawn = noise.call();
+  };
+  const Tensor expected = sample(sampler, whole, denoiser(), start(), noise, hooks);
+  std::vector<Index> indices;
+  hooks.observer = [&](const Step& step, const Tensor&) {
+    indices.push_back(step.index);
+    REQUIRE(step.count == whole.num_steps());
+    REQUIRE(step.first == (step.index == first));
+  };
+  const Tensor part = sample(sampler, whole.starting_at(first), denoiser(), there, PhiloxNoise(3, 0, drawn), hooks);
+  REQUIRE_THAT(part, AllEqual(expected));
+  REQUIRE(static_cast<Index>(indices.size()) == whole.num_steps() - first);
+  REQUIRE(indices.front() == first);
+}
+
+}  // namespace
+
+TEST_CASE("a run that starts part-way takes the steps that the whole run takes from there", "[sample]") {
+  const TimeGrid whole = grid(12);
+  for (const Index first : {3, 6}) {
+    check_part_of_run(Ddim{0.5}, whole, first);
+    check_part_of_run(Heun{{3.0}}, whole, first);
+    check_part_of_run(DpmSolverSinglestep{3}, whole, first);
+    check_part_of_run(DpmSolverSinglestep{3, DpmSolverType::midpoint, 1.0}, whole, first);
+    check_part_of_run(RePaint<Tensor>{random_tensor<Tensor>({2, 3}, 9), start().constant(0.5), 3, 2}, whole, first);
+  }
+}
+
+TEST_CASE("the second half of 20 steps of DpmSolverPP has diffusers' sum", "[sample]") {
+  // diffusers 58eb52c: DPMSolverMultistepScheduler(beta_end=0.02, final_sigmas_type="sigma_min"), 20 steps from the 10th on, with the
+  // sample, noise and model of its tests. lower_order_final is for runs of fewer than 15 steps, which this one is not.
+  using Batch = Eigen::Tensor<double, 4, Eigen::RowMajor, Index>;
+  Batch x_0(4, 3, 8, 8), noise(4, 3, 8, 8);
+  for (Index n = 0; n < 4; ++n) {
+    for (Index i = 0; i < 192; ++i) {
+      x_0.data()[n * 192 + i] = static_cast<double>(4 * i + n) / 768;
+      noise.data()[n * 192 + i] = static_cast<double>(767 - (4 * i + n)) / 768;
+    }
+  }
+  const auto model = [](const Batch& x, const Eigen::Tensor<double, 1>& t, Batch& out) {
+    out = x * (t(0) / (t(0) + 1));
+  };
+  const GaussianDiffusion<double> linear(linear_beta_schedule(1000, 0.0001, 0.02));
+  const TimeGrid half =
+      timestep_grid(linear, dpm_solver_timesteps(1000, TimestepSpacing::linspace, 20), Ending::sigma_min)
+          .starting_at(10);
+  const Batch out = sample(DpmSolverPP{}, half, Denoiser(model, ModelMeanType::epsilon),
+                           add_noise(x_0, half.levels().front(), noise));
+  const Eigen::Tensor<double, 0, Eigen::RowMajor> sum = out.abs().sum();
+  REQUIRE(std::abs(sum(0) - 272.5015) < 1e-3);
+}

@@ -1,0 +1,164 @@
+// Tests of diffusion/sampling/sigmas.hpp
+#include "diffusion/sampling/sigmas.hpp"
+
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <vector>
+
+#include "matchers.hpp"
+
+using namespace diffusion;
+using Eigen::ArrayXd;
+using Eigen::Index;
+
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+}  // namespace
+
+TEST_CASE("lists of sigmas begin and end where they should, and fall", "[sigmas]") {
+  for (const Index n : {1, 2, 5, 40}) {
+    for (const ArrayXd& sigmas :
+         {karras_sigmas(n, 0.03, 14.6), exponential_sigmas(n, 0.03, 14.6), lu_sigmas(n, 0.03, 14.6),
+          polyexponential_sigmas(n, 0.03, 14.6, 3), beta_sigmas(n, 0.03, 14.6)}) {
+      REQUIRE(sigmas.size() == n + 1);
+      REQUIRE(std::abs(sigmas[0] - 14.6) < 100 * tolerance::level);
+      if (n > 1) REQUIRE(std::abs(sigmas[n - 1] - 0.03) < tolerance::level);
+      REQUIRE(sigmas[n] == 0);
+      REQUIRE((sigmas.head(n) > sigmas.tail(n)).all());
+    }
+  }
+}
+
+TEST_CASE("quantiles of beta distributions", "[sigmas]") {
+  using detail::beta_quantile;
+  // Beta(1, 1) is uniform, Beta(1/2, 1/2) is that of sin^2, Beta(2, 1) has the distribution function x^2.
+  for (const double p : {0.0, 1e-8, 0.1, 0.25, 0.5, 0.7, 0.999, 1.0}) {
+    INFO(p);
+    const double s = std::sin(p * 1.57079632679489661923);
+    REQUIRE(std::abs(beta_quantile(p, 1, 1) - p) <= tolerance::quantile);
+    REQUIRE(std::abs(beta_quantile(p, 0.5, 0.5) - s * s) <= tolerance::quantile);
+    REQUIRE(std::abs(beta_quantile(p, 2, 1) - std::sqrt(p)) <= tolerance::quantile);
+    REQUIRE(std::abs(beta_quantile(p, 0.6, 0.6) + beta_quantile(1 - p, 0.6, 0.6) - 1) <= tolerance::quantile);
+  }
+  // The middle, where rounding may put P(X <= mean) on either side of 1/2.
+  for (const double a : {0.1, 0.5, 0.6, 0.7, 1.0, 3.0, 10.0, 1000.0}) {
+    INFO(a);
+    REQUIRE(std::abs(beta_quantile(0.5, a, a) - 0.5) <= tolerance::quantile);
+    REQUIRE(std::abs(beta_sigmas(3, 0.03, 14.6, a, a)[1] - 0.5 * (0.03 + 14.6)) <= 14.6 * tolerance::quantile);
+  }
+}
+
+TEST_CASE("the steps of Align Your Steps, and those between", "[sigmas]") {
+  REQUIRE(ays_timesteps(AysModel::stable_diffusion).size() == 10);
+  REQUIRE(ays_timesteps(AysModel::stable_diffusion_xl)[1] == 845);
+  for (const AysModel model :
+       {AysModel::stable_diffusion, AysModel::stable_diffusion_xl, AysModel::stable_video_diffusion}) {
+    const ArrayXd ten = ays_sigmas(model);
+    for (const Index n : {1, 2, 10, 19, 37}) {
+      const ArrayXd sigmas = ays_sigmas(model, n);
+      REQUIRE(sigmas.size() == n + 1);
+      REQUIRE(std::abs(sigmas[0] / ten[0] - 1) < tolerance::level);
+      REQUIRE((sigmas.head(n) > sigmas.tail(n)).all());
+    }
+    const ArrayXd twenty = ays_sigmas(model, 20);  // two for one, the last two of them on the way to the eleventh level
+    for (Index i = 0; i < 10; ++i) REQUIRE(twenty[2 * i] == ten[i]);
+    for (Index i = 0; i < 9; ++i) {
+      REQUIRE(std::abs(twenty[2 * i + 1] / std::sqrt(ten[i] * ten[i + 1]) - 1) < tolerance::level);
+    }
+    const double eleventh = model == AysModel::stable_video_diffusion ? 0.002 : 0.029;
+    REQUIRE(std::abs(twenty[19] / std::sqrt(ten[9] * eleventh) - 1) < tolerance::level);
+  }
+  REQUIRE_THAT(refusal<std::invalid_argument>([] { (void)ays_timesteps(AysModel::stable_video_diffusion); }),
+               StartsWith("diffusion::ays_timesteps: "));
+}
+
+TEST_CASE("parameters of lists of sigmas out of range are refused", "[sigmas]") {
+  REQUIRE(refusal<std::invalid_argument>([] { (void)ays_sigmas(static_cast<AysModel>(7)); }) ==
+          "diffusion::ays_sigmas: model = 7 is none");
+  REQUIRE(refusal<std::invalid_argument>([] { (void)karras_sigmas(0, 0.1, 1); }) ==
+          "diffusion::karras_sigmas: n = 0 must be at least 1");
+  REQUIRE(refusal<std::invalid_argument>([] { (void)karras_sigmas(5, 1, 1); }) ==
+          "diffusion::karras_sigmas: sigma_min = 1 must be less than sigma_max = 1");
+  REQUIRE(refusal<std::invalid_argument>([] { (void)exponential_sigmas(5, 0, 1); }) ==
+          "diffusion::exponential_sigmas: sigma_min = 0 must be positive and finite");
+  REQUIRE(refusal<std::invalid_argument>([] { (void)exponential_sigmas(5, 0.1, infinity); }) ==
+          "diffusion::exponential_sigmas: sigma_max = inf must be positive and finite");
+  REQUIRE(refusal<std::invalid_argument>([] { (void)karras_sigmas(5, 0.1, 1, 0); }) ==
+          "diffusion::karras_sigmas: rho = 0 must be positive and finite");
+  REQUIRE(refusal<std::invalid_argument>([] { (void)vp_sigmas(5, 19.9, 0.1, 1); }) ==
+          "diffusion::vp_sigmas: eps_s = 1 is outside (0, 1)");
+  REQUIRE(refusal<std::invalid_argument>([] { (void)vp_sigmas(5, 5000); }) ==
+          "diffusion::vp_sigmas: sigma(1) = inf must be positive and finite");
+  REQUIRE(refusal<std::invalid_argument>([] { (void)shifted_sigma(0.5, -1); }) ==
+          "diffusion::shifted_sigma: shift = -1 must be positive and finite");
+  REQUIRE(refusal<std::invalid_argument>([] { (void)stretched_to_terminal(flow_matching_sigmas(4), 1); }) ==
+          "diffusion::stretched_to_terminal: terminal = 1 is outside (0, 1)");
+}
+
+TEST_CASE("stretching to a terminal moves the last sigma there and leaves 1 and 0", "[sigmas]") {
+  const ArrayXd sigmas = flow_matching_sigmas(5, 0.01), stretched = stretched_to_terminal(sigmas, 0.2);
+  REQUIRE(stretched[0] == 1);
+  REQUIRE(std::abs(stretched[4] - 0.2) < tolerance::level);
+  REQUIRE(stretched[5] == 0);
+  const ArrayXd one = flow_matching_sigmas(1);  // of one step there is nothing to stretch
+  REQUIRE_THAT(stretched_to_terminal(one, 0.2), AllEqual(one));
+}
+
+TEST_CASE("shifting sigmas leaves the ends, and the shift grows with the picture", "[sigmas]") {
+  REQUIRE(shifted_sigma(1, 3) == 1);
+  REQUIRE(shifted_sigma(0, 3) == 0);
+  REQUIRE(shifted_sigma(0.5, 3) == 0.75);
+  REQUIRE(dynamic_shift_mu(256) == 0.5);
+  REQUIRE(std::abs(dynamic_shift_mu(4096) - 1.15) < tolerance::level);
+}
+
+TEST_CASE("lists of sigmas begin and end where they were asked to, for every rho", "[sigmas]") {
+  for (const double rho : {0.001, 0.01, 0.1, 0.3, 1.0, 7.0, 1000.0}) {
+    for (const double sigma_max : {80.0, 1e10, std::numeric_limits<double>::max()}) {
+      for (const Eigen::Index n : {2, 5, 50}) {
+        for (const ArrayXd& sigmas :
+             {karras_sigmas(n, 0.002, sigma_max, rho), polyexponential_sigmas(n, 0.002, sigma_max, rho)}) {
+          REQUIRE(sigmas.allFinite());
+          REQUIRE(std::abs(sigmas[0] / sigma_max - 1) < tolerance::karras_end);
+          REQUIRE(std::abs(sigmas[n - 1] / 0.002 - 1) < tolerance::karras_end);
+          REQUIRE(sigmas[n] == 0);
+        }
+      }
+    }
+  }
+  const ArrayXd steep = karras_sigmas(5, 0.002, 80, 0.3);
+  for (Eigen::Index i = 1; i < 4; ++i) {
+    const double u = static_cast<double>(i) / 4;  // (1 - u)^0.3 of the largest, beside which the smallest is nothing
+    REQUIRE(std::abs(steep[i] - 80 * std::pow(1 - u, 0.3)) < 1e-7);
+    REQUIRE(steep[i] < steep[i - 1]);
+  }
+}
+
+TEST_CASE("shifted_sigma keeps 0 and 1", "[sigmas]") {
+  for (int i = 1; i <= 1000; ++i) {
+    REQUIRE(shifted_sigma(0, 0.01 * i) == 0);
+    REQUIRE(shifted_sigma(1, 0.01 * i) == 1);
+  }
+}
+
+TEST_CASE("stretched_to_terminal refuses sigmas that do not fall from 1 to 0", "[sigmas]") {
+  const auto message = [](std::initializer_list<double> list) {
+    ArrayXd sigmas(static_cast<Eigen::Index>(list.size()));
+    std::copy(list.begin(), list.end(), sigmas.data());
+    return refusal([&] { (void)stretched_to_terminal(sigmas, 0.1); });
+  };
+  REQUIRE(message({0.1, 0.5, 0.9}) == "diffusion::stretched_to_terminal: sigmas[1] = 0.5 is not below sigmas[0] = 0.1");
+  REQUIRE(message({1, 1, 0.5}) == "diffusion::stretched_to_terminal: sigmas[1] = 1 is not below sigmas[0] = 1");
+  REQUIRE(message({1.5, 0.5}) == "diffusion::stretched_to_terminal: sigmas[0] = 1.5 is outside [0, 1]");
+  REQUIRE_THAT(message({1, std::numeric_limits<double>::quiet_NaN()}),
+               StartsWith("diffusion::stretched_to_terminal: sigmas[1] = nan is outside [0, 1]"));
+  REQUIRE(message({1, 0.5, 0.5}) == "nothing was thrown");
+}
+
+TEST_CASE("numbers of steps that no double counts are refused", "[sigmas]") {
+  REQUIRE_THAT(refusal([] { (void)karras_sigmas(std::numeric_limits<Eigen::Index>::max(), 0.002, 80); }),
+               StartsWith("diffusion::karras_sigmas: n = 9223372036854775807 is above 2^53"));
+}
