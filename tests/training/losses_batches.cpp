@@ -20,8 +20,6 @@ namespace {
 
 constexpr LossType loss_types[] = {LossType::mse, LossType::rescaled_mse, LossType::kl, LossType::rescaled_kl};
 
-}  // namespace
-
 template <class Case, int Rank>
 void check_batch_independence() {
   INFO("rank " << Rank);
@@ -49,6 +47,8 @@ void check_batch_independence() {
                  AllEqual(gradient));
   }
 }
+
+}  // namespace
 
 TEST_CASE("a sample's loss does not depend on its batch nor on the layout", "[losses]") {
   check_batch_independence<DoubleRowMajor, 1>();

@@ -148,6 +148,8 @@ TEST_CASE("denoised_fn and cond_fn take no part in a bound", "[variational_bound
 
 // ---- batches ----
 
+namespace {
+
 template <class Case, int Rank>
 void check_batch_independence() {
   INFO("rank " << Rank);
@@ -185,6 +187,8 @@ void check_batch_independence() {
   REQUIRE_THAT(mirrored_bpd.total_bpd, AllEqual(bpd.total_bpd));
   REQUIRE_THAT(mirrored_bpd.xstart_mse, AllEqual(bpd.xstart_mse));
 }
+
+}  // namespace
 
 TEST_CASE("a sample's bound does not depend on its batch nor on the layout", "[variational_bound]") {
   check_batch_independence<DoubleRowMajor, 1>();

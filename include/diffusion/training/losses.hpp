@@ -12,6 +12,7 @@
 
 #include "../detail/arguments.hpp"
 #include "../detail/kernel/elementwise.hpp"
+#include "../detail/kernel/multiply_add.hpp"
 #include "../detail/kernel/per_sample.hpp"
 #include "../detail/shape.hpp"
 #include "../model/parameterization.hpp"
@@ -93,9 +94,9 @@ struct LossTerm {
   StepParameterization model;
   BoundTerm bound;
 
-  /// output - target
+  /// output - target, not fused with the target's product
   double error(const LossValues& at) const {
-    return at.output.prediction - model.target(at.x_start, targets_x_prev ? at.x_t : at.noise);
+    return multiply_add(-1.0, model.target(at.x_start, targets_x_prev ? at.x_t : at.noise), at.output.prediction);
   }
 
   /// One value's part of {mse, vb / vb_scale}.

@@ -82,9 +82,10 @@ struct Bin {
     kind = x < -0.999 ? lowest : x > 0.999 ? highest : inner;
   }
 
-  /// Derivatives of L(lower, upper) by the mean and log sigma.
+  /// Derivatives of L(lower, upper) by the mean and log sigma. The sum is a multiply_add, too: both of its terms may be
+  /// products, which a compiler may fuse with it in one caller and not in another.
   GaussianGradient gradient(double by_lower, double by_upper) const {
-    return {-recip_sigma * (by_lower + by_upper), -multiply_add(lower, by_lower, upper * by_upper)};
+    return {-recip_sigma * multiply_add(by_lower, 1.0, by_upper), -multiply_add(lower, by_lower, upper * by_upper)};
   }
 };
 
