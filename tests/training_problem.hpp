@@ -10,6 +10,15 @@
 #include "matchers.hpp"
 #include "samples.hpp"
 
+inline constexpr diffusion::ModelMeanType mean_types[] = {
+    diffusion::ModelMeanType::previous_x, diffusion::ModelMeanType::start_x, diffusion::ModelMeanType::epsilon,
+    diffusion::ModelMeanType::velocity};
+inline constexpr diffusion::ModelVarType var_types[] = {
+    diffusion::ModelVarType::learned, diffusion::ModelVarType::fixed_small, diffusion::ModelVarType::fixed_large,
+    diffusion::ModelVarType::learned_range};
+inline constexpr diffusion::LossType loss_types[] = {diffusion::LossType::mse, diffusion::LossType::rescaled_mse,
+                                                     diffusion::LossType::kl, diffusion::LossType::rescaled_kl};
+
 inline bool learns_variance(diffusion::ModelVarType type) {
   return type == diffusion::ModelVarType::learned || type == diffusion::ModelVarType::learned_range;
 }

@@ -1,5 +1,6 @@
 /// @file digits.hpp
-/// The handwritten digits of data/digits.csv for the examples: read them, draw them, and tell how near others come to them.
+/// The handwritten digits of data/digits.csv for the examples: read them, draw them, and measure the distance
+/// of generated digits from them.
 #pragma once
 
 #include <cerrno>
@@ -25,14 +26,15 @@ using DigitRows = Eigen::Matrix<double, Eigen::Dynamic, digit_pixels, Eigen::Row
 inline Eigen::Map<const DigitRows> rows(const Digits& x) { return {x.data(), x.dimension(0), digit_pixels}; }
 inline Eigen::Map<DigitRows> rows(Digits& x) { return {x.data(), x.dimension(0), digit_pixels}; }
 
-/// Some of them, in the order of the indices.
+/// The digits at these indices, in that order.
 inline Digits selected(const Digits& x, const std::vector<Index>& indices) {
   Digits out(static_cast<Index>(indices.size()), 1, digit_side, digit_side);
   for (Index n = 0; n < out.dimension(0); ++n) rows(out).row(n) = rows(x).row(indices[static_cast<std::size_t>(n)]);
   return out;
 }
 
-/// The digits of a CSV file: a heading, then on each line 64 whole numbers from 0 to 16 and the label, which is passed over.
+/// Reads a CSV file of digits. After a heading, each line holds one digit: 64 whole numbers from 0 (paper) to 16 (ink), then
+/// its label, which is ignored. Throws std::runtime_error if the file is not like that or has fewer than 200 digits.
 inline Digits read_digits(const std::string& path) {
   if (std::filesystem::is_directory(path)) throw std::runtime_error("cannot read " + path + ": it is a directory");
   std::ifstream file(path);
@@ -86,7 +88,7 @@ inline Eigen::MatrixXd distances(const Digits& x, const Digits& digits) {
   return out;
 }
 
-/// Of each row: which digit is nearest.
+/// [N]: the index of the digit nearest to each x, for [N, M] distances.
 inline std::vector<Index> nearest(const Eigen::MatrixXd& distance) {
   std::vector<Index> out(static_cast<std::size_t>(distance.rows()));
   for (Index n = 0; n < distance.rows(); ++n) distance.row(n).minCoeff(&out[static_cast<std::size_t>(n)]);

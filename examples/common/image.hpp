@@ -1,6 +1,6 @@
 /// @file image.hpp
-/// Pictures for the examples: read a PNG or JPEG file into an Eigen tensor, compose pictures and captions, write a PNG.
-/// Files are decoded and encoded by stb, captions drawn with its stb_easy_font. Errors are std::runtime_error.
+/// Image input and output for the examples: reads PNG and JPEG files into Eigen tensors, arranges images with captions and
+/// writes the result as PNG. It uses the stb libraries. Errors are thrown as std::runtime_error.
 #pragma once
 
 #include <algorithm>  // std::clamp, std::max, std::min
@@ -33,11 +33,12 @@ namespace example {
 
 using Eigen::Index;
 
-/// A batch of pictures [N, H, W, C]: C = 3 for red, green, blue, or 1 for grey; -1 is dark and 1 is bright, as a diffusion
-/// model sees them.
+/// A batch of images [N, H, W, C], with C = 3 (red, green, blue) or C = 1 (grey). Values run from -1 (dark) to 1 (bright),
+/// the range that diffusion models are trained on.
 using Images = Eigen::Tensor<float, 4, Eigen::RowMajor>;
 
-/// The picture of a PNG or JPEG file, [1, H, W, 3]. Grey ones get three equal channels; transparent ones a white ground.
+/// Reads a PNG or JPEG file as one image, [1, H, W, 3]. A grey image gets three equal channels; a transparent one is laid on
+/// white.
 inline Images read_image(const std::string& path) {
   if (std::filesystem::is_directory(path)) throw std::runtime_error("cannot read " + path + ": it is a directory");
   const std::unique_ptr<std::FILE, decltype(&std::fclose)> file(std::fopen(path.c_str(), "rb"), &std::fclose);
@@ -56,8 +57,8 @@ inline Images read_image(const std::string& path) {
   return image;
 }
 
-/// The pictures made smaller by a whole number, the least that brings both sides down to `side`: each pixel is the mean of
-/// a block of the old ones, and what fills no block at the right and lower edge is cut off.
+/// The images divided in size by k, the smallest whole number for which both sides are at most `side`. Each pixel is the
+/// mean of a block of k x k pixels; rows and columns left over at the lower and right edges are dropped.
 inline Images shrunk(const Images& images, Index side) {
   const Index N = images.dimension(0), H = images.dimension(1), W = images.dimension(2), C = images.dimension(3);
   const Index k = ((std::max)(H, W) + side - 1) / side;

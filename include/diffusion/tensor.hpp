@@ -88,8 +88,9 @@ using PlainTensor = typename detail::Traits<X>::Plain;
 /// One timestep per sample of a batch, each in [0, T): t = 0 is one step of noise, t = T - 1 the most.
 using Timesteps = Eigen::Tensor<Eigen::Index, 1>;
 
-/// What a parameter `t` is: Timesteps (or a map of them, or a std::vector<Eigen::Index>), or one timestep for the whole batch.
-/// Made implicitly from each, it refers to the timesteps and does not copy them, so it lives no longer than they do.
+/// Non-owning view of a batch's timesteps: one per sample, or one for the whole batch. Converts
+/// implicitly from Timesteps, a map of them, a std::vector<Eigen::Index> or an integer. It must not
+/// outlive its source.
 class TimestepsView {
  public:
   template <class Integer, std::enable_if_t<std::is_integral_v<Integer> && !std::is_same_v<Integer, bool>, int> = 0>

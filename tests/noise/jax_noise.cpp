@@ -1,18 +1,16 @@
 /// Tests of diffusion/noise/jax_noise.hpp. The expected values were printed by JAX or stand in its own tests.
 #include "diffusion/noise/jax_noise.hpp"
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <initializer_list>
-#include <limits>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "catch.hpp"
+#include "lists.hpp"
 #include "matchers.hpp"
 #include "tolerance.hpp"
 
@@ -24,34 +22,6 @@ using Eigen::Index;
 namespace {
 
 using Key = std::array<std::uint32_t, 2>;
-
-ArrayXd list(std::initializer_list<double> values) {
-  ArrayXd out(static_cast<Index>(values.size()));
-  std::copy(values.begin(), values.end(), out.begin());
-  return out;
-}
-
-/// The values of a tensor in row-major order.
-template <class Tensor>
-ArrayXd flat(const Tensor& x) {
-  const matchers::Elements elements = matchers::elements(x);
-  ArrayXd out(static_cast<Index>(elements.values.size()));
-  for (Index i = 0; i < out.size(); ++i) out[i] = static_cast<double>(elements.values[static_cast<std::size_t>(i)]);
-  return out;
-}
-
-/// The next n values of a noise source.
-template <class Scalar>
-ArrayXd draw(JaxNoise& noise, Index n) {
-  Eigen::Tensor<Scalar, 1> x(n);
-  x.setConstant(std::numeric_limits<Scalar>::quiet_NaN());
-  noise(x);
-  return flat(x);
-}
-template <class Scalar>
-ArrayXd draw(JaxNoise&& noise, Index n) {
-  return draw<Scalar>(noise, n);
-}
 
 /// jax.random.normal(key), of shape ().
 double scalar(JaxNoise noise) {

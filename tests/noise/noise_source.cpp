@@ -1,26 +1,11 @@
-/// Tests of diffusion/noise/noise_source.hpp. (tensor.cpp tests how operations use a source.)
+/// Tests of diffusion/noise/noise_source.hpp. (tensor.cpp tests how operations use a source, and that it gets the device.)
 #include "diffusion/noise/noise_source.hpp"
-
-#include <stdexcept>
 
 #include "matchers.hpp"
 
 namespace {
 
 using Tensor = Eigen::Tensor<float, 2>;
-
-struct DeviceAware {
-  template <class X>
-  void operator()(X&) {
-    throw std::logic_error("the device was not given");
-  }
-  template <class X, class Device>
-  void operator()(X& x, const Device& device) {
-    used = &device;
-    x.setConstant(2.0f);
-  }
-  const void* used = nullptr;
-};
 
 }  // namespace
 
@@ -29,15 +14,6 @@ TEST_CASE("any callable that fills a tensor is a noise source", "[noise_source]"
   Tensor x(2, 3);
   diffusion::detail::draw(source, x, Eigen::DefaultDevice());
   REQUIRE_THAT(x, AllEqual(Tensor(x.constant(1.0f))));
-}
-
-TEST_CASE("a source that can use a device gets it", "[noise_source]") {
-  const Eigen::DefaultDevice device;
-  DeviceAware source;
-  Tensor x(2, 3);
-  diffusion::detail::draw(source, x, device);
-  REQUIRE(source.used == &device);
-  REQUIRE_THAT(x, AllEqual(Tensor(x.constant(2.0f))));
 }
 
 TEST_CASE("the scalar types of noise", "[noise_source]") {

@@ -1,14 +1,11 @@
 /// Tests of diffusion/noise/numpy_noise.hpp. The expected values are NumPy's own.
 #include "diffusion/noise/numpy_noise.hpp"
 
-#include <algorithm>
-#include <cmath>
-#include <initializer_list>
-#include <limits>
 #include <stdexcept>
 #include <string>
 
 #include "catch.hpp"
+#include "lists.hpp"
 #include "matchers.hpp"
 #include "tolerance.hpp"
 
@@ -17,34 +14,6 @@ using Eigen::ArrayXd;
 using Eigen::Index;
 
 namespace {
-
-ArrayXd list(std::initializer_list<double> values) {
-  ArrayXd out(static_cast<Index>(values.size()));
-  std::copy(values.begin(), values.end(), out.begin());
-  return out;
-}
-
-/// The values of a tensor in row-major order.
-template <class Tensor>
-ArrayXd flat(const Tensor& x) {
-  const matchers::Elements elements = matchers::elements(x);
-  ArrayXd out(static_cast<Index>(elements.values.size()));
-  for (Index i = 0; i < out.size(); ++i) out[i] = static_cast<double>(elements.values[static_cast<std::size_t>(i)]);
-  return out;
-}
-
-/// The next n values of a noise source.
-template <class Scalar>
-ArrayXd draw(NumpyNoise& noise, Index n) {
-  Eigen::Tensor<Scalar, 1> x(n);
-  x.setConstant(std::numeric_limits<Scalar>::quiet_NaN());
-  noise(x);
-  return flat(x);
-}
-template <class Scalar>
-ArrayXd draw(NumpyNoise&& noise, Index n) {
-  return draw<Scalar>(noise, n);
-}
 
 AllClose is_numpy(const ArrayXd& expected) { return AllClose(expected, tolerance::numpy_f64, tolerance::numpy_f64); }
 

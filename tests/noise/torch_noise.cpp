@@ -5,8 +5,6 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <initializer_list>
-#include <limits>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -14,6 +12,7 @@
 
 #include "catch.hpp"
 #include "golden.hpp"
+#include "lists.hpp"
 #include "matchers.hpp"
 #include "tolerance.hpp"
 
@@ -26,30 +25,6 @@ using Eigen::half;
 using Eigen::Index;
 
 namespace {
-
-ArrayXd list(std::initializer_list<double> values) {
-  ArrayXd out(static_cast<Index>(values.size()));
-  std::copy(values.begin(), values.end(), out.begin());
-  return out;
-}
-
-/// The values of a tensor in row-major order.
-template <class Tensor>
-ArrayXd flat(const Tensor& x) {
-  const matchers::Elements elements = matchers::elements(x);
-  ArrayXd out(static_cast<Index>(elements.values.size()));
-  for (Index i = 0; i < out.size(); ++i) out[i] = static_cast<double>(elements.values[static_cast<std::size_t>(i)]);
-  return out;
-}
-
-/// The next n values of a noise source.
-template <class Scalar, class Noise>
-ArrayXd draw(Noise&& noise, Index n) {
-  Eigen::Tensor<Scalar, 1> x(n);
-  x.setConstant(std::numeric_limits<Scalar>::quiet_NaN());
-  noise(x);
-  return flat(x);
-}
 
 template <class Scalar>
 ArrayXd draw_uniform(TorchCpuNoise& noise, Index n) {

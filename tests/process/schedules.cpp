@@ -1,10 +1,8 @@
 /// Tests of diffusion/process/schedules.hpp.
 #include "diffusion/process/schedules.hpp"
 
-#include <algorithm>
 #include <array>
 #include <cmath>
-#include <initializer_list>
 #include <limits>
 #include <map>
 #include <stdexcept>
@@ -13,6 +11,7 @@
 
 #include "catch.hpp"
 #include "golden.hpp"
+#include "lists.hpp"
 #include "matchers.hpp"
 #include "tolerance.hpp"
 
@@ -34,18 +33,6 @@ using Eigen::Index;
 namespace {
 
 constexpr double pi = 3.14159265358979323846;
-
-ArrayXd list(std::initializer_list<double> values) {
-  ArrayXd out(static_cast<Index>(values.size()));
-  std::copy(values.begin(), values.end(), out.begin());
-  return out;
-}
-
-ArrayXd at(const ArrayXd& values, const ArrayXd& indices) {
-  ArrayXd out(indices.size());
-  for (Index i = 0; i < out.size(); ++i) out[i] = values[static_cast<Index>(std::llround(indices[i]))];
-  return out;
-}
 
 ArrayXd alphas_cumprod(const ArrayXd& betas) {
   ArrayXd out = 1.0 - betas;

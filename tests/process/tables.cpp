@@ -1,10 +1,8 @@
 // Tests of diffusion/process/detail/tables.hpp, through the accessors of GaussianDiffusion.
 #include "diffusion/process/detail/tables.hpp"
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <initializer_list>
 #include <limits>
 #include <random>
 #include <string>
@@ -14,6 +12,7 @@
 #include "diffusion/process/gaussian_diffusion.hpp"
 #include "diffusion/process/respacing.hpp"
 #include "diffusion/process/schedules.hpp"
+#include "lists.hpp"
 #include "matchers.hpp"
 
 using diffusion::cosine_beta_schedule;
@@ -33,18 +32,6 @@ constexpr double formula_one_minus = 4e-15;
 constexpr double formula_alphas_cumprod = 1e-13;
 
 const double infinity = std::numeric_limits<double>::infinity();
-
-ArrayXd list(std::initializer_list<double> values) {
-  ArrayXd out(static_cast<Index>(values.size()));
-  std::copy(values.begin(), values.end(), out.begin());
-  return out;
-}
-
-ArrayXd at(const ArrayXd& values, const ArrayXd& indices) {
-  ArrayXd out(indices.size());
-  for (Index i = 0; i < out.size(); ++i) out[i] = values[static_cast<Index>(std::llround(indices[i]))];
-  return out;
-}
 
 /// An accessor, and the name it has in the recorded files. The type says that each returns a const ArrayXd&.
 template <class Scalar>

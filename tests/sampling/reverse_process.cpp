@@ -376,6 +376,19 @@ TEST_CASE("learned variances of a tensor without channels are refused", "[revers
           "channels, which are axis 1");
 }
 
+TEST_CASE("model_output_into writes what model_output returns, and refuses a result of another shape",
+          "[reverse_process]") {
+  using Tensor = FloatRowMajor::Tensor<2>;
+  const Tensor x = random_tensor<Tensor>({2, 3}, 1);
+  const ReverseProcess reverse(spaced_process<float>(), Writing{});
+  ReverseWorkspace<Tensor> workspace;
+  Tensor out(2, 3), narrow(2, 2);
+  reverse.model_output_into(out, x, 7, workspace);
+  REQUIRE_THAT(out, AllEqual(reverse.model_output(x, 7)));
+  REQUIRE_THAT(out, AllEqual(Tensor(x * 0.25f)));
+  REQUIRE_THROWS_AS(reverse.model_output_into(narrow, x, 7, workspace), std::invalid_argument);
+}
+
 TEST_CASE("timesteps out of range or of the wrong number are refused before the model is called", "[reverse_process]") {
   using Tensor = FloatRowMajor::Tensor<2>;
   const Tensor x = random_tensor<Tensor>({2, 3}, 1);

@@ -30,12 +30,6 @@ using Eigen::Index;
 
 namespace {
 
-constexpr ModelMeanType mean_types[] = {ModelMeanType::previous_x, ModelMeanType::start_x, ModelMeanType::epsilon,
-                                        ModelMeanType::velocity};
-constexpr ModelVarType var_types[] = {ModelVarType::learned, ModelVarType::fixed_small, ModelVarType::fixed_large,
-                                      ModelVarType::learned_range};
-constexpr LossType loss_types[] = {LossType::mse, LossType::rescaled_mse, LossType::kl, LossType::rescaled_kl};
-
 /// Every element of the gradient against the slope of the loss of its sample, by central differences of fourth order.
 template <class Problem>
 void check_slopes(const Problem& problem, LossType type, Likelihood likelihood) {

@@ -18,8 +18,6 @@ using Eigen::Index;
 
 namespace {
 
-constexpr LossType loss_types[] = {LossType::mse, LossType::rescaled_mse, LossType::kl, LossType::rescaled_kl};
-
 template <class Case, int Rank>
 void check_batch_independence() {
   INFO("rank " << Rank);

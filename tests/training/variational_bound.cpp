@@ -14,6 +14,7 @@
 #include "guided_model.hpp"
 #include "matchers.hpp"
 #include "samples.hpp"
+#include "training_problem.hpp"
 
 using diffusion::BoundOptions;
 using diffusion::calc_bpd_loop;
@@ -29,14 +30,7 @@ using diffusion::Timesteps;
 using diffusion::vb_terms_bpd;
 using Eigen::Index;
 
-namespace {
-
-constexpr ModelMeanType mean_types[] = {ModelMeanType::previous_x, ModelMeanType::start_x, ModelMeanType::epsilon,
-                                        ModelMeanType::velocity};
-constexpr ModelVarType var_types[] = {ModelVarType::learned, ModelVarType::fixed_small, ModelVarType::fixed_large,
-                                      ModelVarType::learned_range};
-
-}  // namespace
+namespace {}  // namespace
 
 // ---- definitions ----
 

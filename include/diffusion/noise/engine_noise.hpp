@@ -62,7 +62,7 @@ class EngineNoise {
   }
 
  private:
-  /// The words for so many values.
+  /// Draws the random words for `count` values.
   template <class T>
   void draw(detail::WordBlock& words, Eigen::Index count) {
     constexpr std::size_t words_per_uniform = 4 / detail::normals_per_counter<T>;

@@ -83,8 +83,8 @@ class GaussianDiffusion {
   const Eigen::ArrayXd& posterior_mean_coef1() const { return tables_.posterior_mean_coef1; }
   const Eigen::ArrayXd& posterior_mean_coef2() const { return tables_.posterior_mean_coef2; }
 
-  /// Of a respaced process (respacing.hpp): the timestep of the original process that each step is, which is what its model
-  /// knows, and the length of that process. Otherwise 0, 1, ..., T - 1 and T.
+  /// For a respaced process (respacing.hpp), the original timestep of each step, which is what the
+  /// model was trained on, and the original length. Otherwise 0, 1, ..., T - 1 and T.
   const std::vector<Index>& timestep_map() const { return tables_.timestep_map; }
   Index original_num_timesteps() const { return tables_.original_num_timesteps; }
 

@@ -19,7 +19,8 @@ class History {
   void clear() { size_ = 0; }
   std::size_t size() const { return size_; }
 
-  /// `value` becomes [0] and what was [0] becomes [1]; in exchange `value` gets the memory of the one that falls out.
+  /// Pushes value to the front; value receives the evicted tensor's storage, so nothing is copied or
+  /// allocated.
   void push(Tensor& value, double place) {
     // All memory is taken with the first, so that a run does not take more as it goes on.
     if (size_ == 0) {

@@ -71,7 +71,7 @@ class TimeGrid {
 
   /// The level of the path with this lambda = log(alpha / sigma): second-order solvers look between two stops.
   [[nodiscard]] NoiseLevel at(double half_log_snr) const { return path_.at(half_log_snr); }
-  /// The level of the path of which the model is told t.
+  /// The level of the path whose model time is t.
   [[nodiscard]] NoiseLevel at_time(double t) const { return path_.at_time(t); }
 
   /// The grid without its first steps: a run that starts at levels()[first], from x_0 with that much noise (add_noise). It
@@ -148,7 +148,7 @@ class TimeGrid {
 
 // ---- timesteps of a process ----
 
-/// What follows the last timestep.
+/// Where the run ends, after its last timestep.
 enum class Ending {
   clean,     // x_0: the level {0, 1, 0}
   sigma_min  // the least noise the process knows, its level at t = 0, where the last timestep may be already
@@ -164,8 +164,9 @@ inline void check_grid_timestep(const char* where, double t, Index i, Index num_
 
 inline constexpr NoiseLevel clean_level{0.0, 1.0, 0.0};
 
-/// A step of no length is made one of hardly any, so that solvers may divide by it.
-inline constexpr double zero_length_factor = 1.0 - 1e-14;  // far from 1 beside what alpha and sigma are rounded by
+/// A zero-length step is given this relative length instead, so that solvers never divide by zero. It is well above the
+/// rounding of alpha and sigma (1e-16).
+inline constexpr double zero_length_factor = 1.0 - 1e-14;
 
 /// The largest sigma / alpha of a level: its reciprocal, alpha at sigma = 1, still has all its digits.
 inline constexpr double largest_sigma = 0x1p1022;
@@ -240,9 +241,10 @@ template <class Scalar>
   return timestep_grid(process, spaced_timesteps(process.num_timesteps(), spacing, n, offset), ending);
 }
 
-/// How many timesteps of `process`, from 0 on, have lambda = log(alpha / sigma) >= lambda_min. As num_timesteps of
-/// dpm_solver_timesteps it keeps solvers in lambda from the last few of a cosine schedule, where lambda falls to -10. This is
-/// diffusers' lambda_min_clipped (-5.1 for those schedules), but for trailing. Throws std::invalid_argument where there is none.
+/// How many timesteps of `process`, from 0 on, have lambda = log(alpha / sigma) >= lambda_min. Pass it to
+/// dpm_solver_timesteps to keep lambda-based solvers away from the noisiest steps of a cosine schedule, where lambda drops to
+/// -10. Matches diffusers' lambda_min_clipped (-5.1 for those schedules), except for trailing spacing. Throws
+/// std::invalid_argument if no timestep qualifies.
 template <class Scalar>
 [[nodiscard]] Eigen::Index num_timesteps_above(const GaussianDiffusion<Scalar>& process, double lambda_min) {
   Eigen::Index n = process.num_timesteps();
@@ -276,11 +278,11 @@ template <class Scalar>
   return {std::move(levels), path, std::move(targets)};
 }
 
-/// Levels of a process by their sigma / alpha, a list that falls and may end with 0 (sigmas.hpp makes some) or, as diffusers ends
-/// some runs, with the last sigma again: a step that keeps x, but for what one more prediction corrects and for the samplers
-/// that draw all noise anew. The model is told the timestep at which the process has that much noise, by interpolation in log
-/// sigma; a level beyond the ends is told as the end. Here and in the grids below, std::invalid_argument is thrown where the
-/// sigmas do not fall or are out of range.
+/// The levels of a process that have these values of sigma / alpha. The list must fall (sigmas.hpp makes such lists). It may
+/// end with 0, or repeat its last entry as some runs of diffusers do: that last step keeps x, except in samplers that correct
+/// x by one more prediction or draw all noise anew. The model time of a level is the timestep at which the process has that
+/// much noise, interpolated in log sigma; beyond the ends of the process it is the timestep of the end. This and the grids
+/// below throw std::invalid_argument if the sigmas do not fall or are out of range.
 template <class Scalar>
 [[nodiscard]] TimeGrid sigma_grid(const GaussianDiffusion<Scalar>& process, const Eigen::ArrayXd& sigmas) {
   const detail::InterpolatedProcess path(process);
@@ -293,7 +295,7 @@ template <class Scalar>
   return {std::move(levels), path};
 }
 
-/// EDM's levels, alpha = 1: the model is told t = log(sigma) / 4; Karras et al. 2022, Table 1.
+/// EDM's levels, alpha = 1, with the model time t = log(sigma) / 4; Karras et al. 2022, Table 1.
 [[nodiscard]] inline TimeGrid edm_grid(const Eigen::ArrayXd& sigmas) {
   std::vector<NoiseLevel> levels;
   for (const double s : detail::grid_sigmas("edm_grid", sigmas, std::numeric_limits<double>::infinity())) {
@@ -311,7 +313,7 @@ template <class Scalar>
 // ---- flow matching ----
 
 /// The straight path x = (1 - sigma) x_0 + sigma epsilon at these sigmas in [0, 1]; Lipman et al. 2023; Liu et al. 2023.
-/// The model is told t = time_scale sigma.
+/// The model time is t = time_scale sigma.
 [[nodiscard]] inline TimeGrid flow_matching_grid(const Eigen::ArrayXd& sigmas, double time_scale = 1000.0) {
   detail::check_positive("flow_matching_grid", "time_scale", time_scale);
   const auto level = [time_scale](double sigma) { return NoiseLevel{time_scale * sigma, 1.0 - sigma, sigma}; };

@@ -40,9 +40,9 @@ enum class TimestepSpacing {
   linspace  // round(linspace(0, T - 1, n)): both ends
 };
 
-/// n timesteps, latest first. They are what DDPM, DDIM and PNDM of diffusers take (which have an (n + 1)st, -1, for some n of
-/// trailing); n = 1 is timestep 0 for leading and linspace, as there, which is no use: take trailing. `offset`, as there, is of
-/// leading alone, and the others go without. Throws std::invalid_argument unless 1 <= n <= T.
+/// n timesteps in descending order, equal to those of diffusers' DDPM, DDIM and PNDM (without the spurious -1 that these
+/// append for some n with trailing). With n = 1, leading and linspace give timestep 0; use trailing. `offset` applies to
+/// leading only. Throws std::invalid_argument unless 1 <= n <= T.
 [[nodiscard]] inline std::vector<double> spaced_timesteps(Eigen::Index num_timesteps, TimestepSpacing spacing,
                                                           Eigen::Index n, Eigen::Index offset = 0) {
   detail::check_num_timesteps_kept("spaced_timesteps", n, num_timesteps);

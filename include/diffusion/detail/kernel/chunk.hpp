@@ -44,14 +44,5 @@ void set_chunk(const Part& part, Whole& whole, int which) {
   }
 }
 
-/// Copies the first and the second half of the channels (axis 1) of x.
-template <class X, class First, class Second>
-void split_channels(const X& x, First& first, Second& second) {
-  if constexpr (Traits<X>::rank >= 2) {
-    chunk<1>(x, 0, first);
-    chunk<1>(x, 1, second);
-  }
-}
-
 }  // namespace detail
 }  // namespace diffusion

@@ -227,8 +227,8 @@ inline typename Numbers::Bits sign_bits(typename Numbers::Bits high) {
 }
 
 /// The normals of a block of words: z0, z1 of words 0 and 1 and z2, z3 of words 2 and 3 for float; z0, z1 of words 0 to 3,
-/// the 64-bit numbers high word first, for double and long double. |z| < 6.8 and 9.5. keep(i, z) is given them a register
-/// at a time: z[k] holds normal k of the lanes from i on.
+/// the 64-bit numbers high word first, for double and long double. |z| < 6.8 and 9.5. Calls keep(i, z) once per
+/// register: z[k] is normal k of lanes i, i + 1, ...
 ///
 /// cos(pi x) is sin(pi y) with y = 1/2 - |x|; y comes from the bits of b, whose complement it is, and so is precise near 0.
 template <class Numbers, class Keep>

@@ -38,10 +38,11 @@ class PhiloxFill {
     for (std::size_t i = 0; i < lane_count; ++i) rising_.at[i] = static_cast<std::uint32_t>(i);
   }
 
-  /// Of one sample.
+  /// Counters for one sample.
   static Index counters(Index sample_size) { return sample_size / values + (sample_size % values != 0); }
 
-  /// Of the whole batch. (Not of counters first: batch * counters_ is not much more than the size of the tensor.)
+  /// Blocks in the whole batch. batch_ * counters_ cannot overflow, being barely more than the
+  /// tensor's size.
   Index blocks() const { return (batch_ * counters_ + width - 1) / width; }
 
   /// Blocks [begin, end), counters in the order: all of sample 0, all of sample 1, ...

@@ -14,10 +14,13 @@ namespace diffusion {
 /// The levels of the grid go in blocks of `order`: the steps of a block all start from the x at its beginning, where the
 /// prediction was m_0, with one prediction more each, so that the last one is of full order. In a block, with h from its
 /// beginning to `to`, and r_1 and r_2 the places of the other predictions m_1, m_2 in units of h,
+///
 ///     second step   D0 = m_0,  D1 = (m_1 - m_0) / r_1
 ///     third step    D0 = m_0,  D1 = (m_2 - m_0) / r_2   (midpoint), or the derivatives of the quadratic (heun):
 ///                   D1 = (r_2 D_1 - r_1 D_2) / (r_2 - r_1),  D2 = 2 (D_2 - D_1) / (r_2 - r_1),  D_k = (m_k - m_0) / r_k
-/// (What Hooks::correct_x_t does to x within a block is lost with the next step.) The step is that of DpmSolverPP or, with predict_x0 = false, of DpmSolver.
+///
+/// Each step is that of DpmSolverPP or, with predict_x0 = false, of DpmSolver. Changes made by Hooks::correct_x_t inside a
+/// block are overwritten by the next step of the block.
 struct DpmSolverSinglestep {
   int order = 2;  // 1 to 3
   DpmSolverType type = DpmSolverType::midpoint;

@@ -9,11 +9,14 @@
 
 namespace diffusion {
 
-/// Multistep sampling of a latent consistency model; Luo et al. 2023, Algorithm 3. The model tells x_0 at once, which is
-/// noised again to the next level. Its output is mixed with x so that it is x at t = 0: with u = timestep_scaling t,
+/// Multistep sampling of a latent consistency model; Luo et al. 2023, Algorithm 3. The model predicts x_0 directly;
+/// it is then re-noised to the next level. The prediction is mixed with x so that it is x at t = 0: with u = timestep_scaling t,
+///
 ///     x_0' = sigma_data^2 / (u^2 + sigma_data^2) x + u / sqrt(u^2 + sigma_data^2) x_0
 ///     x_to = alpha_to x_0' + sigma_to noise
-/// or, with sigma_data = 0, x_0' = x_0; otherwise a grid that is told no timesteps (edm_grid) is refused. lcm_timesteps has the timesteps such a model was distilled for.
+///
+/// or, with sigma_data = 0, x_0' = x_0. Otherwise a grid without timesteps (edm_grid) is refused. lcm_timesteps gives the
+/// timesteps that such a model was distilled for.
 struct Lcm {
   double timestep_scaling = 10.0;
   double sigma_data = 0.5;

@@ -17,9 +17,11 @@
 
 namespace diffusion {
 
-/// UniPC; Zhao, Bai, Rao, Zhou, Lu 2023, Algorithms 1 and 2. Before a step, the one that led here is taken again with the
-/// prediction that was made here (the corrector UniC-p); then comes the predictor UniP-p. Both, from `from` to `to`, are
+/// UniPC; Zhao, Bai, Rao, Zhou, Lu 2023, Algorithms 1 and 2. Each step first corrects the previous one with
+/// the new prediction (UniC-p), then predicts (UniP-p). Both, from `from` to `to`, are
+///
 ///     x_to = a x + b (h' phi_1(h') m_0 + B(h') sum_k rho_k D_k),   D_k = (m_k - m_0) / r_k,  r_k = (lambda_k - lambda) / h
+///
 /// with h' = -h, a = sigma_to / sigma, b = -alpha_to of predictions of x_0, and h' = h, a = alpha_to / alpha,
 /// b = -sigma_to of predictions of epsilon. The rho solve sum_k r_k^(j-1) rho_k = h' phi_{j+1}(h') j! / B(h') for j = 1, 2,
 /// ...; a single rho is 1/2. The corrector has the new prediction, r = 1, among the m_k; it differs by the weights of the m_k
@@ -33,7 +35,7 @@ struct UniPc {
   int order = 2;  // 1 to 3
   B b = B::bh2;
   bool corrector = true;
-  // The steps that it leaves alone all the same: the first ones, say, under strong guidance.
+  // Step indices at which the corrector is skipped, e.g. the first ones under strong guidance.
   std::vector<Eigen::Index> disable_corrector = {};
   bool predict_x0 = true;         // interpolate the predictions of x_0, or those of epsilon
   bool lower_order_final = true;  // the last steps are of order 1, 2, ... counted from the end
