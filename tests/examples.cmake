@@ -1,4 +1,4 @@
-# The examples on real input, and on input that they must refuse.
+# Runs the examples on valid input, and on input that they must refuse.
 foreach(example IN ITEMS compare_samplers forward_process plan_trajectory posterior_walk sample_digits train_digits)
   if(TARGET ${example})
     add_test(NAME example_${example} COMMAND ${CMAKE_COMMAND} -D EXAMPLE=$<TARGET_FILE:${example}>

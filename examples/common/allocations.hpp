@@ -1,7 +1,7 @@
 /// @file allocations.hpp
-/// Counts the heap allocations of a program, for exactly one of its files to include. With glibc,
-/// whose malloc a program may replace, malloc is counted, and with it operator new and the storage
-/// of Eigen's tensors; elsewhere the count stays 0.
+/// Counts the heap allocations of a program. Exactly one file of the program may include it. With
+/// glibc, where a program may replace malloc, it counts calls of malloc, which include operator new
+/// and the storage of Eigen's tensors. Elsewhere the count stays 0.
 #pragma once
 
 #include <atomic>
@@ -11,7 +11,7 @@
 namespace example {
 inline std::atomic<long> allocation_count{0};
 
-/// Heap allocations so far, in any thread.
+/// Number of heap allocations so far, in all threads.
 inline long allocations() { return allocation_count.load(); }
 }  // namespace example
 

@@ -1,6 +1,6 @@
 /// @file digits.hpp
-/// The handwritten digits of data/digits.csv for the examples: read them, draw them, and measure the distance
-/// of generated digits from them.
+/// Reads and draws the handwritten digits of data/digits.csv, and measures the distance of
+/// generated digits from them.
 #pragma once
 
 #include <cerrno>
@@ -17,24 +17,25 @@
 
 namespace example {
 
-/// A batch of grey digits, [N, 1, 8, 8]; -1 is paper and 1 is ink.
+/// A batch of grey digits, [N, 1, 8, 8], where -1 is paper and 1 is ink.
 using Digits = Eigen::Tensor<double, 4, Eigen::RowMajor>;
 constexpr Index digit_side = 8, digit_pixels = digit_side * digit_side;
 
-/// The same values as a matrix, a row for each digit, for products of matrices.
+/// The same values as a matrix with one row per digit, for matrix products.
 using DigitRows = Eigen::Matrix<double, Eigen::Dynamic, digit_pixels, Eigen::RowMajor>;
 inline Eigen::Map<const DigitRows> rows(const Digits& x) { return {x.data(), x.dimension(0), digit_pixels}; }
 inline Eigen::Map<DigitRows> rows(Digits& x) { return {x.data(), x.dimension(0), digit_pixels}; }
 
-/// The digits at these indices, in that order.
+/// Returns the digits at these indices, in the given order.
 inline Digits selected(const Digits& x, const std::vector<Index>& indices) {
   Digits out(static_cast<Index>(indices.size()), 1, digit_side, digit_side);
   for (Index n = 0; n < out.dimension(0); ++n) rows(out).row(n) = rows(x).row(indices[static_cast<std::size_t>(n)]);
   return out;
 }
 
-/// Reads a CSV file of digits. After a heading, each line holds one digit: 64 whole numbers from 0 (paper) to 16 (ink), then
-/// its label, which is ignored. Throws std::runtime_error if the file is not like that or has fewer than 200 digits.
+/// Reads a CSV file of digits. After a heading, each line holds one digit: 64 integers from 0
+/// (paper) to 16 (ink), followed by a label, which is ignored. Throws std::runtime_error if a line
+/// is different or if there are fewer than 200 digits.
 inline Digits read_digits(const std::string& path) {
   if (std::filesystem::is_directory(path)) throw std::runtime_error("cannot read " + path + ": it is a directory");
   std::ifstream file(path);
@@ -53,7 +54,8 @@ inline Digits read_digits(const std::string& path) {
       at = next != end && *next == ',' ? next + 1 : next;
     }
     if (column <= digit_pixels || (at != end && *at != '\r')) {
-      throw std::runtime_error(path + ", line " + std::to_string(number) + ": not 64 numbers from 0 to 16 and a label");
+      throw std::runtime_error(path + ", line " + std::to_string(number) +
+                               ": not 64 numbers from 0 to 16 followed by a label");
     }
   }
   const auto count = static_cast<Index>(values.size()) / digit_pixels;
@@ -62,8 +64,9 @@ inline Digits read_digits(const std::string& path) {
   return Eigen::TensorMap<const Digits>(values.data(), count, 1, digit_side, digit_side);
 }
 
-/// The first 100 digits in ten rows of ten, each pixel `scale` wide and high.
+/// Side of the picture that digit_grid draws, in pixels.
 constexpr Index digit_grid_side(Index scale) { return (10 * (digit_side + 1) - 1) * scale; }
+/// Draws the first 100 digits in ten rows of ten; each pixel is `scale` pixels wide and high.
 inline Images digit_grid(const Digits& x, Index scale) {
   const Index side = digit_grid_side(scale), cell = (digit_side + 1) * scale;
   Images out(1, side, side, 1);
@@ -79,7 +82,7 @@ inline Images digit_grid(const Digits& x, Index scale) {
   return out;
 }
 
-/// [N, M]: the Euclidean distance of each x from each digit.
+/// Euclidean distance of each of N samples x from each of M digits, as a matrix [N, M].
 inline Eigen::MatrixXd distances(const Digits& x, const Digits& digits) {
   Eigen::MatrixXd out(x.dimension(0), digits.dimension(0));
   for (Index n = 0; n < out.rows(); ++n) {
@@ -88,7 +91,7 @@ inline Eigen::MatrixXd distances(const Digits& x, const Digits& digits) {
   return out;
 }
 
-/// [N]: the index of the digit nearest to each x, for [N, M] distances.
+/// Index of the digit nearest to each sample, from the distances [N, M].
 inline std::vector<Index> nearest(const Eigen::MatrixXd& distance) {
   std::vector<Index> out(static_cast<std::size_t>(distance.rows()));
   for (Index n = 0; n < distance.rows(); ++n) distance.row(n).minCoeff(&out[static_cast<std::size_t>(n)]);

@@ -1,5 +1,5 @@
 /// @file mixture.hpp
-/// A mixture of Gaussians in the plane, with the exact model of it and what it takes to judge samples.
+/// A mixture of Gaussians in the plane, its exact model, and measures of the error of samples.
 #pragma once
 
 #include <algorithm>  // std::nth_element, std::sort
@@ -17,7 +17,8 @@ using diffusion::NoiseLevel;
 using Eigen::Index;
 using Points = Eigen::Tensor<double, 2, Eigen::RowMajor>;  // [N, 2]
 
-/// x_0 ~ N(m_k, s^2) with equal weights, the m_k on the two arms of a spiral.
+/// The distribution of x_0: N(m_k, s^2) with equal weights, where the means m_k lie on the two arms
+/// of a spiral.
 struct Mixture {
   static constexpr Index K = 24;
   static constexpr double s = 0.06;
@@ -31,7 +32,7 @@ struct Mixture {
     }
   }
 
-  /// n samples, noised to the level.
+  /// Draws n samples of x_0 and adds the noise of the level.
   Points samples(Index n, const NoiseLevel& level, std::uint32_t seed) const {
     std::mt19937 engine(seed);
     Points x(n, 2);
@@ -45,7 +46,7 @@ struct Mixture {
   }
 };
 
-/// The exact model, which counts how often it is called.
+/// The exact model of the mixture: x_start is E[x_0 | x]. It counts its calls.
 struct ExactModel {
   Mixture data;
   Index calls = 0;
@@ -70,8 +71,9 @@ struct ExactModel {
   }
 };
 
-/// Where dz / dlog s = s epsilon leads, by Runge and Kutta's method of fourth order. The levels are even in log s, an even number of
-/// steps; every second one is the middle of a step here.
+/// Solves dz / dlog s = s epsilon from the first to the last level by the Runge-Kutta method of
+/// fourth order. The levels must be equally spaced in log s, with an even number of steps: every
+/// second level is the midpoint of a Runge-Kutta step.
 inline Points solution(ExactModel& model, const diffusion::TimeGrid& levels, const Points& x) {
   diffusion::Prediction<Points> p;
   Points z = x * (1.0 / levels.levels()[0].alpha);
@@ -89,8 +91,8 @@ inline Points solution(ExactModel& model, const diffusion::TimeGrid& levels, con
   return z * levels.levels().back().alpha;
 }
 
-/// The median of |a_n - b_n|. (Of two paths that begin on two sides of a watershed the ends are far apart; a mean would show little but
-/// how many samples a sampler carries over.)
+/// The median of |a_n - b_n|. A mean would be dominated by the few samples that end at another
+/// mode, because two paths that start on different sides of a watershed end far apart.
 inline double median_distance(const Points& a, const Points& b) {
   std::vector<double> distance;
   for (Index n = 0; n < a.dimension(0); ++n) distance.push_back(std::hypot(a(n, 0) - b(n, 0), a(n, 1) - b(n, 1)));
@@ -99,7 +101,7 @@ inline double median_distance(const Points& a, const Points& b) {
   return *middle;
 }
 
-/// The sliced Wasserstein distance of two sets of as many points.
+/// The sliced Wasserstein distance between two sets of equally many points, over 32 directions.
 inline double sliced_wasserstein(const Points& a, const Points& b) {
   constexpr int directions = 32;
   const auto along = [](const Points& x, double angle) {

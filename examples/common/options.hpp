@@ -1,47 +1,55 @@
 /// @file options.hpp
-/// What the examples share around their main functions: the command line is read by CLI11, and whatever goes wrong ends
-/// in one line on stderr and exit code 1.
+/// The common frame of the examples: the command line, read by CLI11 (options.cpp), and errors,
+/// which end the program with one line on stderr and exit code 1.
 #pragma once
 
-#include <CLI/CLI.hpp>
-#include <cerrno>
-#include <cstring>  // std::strerror
-#include <exception>
-#include <fstream>
-#include <iostream>
-#include <new>  // std::bad_alloc
-#include <stdexcept>
+#include <cstddef>  // std::ptrdiff_t
+#include <cstdint>
+#include <functional>
+#include <memory>  // std::unique_ptr
 #include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
 
 namespace example {
 
-/// Lest long work be lost to a path that cannot be written. Throws std::runtime_error.
-inline void check_writable(const std::string& path) {
-  if (!std::ofstream(path, std::ios::app)) {
-    throw std::runtime_error("cannot open " + path + " for writing: " + std::strerror(errno));
-  }
-}
+/// Throws std::runtime_error unless the file can be written. Call it before a long computation, so
+/// that its result is not lost.
+void check_writable(const std::string& path);
 
-/// Reads the command line into the options of `app`, then runs `program`, a callable that returns the exit code.
-template <class Program>
-int run(CLI::App& app, int argc, const char* const* argv, const Program& program) {
-  std::string error;
-  try {
-    app.parse(argc, argv);
-    return program();
-  } catch (const CLI::CallForHelp&) {
-    std::cout << app.help();
-    return 0;
-  } catch (const CLI::ParseError& e) {
-    error = std::string(e.what()) + " (--help lists the options)";
-  } catch (const std::bad_alloc&) {
-    error = "out of memory";
-  } catch (const std::exception& e) {
-    error = e.what();
-  }
-  std::cout.flush();
-  std::cerr << app.get_name() << ": " << error << '\n';
-  return 1;
-}
+/// The command line of an example. add() names an option, such as "--steps", or an argument, such
+/// as "picture". It sets `value`, whose initial value is the default.
+class Options {
+ public:
+  Options(const std::string& name, const std::string& description);
+  ~Options();
+
+  void add(const std::string& name, std::string& value, const std::string& help);
+  /// An option with a value in [low, high].
+  void add(const std::string& name, std::ptrdiff_t& value, const std::string& help, std::ptrdiff_t low,
+           std::ptrdiff_t high);
+  void add(const std::string& name, double& value, const std::string& help, double low, double high);
+  /// A list, such as 10,100.
+  void add(const std::string& name, std::vector<std::string>& values, const std::string& help);
+  void add(const std::string& name, std::vector<std::ptrdiff_t>& values, const std::string& help, std::ptrdiff_t low,
+           std::ptrdiff_t high);
+  /// An option with one of these values.
+  void add_choice(const std::string& name, std::string& value, const std::string& help,
+                  const std::vector<std::string>& choices);
+  /// The option --seed.
+  void add_seed(std::uint32_t& seed, const std::string& help);
+  void add_flag(const std::string& name, bool& value, const std::string& help);
+  /// Refuses a command line with both options.
+  void exclude(const std::string& name, const std::string& other);
+
+  /// Reads the command line, runs `program`, which returns the exit code, and reports errors.
+  int run(int argc, const char* const* argv, const std::function<int()>& program);
+
+ private:
+  std::unique_ptr<CLI::App> app_;
+};
 
 }  // namespace example

@@ -1,6 +1,7 @@
 /// @file plot.hpp
-/// Charts for the examples, drawn by gnuplot: curves on logarithmic axes and clouds of points, as PNG files. GNUPLOT is the program,
-/// which CMake finds. Errors are std::runtime_error.
+/// Charts for the examples, drawn by gnuplot as PNG files: curves on logarithmic axes and clouds of
+/// points. The macro GNUPLOT is the path of the program, which CMake finds. Functions throw
+/// std::runtime_error on failure.
 #pragma once
 
 #include <algorithm>  // std::equal, std::find_if, std::max, std::min, std::none_of, std::stable_sort
@@ -19,14 +20,15 @@
 
 namespace example {
 
-/// Points of a chart that a line joins; those whose y is not finite are left out.
+/// Points of a chart, joined by a line. Points whose y is not finite are left out.
 struct Curve {
   std::string name;
   std::vector<double> x, y;
-  std::vector<std::string> twins = {};  // of distinct: curves that this one hides
+  std::vector<std::string> twins = {};  // names of equal curves, set by distinct()
 };
 
-/// Curves in one pair of axes. Where `chance` is not {0, 0}, a band is shaded from one of its ends to the other and named.
+/// Curves that share axes. If `chance` is not {0, 0}, the band between its two values is shaded and
+/// named chance_name.
 struct CurvePanel {
   std::string title, x_label, y_label;
   std::vector<Curve> curves;
@@ -34,20 +36,20 @@ struct CurvePanel {
   std::string chance_name = {};
 };
 
-/// Points [N, 2] under a title.
+/// A cloud of points [N, 2] with a title.
 struct PointPanel {
   std::string title;
   Eigen::Tensor<double, 2, Eigen::RowMajor> points;
 };
 
-/// `text` as gnuplot quotes it.
+/// `text` as a quoted string of gnuplot.
 inline std::string in_quotes(const std::string& text) {
   std::string out = "'";
   for (const char c : text) out += c == '\'' ? std::string("''") : std::string(1, c);
   return out + "'";
 }
 
-/// Runs gnuplot on the script, which draws into the PNG file `path`.
+/// Runs gnuplot on a script, and writes what it draws to the PNG file `path`.
 inline void draw_png(const std::string& path, int width, int height, const std::string& script) {
   if (!std::ofstream(path)) throw std::runtime_error("cannot open " + path + " for writing: " + std::strerror(errno));
   std::FILE* gnuplot = popen("'" GNUPLOT "' -", "w");
@@ -58,7 +60,8 @@ inline void draw_png(const std::string& path, int width, int height, const std::
   if (pclose(gnuplot) != 0) throw std::runtime_error(GNUPLOT " could not draw " + path);
 }
 
-/// The curves without those that have no points, and those that run on one of the others, whose twins they become.
+/// Returns the curves that have points. A curve that agrees with an earlier one to 1 % is dropped;
+/// its name is added to the twins of that one.
 inline std::vector<Curve> distinct(const std::vector<Curve>& curves) {
   const auto same = [](double a, double b) { return std::abs(a - b) <= 0.01 * b || (std::isnan(a) && std::isnan(b)); };
   std::vector<Curve> out;
@@ -76,7 +79,8 @@ inline std::vector<Curve> distinct(const std::vector<Curve>& curves) {
   return out;
 }
 
-/// The panels one above the other, with both axes logarithmic. The legend beside each is in the order in which the curves end.
+/// Draws the panels one above the other, with logarithmic axes. Each legend lists the curves in the
+/// order of their last values.
 inline void plot_curves(const std::string& path, std::vector<CurvePanel> panels) {
   const char* colours[] = {"#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e",
                            "#17becf", "#8c564b", "#e377c2", "#222222", "#a8a400"};
@@ -125,7 +129,7 @@ inline void plot_curves(const std::string& path, std::vector<CurvePanel> panels)
   draw_png(path, 1200, 580 * static_cast<int>(panels.size()), script.str());
 }
 
-/// The panels in rows of `columns`, all with both axes from -limit to limit.
+/// Draws the panels in rows of `columns`; all axes run from -limit to limit.
 inline void plot_points(const std::string& path, const std::vector<PointPanel>& panels, int columns, double limit) {
   const int rows = (static_cast<int>(panels.size()) + columns - 1) / columns;
   std::ostringstream script;

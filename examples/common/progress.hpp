@@ -1,5 +1,6 @@
 /// @file progress.hpp
-/// A progress bar for the examples: on stderr, and of itself only where a person is looking, so that logs stay clean.
+/// A progress bar for the examples. By default it is shown only if stderr is a terminal, so that
+/// logs stay clean.
 #pragma once
 
 #include <cstddef>  // std::size_t
@@ -13,6 +14,7 @@
 
 namespace example {
 
+/// True if stderr is a terminal.
 inline bool stderr_is_terminal() {
 #if __has_include(<unistd.h>)
   return isatty(STDERR_FILENO) != 0;
@@ -21,15 +23,16 @@ inline bool stderr_is_terminal() {
 #endif
 }
 
-/// A bar that is drawn anew as it grows, and that leaves nothing behind.
+/// A progress bar on stderr. It is redrawn as it grows and erased at the end.
 class Progress {
  public:
+  /// A bar for `steps` steps; nothing is drawn unless `shown`.
   Progress(std::string label, long steps, bool shown) : label_(std::move(label)), steps_(steps), shown_(shown) {}
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   ~Progress() { clear(); }
 
-  /// `done` of the steps are behind us.
+  /// Reports that `done` steps are done.
   void operator()(long done) {
     const int filled = static_cast<int>(width * done / steps_);
     if (!shown_ || filled == filled_) return;
@@ -40,7 +43,7 @@ class Progress {
     if (done == steps_) clear();
   }
 
-  /// Makes room for a line of output; the next step draws the bar again.
+  /// Erases the bar to make room for a line of output; the next call draws it again.
   void clear() {
     if (filled_ < 0) return;
     std::fprintf(stderr, "\r%*s\r", static_cast<int>(label_.size()) + width + 24, "");

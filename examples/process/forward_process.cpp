@@ -1,23 +1,27 @@
 /// @file forward_process.cpp
-/// What the forward process does to a picture, schedule by schedule: a film strip of it, and the numbers behind the film.
+/// Adds the noise of the forward process to a picture, for several schedules. It draws a film strip
+/// of the noisy pictures and prints the numbers behind it.
 ///
-/// symbol     meaning                                                               in the library
-/// T          the number of steps                                                   num_timesteps()
-/// t          a step, 0 ... T - 1; x_t has t + 1 steps of noise                     Timesteps, one for each sample
-/// beta_t     the variance of the noise that step t adds; a schedule is all of them betas()
-/// abar_t     (1 - beta_0) (1 - beta_1) ... (1 - beta_t): what is left of the signal alphas_cumprod()
-/// x_0, x_t   the picture, with values in [-1, 1], and the picture after step t     x_start, x_t
-/// eps        noise, independent N(0, 1) for each value                             noise
+///     symbol    meaning                                          in the library
+///     T         number of steps                                  num_timesteps()
+///     t         timestep, 0 ... T - 1                            Timesteps, one per sample
+///     beta_t    variance of the noise that step t adds           betas(), the schedule
+///     abar_t    (1 - beta_0) (1 - beta_1) ... (1 - beta_t)       alphas_cumprod()
+///     x_0       the picture, with values in [-1, 1]              x_start
+///     x_t       the picture after t + 1 steps of noise           x_t
+///     eps       independent N(0, 1) noise for each value         noise
 ///
-///     x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps                                q_sample
-///     q(x_t | x_0) = N(sqrt(abar_t) x_0, 1 - abar_t)                               q_mean_variance
-///     q(x_{t-1} | x_t, x_0) = N(c0_t x_0 + c1_t x_t, v_t), where                   q_posterior_mean_variance
-///         c0_t = sqrt(abar_{t-1}) beta_t / (1 - abar_t)                            posterior_mean_coef1()
-///         c1_t = sqrt(1 - beta_t) (1 - abar_{t-1}) / (1 - abar_t)                  posterior_mean_coef2()
-///         v_t  = beta_t (1 - abar_{t-1}) / (1 - abar_t)                            posterior_variance()
-///     x_0 = (x_t - sqrt(1 - abar_t) eps) / sqrt(abar_t)                            predict_xstart_from_eps
+///     x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps              q_sample
+///     q(x_t | x_0) = N(sqrt(abar_t) x_0, 1 - abar_t)             q_mean_variance
+///     q(x_{t-1} | x_t, x_0) = N(c0_t x_0 + c1_t x_t, v_t)        q_posterior_mean_variance
+///         c0_t = sqrt(abar_{t-1}) beta_t / (1 - abar_t)          posterior_mean_coef1()
+///         c1_t = sqrt(1 - beta_t) (1 - abar_{t-1})
+///                / (1 - abar_t)                                  posterior_mean_coef2()
+///         v_t  = beta_t (1 - abar_{t-1}) / (1 - abar_t)          posterior_variance()
+///     x_0 = (x_t - sqrt(1 - abar_t) eps) / sqrt(abar_t)          predict_xstart_from_eps
 ///
-/// The signal-to-noise ratio abar_t / (1 - abar_t) says how far the picture has gone: at 0 dB both weigh the same.
+/// The signal-to-noise ratio (SNR) of x_t is abar_t / (1 - abar_t). At 0 dB, signal and noise have
+/// equal power.
 #include <algorithm>  // std::max, std::min
 #include <cmath>
 #include <cstdint>
@@ -37,7 +41,7 @@ using diffusion::Timesteps;
 using Eigen::Index;
 using example::Images;
 
-/// At most eight timesteps, spread evenly from 0 to T - 1.
+/// Returns at most eight timesteps, evenly spaced from 0 to T - 1.
 Timesteps film_timesteps(Index T) {
   const Index frames = (std::min)(T, Index(8));
   Timesteps t(frames);
@@ -45,13 +49,13 @@ Timesteps film_timesteps(Index T) {
   return t;
 }
 
-/// Picture n of a batch, as a batch of one.
+/// Returns picture n of a batch as a batch of one.
 Images frame(const Images& x, Index n) {
   const Eigen::array<Index, 4> offset{n, 0, 0, 0}, size{1, x.dimension(1), x.dimension(2), x.dimension(3)};
   return x.slice(offset, size);
 }
 
-/// Its values in a row, in double.
+/// The values of a batch as an array of double.
 Eigen::ArrayXd values(const Images& x) { return Eigen::Map<const Eigen::ArrayXf>(x.data(), x.size()).cast<double>(); }
 
 double snr_in_decibels(const GaussianDiffusion<float>& process, Index t) {
@@ -62,8 +66,9 @@ constexpr const char* table_heading = R"(
           signal and noise           | x_t - sqrt(abar) x_0: mean | and standard deviation     | q(x_{t-1} | x_t, x_0)
      t sqrt(abar)    1-abar SNR [dB] | measured     0 +- | measured expected      +- |       c0       c1        v)";
 
-/// One line per timestep. Beside the measured mean and standard deviation of x_t - sqrt(abar) x_0 stands what
-/// q_mean_variance says, and how far from it (+-) chance takes a picture of this size.
+/// Prints one line per timestep. The mean and standard deviation of x_t - sqrt(abar) x_0 are
+/// measured over the values of the picture, and printed with their expected values from
+/// q_mean_variance and the standard error (+-) for a picture of this size.
 void print_table(const GaussianDiffusion<float>& process, const Timesteps& t, const Images& x_start,
                  const Images& x_t) {
   const auto q = process.q_mean_variance(x_start, t);
@@ -81,13 +86,14 @@ void print_table(const GaussianDiffusion<float>& process, const Timesteps& t, co
   }
 }
 
-/// How far off x_0 is when it is computed back from x_t and the noise: 1 / sqrt(abar) magnifies the rounding of x_t.
+/// Prints the error of x_0 when it is recovered from x_t and the noise: 1 / sqrt(abar) magnifies
+/// the rounding error of x_t.
 void print_recovery(const GaussianDiffusion<float>& process, const Timesteps& t, const Images& picture,
                     const Images& x_t, const Images& noise) {
   std::printf("x_0 recovered from x_t and the noise, largest error at each t:");
   for (Index n = 0; n < t.size(); ++n) {
     if (process.sqrt_alphas_cumprod()[t(n)] < std::numeric_limits<float>::min()) {
-      std::printf(" none");  // x_t is all noise: at abar = 0 the library would throw
+      std::printf(" undefined");  // x_t is pure noise; the library throws if abar = 0
       continue;
     }
     const Images x_0 = process.predict_xstart_from_eps(frame(x_t, n), t(n), frame(noise, n));
@@ -108,29 +114,23 @@ int main(int argc, char** argv) {
   Index T = 1000, side = 192;
   std::uint32_t seed = 1;
 
-  CLI::App app("Adds the noise of a diffusion process to a picture and shows it at eight timesteps.",
-               "forward_process");
-  app.add_option("picture", path, "a PNG or JPEG file (default: the bundled raccoon)");
-  app.add_option("--schedule", schedules, "one or more names, as in linear,cosine; any other name lists them all")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->capture_default_str();
-  app.add_option("--steps", T, "T, the number of steps; \"linear\" needs 20")
-      ->check(CLI::Range(1, 1000000))
-      ->capture_default_str();
-  app.add_option("--seed", seed, "of the noise")->check(CLI::Range(Index(0), Index(4294967295)))->capture_default_str();
-  app.add_option("--size", side, "pictures with a longer side are made smaller first")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
-  app.add_option("--out", out, "the PNG file to write")->capture_default_str();
+  example::Options options("forward_process",
+                           "Adds the noise of a diffusion process to a picture and shows it at eight timesteps.");
+  options.add("picture", path, "PNG or JPEG file (default: the bundled raccoon)");
+  options.add("--schedule", schedules, "names of schedules, such as linear,cosine; an unknown name prints the list");
+  options.add("--steps", T, "T, the number of steps; \"linear\" needs at least 20", 1, 1000000);
+  options.add_seed(seed, "seed of the noise");
+  options.add("--size", side, "largest side in pixels; a larger picture is shrunk first", 1, 1024);
+  options.add("--out", out, "PNG file to write");
 
-  return example::run(app, argc, argv, [&] {
+  return options.run(argc, argv, [&] {
     std::vector<GaussianDiffusion<float>> processes;
     for (const std::string& name : schedules) processes.emplace_back(diffusion::named_beta_schedule(name, T));
     const Images picture = example::shrunk(example::read_image(path), side);
-    std::printf("%s: used at %ldx%ld pixels\n", path.c_str(), long(picture.dimension(2)), long(picture.dimension(1)));
+    std::printf("%s: %ldx%ld pixels are used\n", path.c_str(), long(picture.dimension(2)), long(picture.dimension(1)));
 
-    // One batch: the same picture once for each timestep. All schedules get the same noise, so that only they differ.
+    // One batch holds the same picture for every timestep. All schedules use the same noise, so
+    // that only the schedules differ.
     const Timesteps t = film_timesteps(T);
     const Images x_start = picture.broadcast(Eigen::array<Index, 4>{t.size(), 1, 1, 1});
     Images noise(x_start.dimensions());
@@ -149,7 +149,7 @@ int main(int argc, char** argv) {
     std::vector<std::string> columns;
     for (Index n = 0; n < t.size(); ++n) columns.push_back("t = " + std::to_string(t(n)));
     example::film_strip(columns, film, 192).write_png(out);
-    std::printf("\nThe film strip is %s\n", out.c_str());
+    std::printf("\nWrote the film strip to %s\n", out.c_str());
     return 0;
   });
 }

@@ -1,20 +1,33 @@
 /// @file compare_samplers.cpp
-/// What each sampler makes of a number of calls of the model, where the model is exact and so every error is the sampler's.
+/// Compares the samplers by their error for a given number of model calls. The model is exact, so
+/// that every error comes from the sampler.
 ///
-/// The data is a mixture of K Gaussians in the plane, x_0 ~ N(m_k, s^2) with equal weights, m_k on the two arms of a spiral. Noised to
-/// x = alpha x_0 + sigma epsilon it is a mixture still, of N(alpha m_k, v), v = alpha^2 s^2 + sigma^2, and what the best of all models
-/// says is known:
-///     E[x_0 | x] = sum_k w_k (m_k + alpha s^2 / v (x - alpha m_k)),   w_k in proportion to exp(-|x - alpha m_k|^2 / (2 v))
+/// The data are a mixture of K Gaussians in the plane: x_0 ~ N(m_k, s^2) with equal weights, where
+/// the m_k lie on the two arms of a spiral. The noisy x = alpha x_0 + sigma epsilon is a mixture of
+/// N(alpha m_k, v) with v = alpha^2 s^2 + sigma^2, and the optimal model is known:
+///
+///     E[x_0 | x] = sum_k w_k (m_k + alpha s^2 / v (x - alpha m_k))
+///     w_k in proportion to exp(-|x - alpha m_k|^2 / (2 v))
 ///     epsilon = (x - alpha E[x_0 | x]) / sigma
-/// Samplers without noise solve the ordinary differential equation
-///     dz / dlog s = s epsilon,   z = x / alpha, s = sigma / alpha          (Song et al. 2021; Karras et al. 2022, Eq. (1))
-/// so each of their samples has a place where it should arrive. Their error is the distance from there, its median, the place being
-/// found by Runge and Kutta's method of fourth order in steps so small that they do not count. Samplers with noise have no such place. Of
-/// theirs, as a set, we measure how far they are from as many true samples, by the sliced Wasserstein distance:
-///     the mean over directions u, and over i, of |a_(i) - b_(i)|, where a and b are the sets' values of u . x in rising order
-/// which is not 0 for two sets of true samples either: the range it has for 20 of those is what chance does.
 ///
-/// All take the same levels, even in log s from the most to the least noise that the process has, and start from the same x.
+/// Samplers without noise solve an ordinary differential equation (Song et al. 2021; Karras et al.
+/// 2022, Eq. (1)):
+///
+///     dz / dlog s = s epsilon,   z = x / alpha,   s = sigma / alpha
+///
+/// The solution determines where each sample should end. The error of these samplers is the median
+/// distance from that point, which is computed by the Runge-Kutta method of fourth order with
+/// negligibly small steps. Samplers with noise have no such point. For them the program measures
+/// the sliced Wasserstein distance between the samples and equally many true samples:
+///
+///     the mean over directions u and over i of |a_(i) - b_(i)|,
+///     where a and b are the sorted values of u . x of the two sets
+///
+/// This distance is not 0 for two sets of true samples either. Its range over 20 sets of true
+/// samples shows the effect of chance.
+///
+/// All samplers use the same levels, equally spaced in log s from the largest to the smallest noise
+/// of the process, and start from the same x.
 #include <algorithm>  // std::max, std::min, std::sort
 #include <cmath>
 #include <cstdint>
@@ -34,20 +47,22 @@ using Eigen::Index;
 using example::ExactModel;
 using example::Points;
 
-/// Levels of n steps.
+/// The levels for n steps.
 TimeGrid grid(Index n) {
   static const GaussianDiffusion<double> process(scaled_linear_beta_schedule(1000));
   const auto& sigmas = process.sqrt_recipm1_alphas_cumprod();
   return sigma_grid(process, lu_sigmas(n + 1, sigmas[0], sigmas[999]).head(n + 1));
 }
 
-/// A sampler that is given a number of calls of the model.
+/// A sampler with its name; `run` takes at most `calls` calls of the model, and returns no points
+/// if these do not suffice.
 struct Method {
   std::string name;
   std::function<Points(Index calls, ExactModel&, const Points& x, PhiloxNoise&)> run;
 };
 
-/// One whose steps take `per_step` calls, and its first steps `extra` more in all.
+/// A sampler whose steps take `per_step` calls each, and whose first steps take `extra` more calls
+/// in total.
 template <class Sampler>
 Method method(const std::string& name, const Sampler& sampler, Index per_step = 1, Index extra = 0) {
   return {name, [=](Index calls, ExactModel& model, const Points& x, PhiloxNoise& noise) {
@@ -56,9 +71,11 @@ Method method(const std::string& name, const Sampler& sampler, Index per_step = 
           }};
 }
 
-/// Every sampler but RePaint, which is Ddpm where nothing of a picture is known.
+/// The samplers without noise. (RePaint is missing from both lists, because it equals Ddpm if no
+/// part of a picture is given.)
 std::vector<Method> without_noise() {
-  // The last steps are of low order by default, which is for grids that end clean.
+  // By default the last steps have a low order, which suits grids that end at sigma = 0. This grid
+  // ends at sigma > 0.
   const auto full = [](auto sampler) {
     sampler.lower_order_final = false;
     return sampler;
@@ -66,7 +83,7 @@ std::vector<Method> without_noise() {
   const Method fast{"DpmSolverFast", [](Index calls, ExactModel& model, const Points& x, PhiloxNoise& noise) {
                       return sample(DpmSolverFast{calls}, grid(calls / 3 + 1), model, x, noise);
                     }};
-  // Chooses its steps itself: the smallest tolerance that the calls are enough for.
+  // This sampler chooses its own steps: use the smallest tolerance for which the calls suffice.
   const Method adaptive{
       "DpmSolverAdaptive", [](Index calls, ExactModel& model, const Points& x, PhiloxNoise& noise) {
         Points best;
@@ -101,6 +118,7 @@ std::vector<Method> without_noise() {
           method("UniPc", full(UniPc{})),
           method("UniPc, order 3", full(UniPc{3}))};
 }
+/// The samplers with noise.
 std::vector<Method> with_noise() {
   return {method("Ddpm", Ddpm{}),
           method("Ddpm, fixed_large", Ddpm{Ddpm::Variance::fixed_large}),
@@ -122,35 +140,32 @@ int main(int argc, char** argv) {
   Index samples = 4000;
   std::uint32_t seed = 1;
 
-  CLI::App app("Compares the samplers on a mixture of Gaussians, for which the model is exact.", "compare_samplers");
-  app.add_option("--calls", calls, "of the model: one or more numbers, as in 10,100")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(CLI::Range(2, 1000))
-      ->capture_default_str();
-  app.add_option("--samples", samples, "how many")->check(CLI::Range(10, 1000000))->capture_default_str();
-  app.add_option("--seed", seed, "of the noise")->check(CLI::Range(Index(0), Index(4294967295)))->capture_default_str();
-  app.add_option("--out", out, "the PNG file of the errors")->capture_default_str();
-  app.add_option("--points", points_out, "the PNG file of the samples")->capture_default_str();
+  example::Options options("compare_samplers",
+                           "Compares the samplers on a mixture of Gaussians, for which the model is exact.");
+  options.add("--calls", calls, "numbers of model calls, such as 10,100", 2, 1000);
+  options.add("--samples", samples, "number of samples", 10, 1000000);
+  options.add_seed(seed, "seed of the noise");
+  options.add("--out", out, "PNG file to write the chart of the errors to");
+  options.add("--points", points_out, "PNG file to write the samples to");
 
-  return example::run(app, argc, argv, [&] {
+  return options.run(argc, argv, [&] {
     example::check_writable(out);
     example::check_writable(points_out);
     std::sort(calls.begin(), calls.end());
     ExactModel model;
     const NoiseLevel first = grid(1).levels().front(), last = grid(1).levels().back();
     const Points x = model.data.samples(samples, first, seed), truth = model.data.samples(samples, last, seed + 1);
-    const Points arrival = example::solution(model, grid(800), x);
+    const Points exact_solution = example::solution(model, grid(800), x);
     const auto from_truth = [&](const Points& a) { return example::sliced_wasserstein(a, truth); };
-    double floor = std::numeric_limits<double>::infinity(), ceiling = 0.0;  // the range of chance
+    double floor = std::numeric_limits<double>::infinity(), ceiling = 0.0;  // the range over sets of true samples
     for (std::uint32_t i = 0; i < 20; ++i) {
-      const double of_truth = from_truth(model.data.samples(samples, last, seed + 100 + i));
-      floor = (std::min)(floor, of_truth), ceiling = (std::max)(ceiling, of_truth);
+      const double distance = from_truth(model.data.samples(samples, last, seed + 100 + i));
+      floor = (std::min)(floor, distance), ceiling = (std::max)(ceiling, distance);
     }
 
     const auto curves = [&](const std::vector<Method>& methods, const auto& error) {
       std::vector<example::Curve> result;
-      std::printf("%-30s", "calls of the model");
+      std::printf("%-30s", "model calls");
       for (const Index n : calls) std::printf(" %9ld", long(n));
       for (const Method& m : methods) {
         std::printf("\n%-30s", m.name.c_str());
@@ -168,13 +183,14 @@ int main(int argc, char** argv) {
       return result;
     };
 
-    std::printf("Without noise: median distance from the solution of the differential equation\n\n");
-    const auto followed =
-        curves(without_noise(), [&](const Points& got) { return example::median_distance(got, arrival); });
+    std::printf("Samplers without noise: median distance from the solution of the differential equation\n\n");
+    const auto curves_without_noise =
+        curves(without_noise(), [&](const Points& got) { return example::median_distance(got, exact_solution); });
     std::printf(
-        "\nWith noise: sliced Wasserstein distance from true samples; of 20 more sets of those it is %.3f to %.3f\n\n",
+        "\nSamplers with noise: sliced Wasserstein distance from true samples (20 more sets of true samples: %.3f to "
+        "%.3f)\n\n",
         floor, ceiling);
-    const auto drawn = curves(with_noise(), from_truth);
+    const auto curves_with_noise = curves(with_noise(), from_truth);
 
     std::vector<example::PointPanel> clouds{{"true samples", truth}};
     const auto add = [&](const auto& m) {
@@ -187,15 +203,15 @@ int main(int argc, char** argv) {
     add(method("DpmSolverPP", DpmSolverPP{}));
     add(method("DpmSolverPP, eta 1", DpmSolverPP{2, DpmSolverType::midpoint, 1.0}));
     example::plot_points(points_out, clouds, 3, 2.0);
-    example::plot_curves(out, {{"Without noise: how far samples are from where the exact path leads",
-                                "calls of the model", "median distance", followed},
-                               {"With noise: how far samples, as a set, are from true ones",
-                                "calls of the model",
+    example::plot_curves(out, {{"Samplers without noise: distance of the samples from the exact solution",
+                                "model calls", "median distance", curves_without_noise},
+                               {"Samplers with noise: distance of the set of samples from true samples",
+                                "model calls",
                                 "sliced Wasserstein distance",
-                                drawn,
+                                curves_with_noise,
                                 {floor, ceiling},
                                 "20 sets of true samples"}});
-    std::printf("\nThe chart is %s, the samples are %s\n", out.c_str(), points_out.c_str());
+    std::printf("\nWrote the chart to %s and the samples to %s\n", out.c_str(), points_out.c_str());
     return 0;
   });
 }

@@ -1,18 +1,28 @@
 /// @file sample_digits.cpp
-/// Diffusion with the best model there can be: the exact minimiser of the training loss, over 1797 handwritten digits.
+/// Samples with the optimal model: the exact minimiser of the training loss over 1797 handwritten
+/// digits.
 ///
-/// A model that says x_0 is trained to make E |model(x_t, t) - x_0|^2 small. Of all functions the posterior mean does it best,
-/// and when x_0 is one of M equally likely digits d_i it is known: x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, so
+/// A model that predicts x_0 is trained to minimise E |model(x_t, t) - x_0|^2. The minimiser is the
+/// posterior mean. It is known exactly if x_0 is one of M equally likely digits d_i:
+///
+///     x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise
 ///     E[x_0 | x_t] = sum_i w_i d_i,   w_i = exp(l_i) / sum_j exp(l_j)
 ///     l_i = -|x_t - sqrt(abar_t) d_i|^2 / (2 (1 - abar_t))
-/// l_i goes to -1e6 where there is little noise, hence the greatest of them is subtracted from all before exp (log-sum-exp). |x_t|^2
-/// is common to all and left out, so all the l_i of a batch are one product of matrices, and all the means another.
 ///
-/// Sampling with it leaves one error, that of finite steps:
-///     p_sample_loop      x_{t-1} = c0_t x_0 + c1_t x_t + sqrt(v_t) noise, x_0 the model's          Ho et al. 2020
-///     ddim_sample_loop   x_{t-1} = sqrt(abar_{t-1}) x_0 + sqrt(1 - abar_{t-1}) eps, without noise  Song et al. 2021
-/// With infinitely many both draw from the digits with equal probabilities: samples lie on digits, and their moments are the
-/// digits', but for chance. That is also the limit of training: a network makes new digits only as it misses this minimum.
+/// l_i falls to -1e6 where there is little noise, so the largest one is subtracted from all before
+/// exp (log-sum-exp). The term |x_t|^2 is common to all l_i and is left out. All l_i of a batch are
+/// then one matrix product, and all means are another.
+///
+/// The only remaining error of sampling is that of a finite number of steps:
+///
+///     p_sample_loop       x_{t-1} = c0_t x_0 + c1_t x_t + sqrt(v_t) noise
+///                         Ho et al. 2020; x_0 is predicted by the model
+///     ddim_sample_loop    x_{t-1} = sqrt(abar_{t-1}) x_0 + sqrt(1 - abar_{t-1}) eps
+///                         Song et al. 2021; adds no noise
+///
+/// In the limit of infinitely many steps both draw each digit with equal probability: samples lie
+/// on digits, and their moments differ from those of the digits by chance only. This is also the
+/// limit of training: a network generates new digits only because it does not reach this minimum.
 #include <chrono>
 #include <cmath>    // std::pow
 #include <cstddef>  // std::size_t
@@ -37,15 +47,15 @@ using diffusion::GaussianDiffusion;
 using Eigen::Index;
 using example::Digits;
 
-/// E[x_0 | x_t] for x_0 one of the digits: a model as the library calls it.
+/// The posterior mean E[x_0 | x_t], where x_0 is one of the digits, as a model for ReverseProcess.
 struct PosteriorMean {
-  GaussianDiffusion<double> process;  // all its steps, for a model hears t of the process before respacing
+  GaussianDiffusion<double> process;  // with all its steps: the model time is a timestep before respacing
   Digits digits;
   Eigen::RowVectorXd half_square = 0.5 * example::rows(digits).rowwise().squaredNorm().transpose();  // |d_i|^2 / 2
 
   void operator()(const Digits& x, const Eigen::Tensor<double, 1>& timesteps, Digits& out) const {
     using Weights = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-    Weights w = example::rows(x) * example::rows(digits).transpose();  // x . d_i, a row for each sample
+    Weights w = example::rows(x) * example::rows(digits).transpose();  // x . d_i, one row per sample
     for (Index n = 0; n < w.rows(); ++n) {
       const auto t = static_cast<Index>(timesteps(n));
       const double abar = process.alphas_cumprod()[t], sqrt_abar = process.sqrt_alphas_cumprod()[t];
@@ -57,24 +67,27 @@ struct PosteriorMean {
   }
 };
 
-std::size_t different(const std::vector<Index>& indices) {
+/// Number of different indices.
+std::size_t num_different(const std::vector<Index>& indices) {
   return std::set<Index>(indices.begin(), indices.end()).size();
 }
 
 constexpr const char* table_heading = R"(
-                          | distance to the nearest digit | off the digits' mean and, at most,
-                  ms/step |      mean   largest different | a pixel's mean, deviation)";
+                          | distance to the nearest digit | error of mean; largest error of a
+                  ms/step |      mean   largest different | pixel's mean, std. deviation)";
 
-/// A line of the table: how long a step took, how far samples are from the nearest digit and how many these are, and how far the
-/// moments of the samples are off those of the digits.
+/// Prints a line of the table: the time of a step, the distance of the samples from the nearest
+/// digits, the number of different nearest digits, and the difference between the moments of the
+/// samples and of the digits.
 void print_line(const std::string& name, const std::string& milliseconds, const Digits& x,
                 const Eigen::MatrixXd& distance, const Digits& digits) {
-  const Eigen::VectorXd from_nearest = distance.rowwise().minCoeff();
-  const example::PixelMoments of_x(x), of_digits(digits);
+  const Eigen::VectorXd nearest_distance = distance.rowwise().minCoeff();
+  const example::PixelMoments sample_moments(x), digit_moments(digits);
   std::printf("%-16s %8s | %9.1e %9.1e %9zu | %8.4f %8.4f %8.4f\n", name.c_str(), milliseconds.c_str(),
-              from_nearest.mean(), from_nearest.maxCoeff(), different(example::nearest(distance)),
-              of_x.mean.mean() - of_digits.mean.mean(), (of_x.mean - of_digits.mean).cwiseAbs().maxCoeff(),
-              (of_x.deviation - of_digits.deviation).cwiseAbs().maxCoeff());
+              nearest_distance.mean(), nearest_distance.maxCoeff(), num_different(example::nearest(distance)),
+              sample_moments.mean.mean() - digit_moments.mean.mean(),
+              (sample_moments.mean - digit_moments.mean).cwiseAbs().maxCoeff(),
+              (sample_moments.deviation - digit_moments.deviation).cwiseAbs().maxCoeff());
   std::fflush(stdout);
 }
 
@@ -85,21 +98,17 @@ int main(int argc, char** argv) {
   std::uint32_t seed = 1;
   bool progress = example::stderr_is_terminal();
 
-  CLI::App app("Samples handwritten digits with the exact minimiser of the training loss as the model.",
-               "sample_digits");
-  app.add_option("digits", path, "a CSV file like the bundled one, which is the default");
-  app.add_option("--schedule", schedule, "its name; any other name lists them all")->capture_default_str();
-  app.add_option("--steps", steps, "one or more numbers of steps, of the 1000 there are, as in 10,100")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  app.add_option("--samples", samples, "how many; 100 are drawn")->check(CLI::Range(100, 10000))->capture_default_str();
-  app.add_option("--seed", seed, "of the noise")->check(CLI::Range(Index(0), Index(4294967295)))->capture_default_str();
-  app.add_option("--out", out, "the PNG file to write")->capture_default_str();
-  app.add_flag("--progress", progress, "draw a progress bar even where stderr is no terminal");
+  example::Options options("sample_digits",
+                           "Samples handwritten digits with the exact minimiser of the training loss as the model.");
+  options.add("digits", path, "CSV file of digits (default: the bundled digits.csv)");
+  options.add("--schedule", schedule, "name of the schedule; an unknown name prints the list");
+  options.add("--steps", steps, "numbers of sampling steps, at most 1000 each, such as 10,100", 1, 1000);
+  options.add("--samples", samples, "number of samples; the picture shows 100 of them", 100, 10000);
+  options.add_seed(seed, "seed of the noise");
+  options.add("--out", out, "PNG file to write");
+  options.add_flag("--progress", progress, "draw a progress bar even if stderr is not a terminal");
 
-  return example::run(app, argc, argv, [&] {
+  return options.run(argc, argv, [&] {
     example::check_writable(out);
     const GaussianDiffusion<double> process(diffusion::named_beta_schedule(schedule, 1000));
     const Digits digits = example::read_digits(path);
@@ -107,15 +116,16 @@ int main(int argc, char** argv) {
     std::printf("%s: %ld digits; %s, T = 1000; %ld samples\n%s\n", path.c_str(), long(digits.dimension(0)),
                 schedule.c_str(), long(samples), table_heading);
 
-    // The measure: as many real digits, drawn as an exact sampler would. They are off the moments by chance alone; their
-    // distance is that to the nearest other digit.
+    // For comparison: the same number of real digits, drawn as by an exact sampler. Their moments
+    // differ from those of all digits by chance only. Their distance is that to the nearest other
+    // digit.
     std::mt19937 engine(seed);
-    std::vector<Index> drawn;
-    for (Index n = 0; n < samples; ++n) drawn.push_back(static_cast<Index>(engine()) % digits.dimension(0));
-    const Digits real = example::selected(digits, drawn);
-    Eigen::MatrixXd distance = example::distances(real, digits);
-    for (Index n = 0; n < samples; ++n) distance(n, drawn[std::size_t(n)]) = distance.row(n).maxCoeff();
-    print_line("real digits", "-", real, distance, digits);
+    std::vector<Index> drawn_indices;
+    for (Index n = 0; n < samples; ++n) drawn_indices.push_back(static_cast<Index>(engine()) % digits.dimension(0));
+    const Digits real_digits = example::selected(digits, drawn_indices);
+    Eigen::MatrixXd distance = example::distances(real_digits, digits);
+    for (Index n = 0; n < samples; ++n) distance(n, drawn_indices[std::size_t(n)]) = distance.row(n).maxCoeff();
+    print_line("real digits", "-", real_digits, distance, digits);
 
     Digits x_T(samples, 1, example::digit_side, example::digit_side);
     diffusion::PhiloxNoise{seed}(x_T);
@@ -140,16 +150,16 @@ int main(int argc, char** argv) {
         std::snprintf(milliseconds, sizeof milliseconds, "%.2f", 1e3 * seconds.count() / double(n));
         print_line(sampler + ", " + std::to_string(n) + " steps", milliseconds, x_0, distance, digits);
         row.frames.chip<0>(Index(row.captions.size())) = example::digit_grid(x_0, scale).chip<0>(0);
-        row.captions.push_back(std::to_string(different(example::nearest(distance))) + " different digits in " +
+        row.captions.push_back(std::to_string(num_different(example::nearest(distance))) + " different digits in " +
                                std::to_string(samples));
       }
       film.push_back(row);
     }
     const double M = double(digits.dimension(0));
-    std::printf("\n%ld draws of %ld digits meet %.0f different ones on average.\n", long(samples), long(M),
-                M * (1.0 - std::pow(1.0 - 1.0 / M, double(samples))));
+    std::printf("\n%ld random draws from %ld digits contain %.0f different digits on average.\n", long(samples),
+                long(M), M * (1.0 - std::pow(1.0 - 1.0 / M, double(samples))));
     example::film_strip(columns, film, 1).write_png(out);
-    std::printf("The picture is %s\n", out.c_str());
+    std::printf("Wrote the picture to %s\n", out.c_str());
     return 0;
   });
 }

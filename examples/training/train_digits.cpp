@@ -1,15 +1,20 @@
 /// @file train_digits.cpp
-/// Trains a small network on handwritten digits with libtorch, then samples new ones. The network, its gradient and the
-/// optimiser are libtorch's; the diffusion is the library's, which works in the memory of the torch tensors.
+/// Trains a small network on handwritten digits with libtorch, and samples new digits. libtorch
+/// provides the network, its gradient and the optimiser; the library provides the diffusion, and
+/// works in the memory of the torch tensors.
 ///
-/// A training step, of a batch of digits x_0 and noise:
-///     t, w      where the losses have been large, and weights that keep the expected loss     LossSecondMomentResampler
-///     x_t       = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise                                   q_sample_into
-///     v         = sqrt(abar_t) noise - sqrt(1 - abar_t) x_0, the network's target             training_target_into
-///     minimise    mean over n of w[n] |network(x_t[n], t[n]) - v[n]|^2
-/// Afterwards:
-///     new digits by DDIM in 50 of the 1000 steps                                              respace, ddim_sample_loop
-///     bits per dimension of digits that were kept from the network                            calc_bpd_loop
+/// A training step with a batch of digits x_0 and noise:
+///
+///     t, w        timesteps and weights                         LossSecondMomentResampler
+///     x_t         sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise     q_sample_into
+///     v           sqrt(abar_t) noise - sqrt(1 - abar_t) x_0,
+///                 the target of the network                     training_target_into
+///     minimise    the mean over n of w[n] |network(x_t[n], t[n]) - v[n]|^2
+///
+/// After the training:
+///
+///     new digits by DDIM in 50 of the 1000 steps                respace, ddim_sample_loop
+///     bits per dimension of held-out digits                     calc_bpd_loop
 #include <torch/torch.h>
 
 #include <algorithm>  // std::max, std::min
@@ -43,16 +48,19 @@ using Eigen::Index;
 using example::digit_pixels, example::digit_side;
 using Batch = Eigen::Tensor<float, 4, Eigen::RowMajor>;  // [N, 1, 8, 8]
 
-// ---- the network: a perceptron with residual blocks, told t by sines ----
+// ---- the network: a perceptron with residual blocks and a sinusoidal embedding of t ----
 
 namespace nn = torch::nn;
 constexpr Index width = 256, blocks = 3, frequencies = 32;
 
-/// A linear layer, as a convolution of one pixel [N, channels, 1, 1]: where torch has no fast BLAS, its convolutions still are.
+/// A linear layer as a convolution of one pixel, [N, channels, 1, 1]: torch has fast convolutions
+/// even where it has no fast BLAS.
 nn::Conv2d linear(Index from, Index to) { return nn::Conv2d(nn::Conv2dOptions(from, to, 1)); }
+/// Layer normalisation, as a group norm of one group.
 nn::GroupNorm layer_norm() { return nn::GroupNorm(nn::GroupNormOptions(1, width)); }
 
-/// The last layer of a branch starts at 0, so that a new network is the simplest of its kind.
+/// Sets a layer to 0. The last layer of each branch starts at 0, so that a new residual block is
+/// the identity and a new network returns 0.
 nn::Conv2d zero(nn::Conv2d layer) {
   const torch::NoGradGuard no_grad;
   layer->weight.zero_();
@@ -60,6 +68,7 @@ nn::Conv2d zero(nn::Conv2d layer) {
   return layer;
 }
 
+/// A residual block that is conditioned on the embedding of t.
 struct BlockImpl : nn::Module {
   nn::GroupNorm norm = register_module("norm", layer_norm());
   nn::Conv2d in = register_module("first", linear(width, width));
@@ -72,6 +81,7 @@ struct BlockImpl : nn::Module {
 };
 TORCH_MODULE(Block);
 
+/// The network: predicts v from x_t and t.
 struct NetworkImpl : nn::Module {
   nn::Conv2d in = register_module("first", linear(digit_pixels, width));
   nn::Conv2d time = register_module("time", linear(2 * frequencies, width));
@@ -83,23 +93,24 @@ struct NetworkImpl : nn::Module {
     for (Index k = 0; k < blocks; ++k) middle->push_back(Block());
   }
 
-  /// x: [N, 1, 8, 8], t: [N]
+  /// x has shape [N, 1, 8, 8] and t has shape [N].
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& t) {
     const auto frequency = torch::exp(torch::arange(frequencies) * (-std::log(10000.0) / frequencies));
     const auto phase = t.unsqueeze(1) * frequency;
-    const auto heard = torch::silu(time(torch::cat({phase.cos(), phase.sin()}, 1).unsqueeze(2).unsqueeze(3)));
+    const auto embedding = torch::silu(time(torch::cat({phase.cos(), phase.sin()}, 1).unsqueeze(2).unsqueeze(3)));
     auto h = in(x.reshape({x.size(0), digit_pixels, 1, 1}));
-    for (const auto& block : *middle) h = block->as<Block>()->forward(h, heard);
+    for (const auto& block : *middle) h = block->as<Block>()->forward(h, embedding);
     return out(norm(h)).reshape_as(x);
   }
 };
 TORCH_MODULE(Network);
 
-// ---- one memory, two libraries ----
+// ---- memory shared by torch and Eigen ----
 
-/// A torch tensor as an Eigen tensor, and the other way round; nothing is copied, and the owner must outlive the view.
+/// Views of a torch tensor as an Eigen tensor, and the reverse. Nothing is copied; the owner must
+/// outlive the view.
 Eigen::TensorMap<Batch> map(const torch::Tensor& x) {
-  TORCH_CHECK(x.is_contiguous() && x.dim() == 4, "a batch of images must be contiguous");
+  TORCH_CHECK(x.is_contiguous() && x.dim() == 4, "a batch of images must be a contiguous tensor of 4 dimensions");
   return {x.data_ptr<float>(), x.size(0), x.size(1), x.size(2), x.size(3)};
 }
 template <class X>
@@ -108,7 +119,7 @@ torch::Tensor view(const X& x) {
   return torch::from_blob(const_cast<float*>(x.data()), sizes);
 }
 
-/// The network as the library calls a model.
+/// The network as a model for ReverseProcess.
 struct Model {
   std::shared_ptr<NetworkImpl> network;
 
@@ -120,18 +131,21 @@ struct Model {
 
 // ---- training ----
 
+/// Options of the training.
 struct Training {
   Index steps = 6000, batch = 128;
   std::uint32_t seed = 1;
   bool progress = example::stderr_is_terminal();
 };
 
+/// Mean of the values in [begin, end).
 double mean(const std::vector<double>& values, std::size_t begin, std::size_t end) {
   return std::accumulate(values.begin() + std::ptrdiff_t(begin), values.begin() + std::ptrdiff_t(end), 0.0) /
          double(end - begin);
 }
 
-/// Trains `network`, and leaves in `average` the mean of its late weights, which samples better. Returns the losses.
+/// Trains `network`, and keeps a running average of its weights in `average`. The average gives
+/// better samples than the last weights. Returns the losses.
 std::vector<double> train(const Training& options, const GaussianDiffusion<float>& process, const torch::Tensor& digits,
                           Network& network, Network& average) {
   const auto start = std::chrono::steady_clock::now();
@@ -152,9 +166,9 @@ std::vector<double> train(const Training& options, const GaussianDiffusion<float
     process.q_sample_into(map(x_t), map(x_0), t, map(noise));
     diffusion::training_target_into(map(target), process, ModelMeanType::velocity, map(x_0), map(x_t), map(noise), t);
 
-    const Eigen::Tensor<float, 1> heard_t = t.cast<float>(), w = weights.cast<float>();
-    const torch::Tensor output = network->forward(x_t, view(heard_t));
-    const torch::Tensor loss = (output - target).square().mean({1, 2, 3});  // of each sample
+    const Eigen::Tensor<float, 1> model_times = t.cast<float>(), w = weights.cast<float>();
+    const torch::Tensor output = network->forward(x_t, view(model_times));
+    const torch::Tensor loss = (output - target).square().mean({1, 2, 3});  // loss of each sample
     const torch::Tensor weighted = (loss * view(w)).mean();
     optimizer.zero_grad();
     weighted.backward();
@@ -164,12 +178,12 @@ std::vector<double> train(const Training& options, const GaussianDiffusion<float
     optimizer.step();
 
     const torch::NoGradGuard no_grad;
-    const Eigen::TensorMap<Eigen::Tensor<float, 1>> of_each(loss.data_ptr<float>(), loss.size(0));
-    timesteps.update_with_all_losses(t, of_each);
-    // Much of a young average, little of an old one.
-    const double replaced = (std::max)(0.002, 9.0 / double(10 + step));
+    const Eigen::TensorMap<Eigen::Tensor<float, 1>> sample_losses(loss.data_ptr<float>(), loss.size(0));
+    timesteps.update_with_all_losses(t, sample_losses);
+    // The first weights are forgotten quickly; later the average changes slowly.
+    const double update_rate = (std::max)(0.002, 9.0 / double(10 + step));
     const auto from = network->parameters(), to = average->parameters();
-    for (std::size_t i = 0; i < to.size(); ++i) to[i].lerp_(from[i], replaced);
+    for (std::size_t i = 0; i < to.size(); ++i) to[i].lerp_(from[i], update_rate);
 
     losses.push_back(weighted.item<double>());
     bar(step + 1);
@@ -185,10 +199,10 @@ std::vector<double> train(const Training& options, const GaussianDiffusion<float
   return losses;
 }
 
-// ---- what came of it ----
+// ---- results ----
 
-/// The losses against the step, both averaged to the width of the picture; the height is log2 of the loss, with a line at each
-/// whole one.
+/// Adds a plot of log2 of the loss against the step to a film row. Each column of pixels shows the
+/// mean loss of its steps; horizontal lines mark integer values of log2.
 example::FilmRow& add_loss_curve(example::FilmRow& row, const std::vector<double>& losses) {
   const Index side = row.frames.dimension(1), last = row.frames.dimension(0) - 1;
   Eigen::ArrayXd level(side);
@@ -211,27 +225,29 @@ example::FilmRow& add_loss_curve(example::FilmRow& row, const std::vector<double
   return row;
 }
 
-/// Samples 100 digits and draws them, each above the training digit that is nearest to it, and the losses, if there are any.
+/// Samples 100 digits and draws them, the training digit nearest to each, and the losses, if there
+/// are any.
 void show(const std::string& path, const Model& model, const GaussianDiffusion<float>& process,
           const example::Digits& training, const example::Digits& held_out, std::uint32_t seed,
           const std::vector<double>& losses) {
   Batch x_T(100, 1, digit_side, digit_side);
-  diffusion::PhiloxNoise(seed, 1000000)(x_T);  // streams that the training did not use
-  const auto fifty = diffusion::respace(process, diffusion::space_timesteps(process.num_timesteps(), "50"));
+  diffusion::PhiloxNoise(seed, 1000000)(x_T);  // a stream that the training did not use
+  const auto respaced = diffusion::respace(process, diffusion::space_timesteps(process.num_timesteps(), "50"));
   const auto start = std::chrono::steady_clock::now();
-  const Batch x_0 = diffusion::ReverseProcess(fifty, model, {ModelMeanType::velocity}).ddim_sample_loop(x_T);
+  const Batch x_0 = diffusion::ReverseProcess(respaced, model, {ModelMeanType::velocity}).ddim_sample_loop(x_T);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
 
   const example::Digits samples = x_0.cast<double>();
   const Eigen::MatrixXd distance = example::distances(samples, training);
-  const double from_training = distance.rowwise().minCoeff().mean();
-  const double chance = example::distances(held_out, training).rowwise().minCoeff().mean();
-  const example::PixelMoments of_samples(samples), of_training(training);
-  std::printf("\n100 digits by ddim in 50 steps, %.1f ms a step\n", 20.0 * seconds.count());
-  std::printf("mean distance to the nearest training digit: %.3f (of held-out digits: %.3f)\n", from_training, chance);
-  std::printf("mean of all pixels: %.4f (of training digits: %.4f); largest deviation of a pixel's mean: %.4f\n",
-              of_samples.mean.mean(), of_training.mean.mean(),
-              (of_samples.mean - of_training.mean).cwiseAbs().maxCoeff());
+  const double training_distance = distance.rowwise().minCoeff().mean();
+  const double held_out_distance = example::distances(held_out, training).rowwise().minCoeff().mean();
+  const example::PixelMoments sample_moments(samples), training_moments(training);
+  std::printf("\n100 digits by ddim in 50 steps, %.1f ms per step\n", 20.0 * seconds.count());
+  std::printf("mean distance to the nearest training digit: %.3f (held-out digits: %.3f)\n", training_distance,
+              held_out_distance);
+  std::printf("mean of all pixels: %.4f (training digits: %.4f); largest difference in the mean of a pixel: %.4f\n",
+              sample_moments.mean.mean(), training_moments.mean.mean(),
+              (sample_moments.mean - training_moments.mean).cwiseAbs().maxCoeff());
 
   constexpr Index scale = 4, side = example::digit_grid_side(scale);
   example::FilmRow row{"", example::Images(losses.empty() ? 2 : 3, side, side, 1), {}};
@@ -239,7 +255,7 @@ void show(const std::string& path, const Model& model, const GaussianDiffusion<f
   row.frames.chip<0>(1) =
       example::digit_grid(example::selected(training, example::nearest(distance)), scale).chip<0>(0);
   char caption[64];
-  std::snprintf(caption, sizeof caption, "distance %.2f (held-out %.2f)", from_training, chance);
+  std::snprintf(caption, sizeof caption, "distance %.2f (held-out %.2f)", training_distance, held_out_distance);
   row.captions = {"ddim, 50 steps", caption};
   std::vector<std::string> columns = {"samples", "nearest training digits"};
   if (!losses.empty()) {
@@ -247,10 +263,10 @@ void show(const std::string& path, const Model& model, const GaussianDiffusion<f
     add_loss_curve(row, losses);
   }
   example::film_strip(columns, {row}, side).write_png(path);
-  std::printf("The picture is %s\n", path.c_str());
+  std::printf("Wrote the picture to %s\n", path.c_str());
 }
 
-/// The bound on -log2 p(x_0), for as many digits as take a few seconds.
+/// Prints the mean variational bound on -log2 p(x_0) over 50 digits, which takes a few seconds.
 void print_bound(const char* name, const Model& model, const GaussianDiffusion<float>& process,
                  const example::Digits& digits, std::uint32_t seed) {
   std::vector<Index> some;
@@ -263,7 +279,8 @@ void print_bound(const char* name, const Model& model, const GaussianDiffusion<f
   std::fflush(stdout);
 }
 
-/// libtorch's errors bear a stack trace; the first line says what happened.
+/// Calls work(), and reports an error of libtorch by the first line of its message, without the
+/// stack trace.
 template <class Work>
 void in_one_line(const std::string& what, const Work& work) {
   try {
@@ -278,38 +295,33 @@ int main(int argc, char** argv) {
   std::string path = EXAMPLE_DATA_DIR "/digits.csv", out = "train_digits.png", weights = "train_digits.pt", load;
   Training training;
   double fall = 0.0;
-  int threads = 1;  // more gain little for batches this small, and lose much where other programs want the cores
+  Index threads =
+      1;  // more threads gain little for batches this small, and cost much where other programs use the cores
 
-  CLI::App app("Trains a small network on handwritten digits with libtorch and samples new ones.", "train_digits");
-  app.add_option("digits", path, "a CSV file like the bundled one, which is the default");
-  auto* const load_option = app.add_option("--load", load, "a file of weights: do not train, only sample with them");
-  app.add_option("--steps", training.steps, "of training")
-      ->check(CLI::Range(1, 1000000))
-      ->excludes(load_option)
-      ->capture_default_str();
-  app.add_option("--batch", training.batch, "digits in a step")->check(CLI::Range(1, 4096))->capture_default_str();
-  app.add_option("--seed", training.seed, "of weights, noise and all else that is random")
-      ->check(CLI::Range(Index(0), Index(4294967295)))
-      ->capture_default_str();
-  app.add_option("--threads", threads, "of libtorch; the same number gives the same weights")
-      ->check(CLI::Range(1, 256))
-      ->capture_default_str();
-  app.add_option("--fall", fall, "fail unless the loss falls by this factor, from the first tenth to the last")
-      ->check(CLI::Range(0.0, 1e6))
-      ->excludes(load_option);
-  app.add_option("--weights", weights, "the file to write the weights to")
-      ->excludes(load_option)
-      ->capture_default_str();
-  app.add_option("--out", out, "the PNG file to write")->capture_default_str();
-  app.add_flag("--progress", training.progress, "draw a progress bar even where stderr is no terminal");
+  example::Options options("train_digits",
+                           "Trains a small network on handwritten digits with libtorch and samples new ones.");
+  options.add("digits", path, "CSV file of digits (default: the bundled digits.csv)");
+  options.add("--load", load, "load the weights from this file and sample without training");
+  options.add("--steps", training.steps, "number of training steps", 1, 1000000);
+  options.add("--batch", training.batch, "digits per training step", 1, 4096);
+  options.add_seed(training.seed, "seed of the weights, the noise and all other random numbers");
+  options.add("--threads", threads, "number of libtorch threads; the same number and seed give the same weights", 1,
+              256);
+  options.add("--fall", fall, "fail unless the loss falls by this factor from the first to the last tenth of the steps",
+              0.0, 1e6);
+  options.add("--weights", weights, "file to write the weights to");
+  options.add("--out", out, "PNG file to write");
+  for (const char* option : {"--steps", "--fall", "--weights"}) options.exclude(option, "--load");
+  options.add_flag("--progress", training.progress, "draw a progress bar even if stderr is not a terminal");
 
-  return example::run(app, argc, argv, [&] {
+  return options.run(argc, argv, [&] {
     const example::Digits digits = example::read_digits(path);
-    std::vector<Index> learnt, kept;  // every ninth digit is kept from the network
-    for (Index n = 0; n < digits.dimension(0); ++n) (n % 9 == 0 ? kept : learnt).push_back(n);
-    const example::Digits to_learn = example::selected(digits, learnt), held_out = example::selected(digits, kept);
+    std::vector<Index> training_indices, held_out_indices;  // every ninth digit is held out
+    for (Index n = 0; n < digits.dimension(0); ++n) (n % 9 == 0 ? held_out_indices : training_indices).push_back(n);
+    const example::Digits training_digits = example::selected(digits, training_indices),
+                          held_out = example::selected(digits, held_out_indices);
 
-    torch::set_num_threads(threads);
+    torch::set_num_threads(static_cast<int>(threads));
     torch::manual_seed(training.seed);
     const GaussianDiffusion<float> process(diffusion::cosine_beta_schedule(1000));
     Network network, average;
@@ -317,12 +329,13 @@ int main(int argc, char** argv) {
     if (load.empty()) {
       example::check_writable(weights);
       example::check_writable(out);
-      const Batch x_0 = to_learn.cast<float>();
-      std::printf("%s: %ld digits to learn, %ld held out; %ld steps of %ld digits\n", path.c_str(), long(learnt.size()),
-                  long(kept.size()), long(training.steps), long(training.batch));
+      const Batch x_0 = training_digits.cast<float>();
+      std::printf("%s: %ld digits to learn, %ld held out; %ld training steps of %ld digits\n", path.c_str(),
+                  long(training_indices.size()), long(held_out_indices.size()), long(training.steps),
+                  long(training.batch));
       in_one_line("training failed", [&] { losses = train(training, process, view(x_0), network, average); });
       in_one_line("cannot write " + weights, [&] { torch::save(average, weights); });
-      std::printf("The weights are in %s\n", weights.c_str());
+      std::printf("Wrote the weights to %s\n", weights.c_str());
     } else {
       if (!std::ifstream(load)) throw std::runtime_error("cannot open " + load);
       in_one_line("cannot read " + load + " as weights of this network", [&] { torch::load(average, load); });
@@ -330,19 +343,19 @@ int main(int argc, char** argv) {
 
     const Model model{average.ptr()};
     in_one_line("sampling failed", [&] {
-      show(out, model, process, to_learn, held_out, training.seed, losses);
-      std::printf("\nbits per dimension    bound of it the prior\n");
-      print_bound("training digits", model, process, to_learn, training.seed);
+      show(out, model, process, training_digits, held_out, training.seed, losses);
+      std::printf("\nbits per dimension    bound    prior (part of the bound)\n");
+      print_bound("training digits", model, process, training_digits, training.seed);
       print_bound("held-out digits", model, process, held_out, training.seed);
     });
 
     if (losses.empty()) return 0;
     const std::size_t tenth = (std::max)(losses.size() / 10, std::size_t(1));
     const double first = mean(losses, 0, tenth), last = mean(losses, losses.size() - tenth, losses.size());
-    std::printf("\nThe loss fell from %.5f to %.5f, by the factor %.2f (first and last tenth)\n", first, last,
-                first / last);
+    std::printf("\nThe loss fell from %.5f to %.5f, by a factor of %.2f (first and last tenth of the steps)\n", first,
+                last, first / last);
     if (!(first >= fall * last))
-      throw std::runtime_error("the loss did not fall by the factor " + std::to_string(fall));
+      throw std::runtime_error("the loss did not fall by a factor of " + std::to_string(fall));
     return 0;
   });
 }

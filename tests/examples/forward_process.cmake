@@ -1,11 +1,11 @@
 include(${CMAKE_CURRENT_LIST_DIR}/run_example.cmake)
 
-# The bundled picture. Of the table: cosine at t = 999, where abar is 2e-9 and the posterior's variance is near 0.999.
-accepts("cosine, T = 1000\n.* 999 +0.00004[0-9] +1.000000 .* 9.99e-01.*film strip is forward_process.png")
+# The bundled picture. The pattern checks the table's row for cosine at t = 999: abar is 2e-9 and the posterior variance 0.999.
+accepts("cosine, T = 1000\n.* 999 +0.00004[0-9] +1.000000 .* 9.99e-01.*Wrote the film strip to forward_process.png")
 is_png(forward_process.png)
 
-# A picture of the user's (here that strip), with every option.
-accepts("forward_process.png: .*cosine, T = 50\n.*strip is small.png"
+# A picture given by the user (here the film strip from above), with every option.
+accepts("forward_process.png: .*cosine, T = 50\n.*Wrote the film strip to small.png"
         forward_process.png --schedule cosine --steps 50 --seed 7 --out small.png)
 is_png(small.png)
 accepts("--schedule.*--steps.*--seed.*--out" --help)

@@ -1,6 +1,6 @@
 include(${CMAKE_CURRENT_LIST_DIR}/run_example.cmake)
 
-# Held waypoints are held to the last bit, the goal is reached by the end of a plan, and plans after the first take no memory.
+# Held waypoints keep their bits, a plan ends at the goal, and only the first plan allocates.
 set(plan " +0[.]0[0-9]+ [|] +0.0e[+]00 +[0-9.]+ [|] +0[.]0[0-9]+ [|]")
 set(end "allocations: [0-9]+ for the first plan, 0 for the .*\nmicroseconds.*\nHeld waypoints stayed")
 accepts("50 plans by ddim.*\n +0 +1[.][0-9]+${plan}.*\n +9 +0[.][0-4][0-9]+${plan}.*${end}")

@@ -1,4 +1,4 @@
-# For the scripts beside this one: they run the program EXAMPLE in WORK_DIR as users do, rightly and wrongly.
+# Functions for the scripts of this folder, which run the program EXAMPLE in WORK_DIR with valid and with invalid arguments.
 cmake_path(GET EXAMPLE STEM name)
 file(REMOVE_RECURSE ${WORK_DIR})
 file(MAKE_DIRECTORY ${WORK_DIR})
@@ -10,27 +10,27 @@ macro(run)
   set(what_happened "${name} ${arguments}\nexit code ${code}\n${out}\n${err}")
 endmacro()
 
-# accepts(pattern [argument...]): exit code 0, nothing on standard error, and the pattern on standard output.
+# accepts(pattern [argument...]): the exit code must be 0, standard error empty, and standard output match the pattern.
 function(accepts pattern)
   run(${ARGN})
   if(NOT code EQUAL 0 OR NOT err STREQUAL "" OR NOT out MATCHES "${pattern}")
-    message(FATAL_ERROR "Exit code 0 and output like ${pattern} was due:\n${what_happened}")
+    message(FATAL_ERROR "Expected exit code 0 and output like ${pattern}:\n${what_happened}")
   endif()
 endfunction()
 
-# refuses(pattern [argument...]): exit code 1, and one line on standard error, with the pattern.
+# refuses(pattern [argument...]): the exit code must be 1, and standard error one line that matches the pattern.
 function(refuses pattern)
   run(${ARGN})
   if(NOT code EQUAL 1 OR NOT err MATCHES "^${name}: [^\n]+\n$" OR NOT err MATCHES "${pattern}")
-    message(FATAL_ERROR "Exit code 1 and one line of error like ${pattern} was due:\n${what_happened}")
+    message(FATAL_ERROR "Expected exit code 1 and one error line like ${pattern}:\n${what_happened}")
   endif()
 endfunction()
 
-# is_png(file [width height])
+# is_png(file [width height]): the file must be a PNG image, of this size if given.
 function(is_png file)
   file(READ ${WORK_DIR}/${file} head LIMIT 24 HEX)
   if(NOT head MATCHES "^89504e470d0a1a0a........49484452(........)(........)$")
-    message(FATAL_ERROR "${file} is no PNG file, it begins with ${head}")
+    message(FATAL_ERROR "${file} is not a PNG file; it begins with ${head}")
   endif()
   math(EXPR width "0x${CMAKE_MATCH_1}")
   math(EXPR height "0x${CMAKE_MATCH_2}")

@@ -1,8 +1,8 @@
 include(${CMAKE_CURRENT_LIST_DIR}/run_example.cmake)
 
-# With little noise left one weight is 1 and all others are 0: samples arrive exactly at digits.
+# When little noise is left, the model gives one digit all the weight, so samples end exactly at digits.
 set(arrived "steps [^|]*[|] +0.0e[+]00 +0.0e[+]00 ")
-accepts("1797 digits; cosine, .*ddpm, 10 ${arrived}.*ddim, 25 ${arrived}.*is sample_digits.png"
+accepts("1797 digits; cosine, .*ddpm, 10 ${arrived}.*ddim, 25 ${arrived}.*Wrote the picture to sample_digits.png"
         --steps 10,25 --samples 100)
 is_png(sample_digits.png)
 

@@ -1,16 +1,16 @@
 include(${CMAKE_CURRENT_LIST_DIR}/run_example.cmake)
 
-# A short training, by far not to the end: the least possible loss, that of the posterior mean of v, is above 0.
-accepts("1597 digits to learn, 200 held out.*The weights are in short.pt.*held-out digits +[0-9].*fell from 0[.][67].*to 0[.][34]"
+# A short training, far from convergence. (The smallest possible loss, that of the posterior mean of v, is above 0.)
+accepts("1597 digits to learn, 200 held out.*Wrote the weights to short.pt.*held-out digits +[0-9].*fell from 0[.][67].*to 0[.][34]"
         --steps 300 --fall 1.6 --weights short.pt --out short.png)
 is_png(short.png)
 
-# What it wrote can be sampled with.
-accepts("100 digits by ddim in 50 steps.*is loaded.png" --load short.pt --out loaded.png)
+# Samples with the weights written above.
+accepts("100 digits by ddim in 50 steps.*Wrote the picture to loaded.png" --load short.pt --out loaded.png)
 is_png(loaded.png)
 
-# A loss that cannot fall so far.
-refuses("the loss did not fall by the factor 1000" --steps 10 --fall 1000)
+# Requires an impossible fall of the loss.
+refuses("the loss did not fall by a factor of 1000" --steps 10 --fall 1000)
 
 file(WRITE ${WORK_DIR}/bad.pt "no weights")
 refuses("cannot read bad.pt as weights" --load bad.pt)
