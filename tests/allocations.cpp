@@ -1,13 +1,13 @@
-// The counter behind allocations.hpp.
+// Implements allocations.hpp.
 #include "allocations.hpp"
 
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
-#include <cstdlib>  // malloc and its kin
+#include <cstdlib>  // malloc and related functions
 
-// The sanitizers have an allocator of their own with a hook for such as us; glibc lets a program define its own malloc
-// and lends it the original; elsewhere nothing is counted.
+// The sanitizers replace the allocator and offer a hook. With glibc, a program may define its own
+// malloc and call the original. Elsewhere nothing is counted.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define COUNT_BY_HOOK
 #elif defined(__has_feature)

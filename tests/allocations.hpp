@@ -1,13 +1,15 @@
 /// @file allocations.hpp
-/// Counts what a piece of code takes from the heap.
+/// Counts the heap allocations of a piece of code.
 #pragma once
 
-/// Heap allocations of the program so far, in any thread: operator new, and malloc with its kin, which Eigen calls for
-/// the storage of tensors. Counted with glibc or a sanitizer; elsewhere it stays 0.
+/// Number of heap allocations of the program so far, in all threads: operator new, malloc and
+/// related functions (Eigen calls these for the storage of tensors). It is 0 without glibc or a
+/// sanitizer.
 long allocations();
+/// Whether allocations() counts on this platform.
 bool allocations_are_counted();
 
-/// Heap allocations made while f() runs.
+/// Number of heap allocations while f() runs.
 template <class F>
 long count_allocations(F&& f) {
   const long before = allocations();

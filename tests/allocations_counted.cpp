@@ -1,13 +1,13 @@
-// The proof that allocations.cpp counts.
+// Tests of allocations.hpp.
 #include <string>
 #include <unsupported/Eigen/CXX11/Tensor>
 
 #include "allocations.hpp"
 #include "catch.hpp"
 
-TEST_CASE("count_allocations sees operator new, and the storage of tensors", "[allocations]") {
+TEST_CASE("count_allocations counts operator new and the storage of tensors", "[allocations]") {
   if (!allocations_are_counted()) return;
-  [[maybe_unused]] static const void* volatile used;  // or the optimizer takes the allocation away
+  [[maybe_unused]] static const void* volatile used;  // keeps the allocation from being optimised away
   CHECK(count_allocations([] {}) == 0);
   CHECK(count_allocations([] { ::operator delete(::operator new(8)); }) == 1);
   CHECK(count_allocations([] { ::operator delete[](::operator new[](8)); }) == 1);

@@ -1,13 +1,13 @@
 /// @file catch.hpp
-/// Catch2 2.13 or 3.x under one include. The tests keep to what both have: TEST_CASE, TEMPLATE_TEST_CASE, SECTION,
-/// GENERATE, REQUIRE_THROWS_AS, REQUIRE_THROWS_WITH, REQUIRE_THAT, and the matchers named below.
+/// Includes Catch2 2.13 or 3.x. The tests use only features of both: TEST_CASE, TEMPLATE_TEST_CASE,
+/// SECTION, GENERATE, REQUIRE_THROWS_AS, REQUIRE_THROWS_WITH, REQUIRE_THAT, and the matchers below.
 #pragma once
 
 #if __has_include(<catch2/catch_all.hpp>)
 #include <catch2/catch_all.hpp>
 #else
 #include <catch2/catch.hpp>
-// The substring matcher was renamed in 3.0; the tests use the new name. (StartsWith and EndsWith kept theirs.)
+// Catch2 3.0 renamed the substring matcher. The tests use the new name.
 namespace Catch {
 namespace Matchers {
 inline auto ContainsSubstring(const std::string& text) { return Contains(text); }

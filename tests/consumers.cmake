@@ -1,4 +1,4 @@
-# The ways into another project that the README names: the small projects of consumers/, built, run and installed.
+# Builds, runs and installs the small projects of consumers/, which use the library in the ways that the README shows.
 
 # Their CMakeLists.txt contain the README's CMake blocks word for word.
 file(READ ${PROJECT_SOURCE_DIR}/README.md rest)
@@ -26,7 +26,7 @@ function(add_consumer consumer)
   set(package_tests ${package_tests} consumer_${consumer} PARENT_SCOPE)
 endfunction()
 
-# They get the Eigen that we have.
+# The projects use the same Eigen as this build.
 if(Eigen3_FOUND)
   set(eigen -DEigen3_DIR=${Eigen3_DIR})
 else()
@@ -54,7 +54,7 @@ if(DIFFUSION_BUILD_INSTALL AND Eigen3_FOUND)
     add_consumer(pkg_config -D MAKE=${DIFFUSION_MAKE})
     set_tests_properties(consumer_pkg_config PROPERTIES FIXTURES_REQUIRED installed)
   else()
-    message(STATUS "The test consumer_pkg_config is skipped: it needs make, and pkg-config that knows eigen3")
+    message(STATUS "The test consumer_pkg_config is skipped: it needs make, pkg-config and eigen3.pc")
   endif()
 else()
   message(STATUS "The tests of the installed package are skipped: they need DIFFUSION_BUILD_INSTALL and an installed Eigen")

@@ -1,5 +1,6 @@
-// What the documentation promises of programs compiled with -ffast-math, as this one is. It prints what it measures, and
-// returns 1 where a promise is broken. (Not with Catch2, which itself relies on arithmetic that -ffast-math changes.)
+// Checks what the documentation promises for programs compiled with -ffast-math, as this one is. It
+// prints each measurement and returns 1 if a promise is broken. It does not use Catch2, which
+// relies on arithmetic that -ffast-math changes.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -23,22 +24,23 @@ using Eigen::Index;
 
 namespace {
 
-bool kept = true;
+bool promises_hold = true;
 
-/// Prints one measurement and what was promised of it. (A NaN must not pass for a small number, but no comparison with one
-/// means anything here; its bits do.)
+/// Prints a measurement beside its promised bound. A NaN breaks the promise; it is recognised by
+/// its bits, because -ffast-math makes comparisons with NaN meaningless.
 void promise(const std::string& what, double measured, double promised) {
   std::uint64_t bits;
   std::memcpy(&bits, &measured, sizeof bits);
   const bool is_number = (bits >> 52 & 0x7FF) != 0x7FF;
   const bool good = is_number && measured <= promised;
   std::printf("%-62s %9.2e  promised %7.0e%s\n", what.c_str(), measured, promised, good ? "" : "  BROKEN");
-  kept = kept && good;
+  promises_hold = promises_hold && good;
 }
 
+/// Prints whether a promise without a bound holds.
 void promise(const std::string& what, bool good) {
   std::printf("%-62s %s\n", what.c_str(), good ? "yes" : "no  BROKEN");
-  kept = kept && good;
+  promises_hold = promises_hold && good;
 }
 
 using Process = GaussianDiffusion<double>;
@@ -61,7 +63,8 @@ constexpr std::array tables = {
     Table{"posterior_mean_coef2", &Process::posterior_mean_coef2, false},
 };
 
-/// The largest error of any table of a process of the recorded schedule, relative (of the logarithms: to 1 + |x|).
+/// Largest error of any table of a process with a recorded schedule. It is relative to |x|, or to
+/// 1 + |x| for the logarithms.
 double table_error(const std::string& group, const ArrayXd& betas) {
   const Golden& g = golden("schedules_truth.txt");
   const Process process(betas);
@@ -79,7 +82,8 @@ double table_error(const std::string& group, const ArrayXd& betas) {
   return worst;
 }
 
-/// How far the variance of one step, q_step from t - 1 to t, is from its beta.
+/// Largest relative difference between the variance of one step, q_step from t - 1 to t, and its
+/// beta.
 double step_error(const ArrayXd& betas) {
   const Process process(betas);
   Eigen::Tensor<double, 1> zero(1), one(1);
@@ -93,7 +97,9 @@ double step_error(const ArrayXd& betas) {
   return worst;
 }
 
-/// The largest error of x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, in units of the scalar type's epsilon.
+/// Largest error, in units of the scalar type's epsilon, of
+///
+///     x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise
 template <class Scalar>
 double sample_error() {
   const GaussianDiffusion<Scalar> process(linear_beta_schedule(1000));
@@ -116,7 +122,8 @@ double sample_error() {
   return static_cast<double>(worst / std::numeric_limits<Scalar>::epsilon());
 }
 
-bool refused(double beta) {
+/// Whether the constructor rejects this beta.
+bool is_rejected(double beta) {
   ArrayXd betas = ArrayXd::Constant(5, 0.1);
   betas[3] = beta;
   try {
@@ -132,7 +139,7 @@ bool refused(double beta) {
 int main() {
   try {
 #if !defined(__FAST_MATH__)
-    std::puts("not compiled with -ffast-math: everything promised here holds with room to spare");
+    std::puts("not compiled with -ffast-math: all errors should be far below their bounds");
 #endif
     const Golden& truth = golden("schedules_truth.txt");
     for (const char* const name : {"linear_T50", "linear_T1000", "linear_T100000", "cosine_T10", "cosine_T1000"}) {
@@ -145,15 +152,15 @@ int main() {
     }
     promise("variance of a single step, T = 1000, relative error", step_error(linear_beta_schedule(1000)), 2e-13);
     promise("variance of a single step, T = 100000, relative error", step_error(linear_beta_schedule(100000)), 2e-11);
-    promise("q_sample in float, epsilons", sample_error<float>(), 2);
-    promise("q_sample in double, epsilons", sample_error<double>(), 2);
-    promise("betas of 0, below 0 and above 1 are refused", refused(0.0) && refused(-0.1) && refused(1.5));
-    std::printf("%-62s %s\n", "a beta that is NaN is refused (not promised)",
-                refused(std::numeric_limits<double>::quiet_NaN()) ? "yes" : "no");
+    promise("q_sample in float, error in epsilons", sample_error<float>(), 2);
+    promise("q_sample in double, error in epsilons", sample_error<double>(), 2);
+    promise("betas of 0, below 0 and above 1 are rejected", is_rejected(0.0) && is_rejected(-0.1) && is_rejected(1.5));
+    std::printf("%-62s %s\n", "a beta that is NaN is rejected (not promised)",
+                is_rejected(std::numeric_limits<double>::quiet_NaN()) ? "yes" : "no");
   } catch (const std::exception& e) {
     std::printf("%s\n", e.what());
     return 1;
   }
-  std::puts(kept ? "all promises kept" : "a promise is broken");
-  return kept ? 0 : 1;
+  std::puts(promises_hold ? "all promises kept" : "a promise is broken");
+  return promises_hold ? 0 : 1;
 }

@@ -34,14 +34,14 @@ Eigen::ArrayXd Golden::array(const std::string& name) const {
 
 double Golden::scalar(const std::string& name) const {
   const Record& record = at(name);
-  if (!record.dims.empty()) refuse(name, "is not a scalar");
+  if (!record.dims.empty()) throw_error(name, "is not a scalar");
   return record.values[0];
 }
 
 Index Golden::integer(const std::string& name) const { return static_cast<Index>(std::llround(scalar(name))); }
 
 Eigen::Tensor<Index, 1> Golden::timesteps(const std::string& name) const {
-  const Record& record = of_rank(name, 1);
+  const Record& record = record_of_rank(name, 1);
   Eigen::Tensor<Index, 1> out(record.dims[0]);
   for (Index i = 0; i < out.size(); ++i) {
     out(i) = static_cast<Index>(std::llround(record.values[static_cast<std::size_t>(i)]));
@@ -52,7 +52,7 @@ Eigen::Tensor<Index, 1> Golden::timesteps(const std::string& name) const {
 void Golden::parse(const std::string& line) {
   const std::size_t blank = line.find(' ');
   const std::string name = line.substr(0, blank);
-  if (blank == std::string::npos) refuse(name, "has no rank");
+  if (blank == std::string::npos) throw_error(name, "has no rank");
   char* next = const_cast<char*>(line.c_str()) + blank;
   Record record;
   record.dims.resize(static_cast<std::size_t>(std::strtoll(next, &next, 10)));
@@ -65,31 +65,31 @@ void Golden::parse(const std::string& line) {
   for (char* end = next;; next = end) {
     const double value = std::strtod(next, &end);
     if (end == next) break;
-    // The format has no word for infinity: it writes the largest finite number instead.
+    // The format cannot express infinity. The largest finite number stands for it.
     record.values.push_back(value == DBL_MAX ? HUGE_VAL : value == -DBL_MAX ? -HUGE_VAL : value);
   }
   if (record.values.size() != size) {
-    refuse(name, "has " + std::to_string(record.values.size()) + " values, not " + std::to_string(size));
+    throw_error(name, "has " + std::to_string(record.values.size()) + " values, not " + std::to_string(size));
   }
-  if (!records_.emplace(name, std::move(record)).second) refuse(name, "appears twice");
+  if (!records_.emplace(name, std::move(record)).second) throw_error(name, "appears twice");
   names_.push_back(name);
 }
 
 const Golden::Record& Golden::at(const std::string& name) const {
   const auto found = records_.find(name);
-  if (found == records_.end()) refuse(name, "does not exist");
+  if (found == records_.end()) throw_error(name, "does not exist");
   return found->second;
 }
 
-const Golden::Record& Golden::of_rank(const std::string& name, std::size_t rank) const {
+const Golden::Record& Golden::record_of_rank(const std::string& name, std::size_t rank) const {
   const Record& record = at(name);
   if (record.dims.size() != rank) {
-    refuse(name, "has rank " + std::to_string(record.dims.size()) + ", not " + std::to_string(rank));
+    throw_error(name, "has rank " + std::to_string(record.dims.size()) + ", not " + std::to_string(rank));
   }
   return record;
 }
 
-void Golden::refuse(const std::string& name, const std::string& why) const {
+void Golden::throw_error(const std::string& name, const std::string& why) const {
   throw std::runtime_error("golden: record '" + name + "' of " + path_ + " " + why);
 }
 

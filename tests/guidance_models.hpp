@@ -1,5 +1,6 @@
 /// @file guidance_models.hpp
-/// What the tests of guidance share: two models, and what guidance makes of their outputs, in long double.
+/// Shared by the tests of guidance: two models, and reference implementations of guidance in long
+/// double.
 #pragma once
 
 #include <algorithm>  // std::min
@@ -12,8 +13,8 @@
 
 namespace models {
 
-/// A model that writes a f(x) + 0.1 cos(0.01 t), and counts how often it is called. Into twice the
-/// channels it writes as well what it makes of x + 2.
+/// A model that writes f(x) + 0.1 cos(0.01 t) and counts its calls. If `out` has twice the channels
+/// of x, it writes the same function of x + 2 to the second half.
 template <class F>
 struct Model {
   F f;
@@ -25,12 +26,13 @@ struct Model {
     if (calls) ++*calls;
     const bool row_major = static_cast<int>(X::Layout) == Eigen::RowMajor;
     const Eigen::Index batch = x.dimension(0), halves = x.size() == 0 ? 1 : out.size() / x.size();
-    const Eigen::Index size = batch == 0 ? 1 : x.size() / batch;  // of a sample, in memory in blocks that alternate
+    const Eigen::Index size = batch == 0 ? 1 : x.size() / batch;  // of a sample of x
+    // In memory, blocks of this size alternate between the two halves of the channels.
     const Eigen::Index block = row_major || halves == 1 ? size : x.dimension(X::NumDimensions > 1 ? 1 : 0);
     for (Eigen::Index i = 0; i < out.size(); ++i) {
       const Eigen::Index n = row_major ? i / (halves * size) : i % batch,
                          p = row_major ? i % (halves * size) : i / batch;
-      // The second half of the channels sees the same x, two more.
+      // The second half of the channels is computed from x + 2.
       const bool second = halves == 2 && p / block % 2 == 1;
       const Eigen::Index from = halves == 2 ? p / (2 * block) * block + p % block : p;
       const double value =
@@ -45,7 +47,8 @@ inline double uncond_value(double x) { return 0.5 * x - 0.2 * x * x; }
 inline Model<double (*)(double)> cond_model(int* calls = nullptr) { return {cond_value, calls}; }
 inline Model<double (*)(double)> uncond_model(int* calls = nullptr) { return {uncond_value, calls}; }
 
-/// The two models in one, for a doubled batch.
+/// Both models in one: cond_model for the first half of a doubled batch, uncond_model for the
+/// second.
 struct BothModels {
   int* calls = nullptr;
 
@@ -72,7 +75,7 @@ struct BothModels {
   }
 };
 
-/// model(x, t), in the writing form.
+/// Returns the output of model(x, t, out).
 template <class Model, class X, class T>
 X output(Model&& model, const X& x, const T& t) {
   X out(x.dimensions());
@@ -80,16 +83,16 @@ X output(Model&& model, const X& x, const T& t) {
   return out;
 }
 
-/// A model whose every output is one number.
+/// A model whose output is `value` everywhere.
 inline auto constant_model(double value) {
   return [value](const auto& x, const auto&, auto& out) {
     out.setConstant(static_cast<typename std::decay_t<decltype(x)>::Scalar>(value));
   };
 }
 
-/// t as a model is told it.
+/// Model times, one per sample.
 template <class Scalar>
-Eigen::Tensor<Scalar, 1> told(std::initializer_list<double> values) {
+Eigen::Tensor<Scalar, 1> model_times(std::initializer_list<double> values) {
   Eigen::Tensor<Scalar, 1> t(static_cast<Eigen::Index>(values.size()));
   std::transform(values.begin(), values.end(), t.data(), [](double value) { return Scalar(value); });
   return t;
@@ -97,9 +100,9 @@ Eigen::Tensor<Scalar, 1> told(std::initializer_list<double> values) {
 
 using Values = std::vector<long double>;
 
-/// out[n] = f(n, values of sample n of cond, of uncond), a tensor of cond's shape.
+/// Returns a tensor of cond's shape. Its sample n is f(n, sample n of cond, sample n of uncond).
 template <class Tensor, class F>
-auto of_samples(const Tensor& cond, const Tensor& uncond, const F& f) {
+auto map_samples(const Tensor& cond, const Tensor& uncond, const F& f) {
   const auto c = matchers::elements(cond), u = matchers::elements(uncond);
   Eigen::Tensor<long double, Tensor::NumDimensions, Eigen::RowMajor> out(cond.dimensions());
   const auto batch = static_cast<std::size_t>(cond.dimension(0)), size = c.values.size() / batch;
@@ -119,14 +122,15 @@ inline long double dot(const Values& x, const Values& y) {
   for (std::size_t i = 0; i < x.size(); ++i) sum += x[i] * y[i];
   return sum;
 }
-inline long double deviation(const Values& x) {  // unbiased
+/// Standard deviation, unbiased.
+inline long double deviation(const Values& x) {
   long double mean = 0, sum = 0;
   for (const long double value : x) mean += value / static_cast<long double>(x.size());
   for (const long double value : x) sum += (value - mean) * (value - mean);
   return std::sqrt(sum / static_cast<long double>(x.size() - 1));
 }
 
-/// Lin et al. 2023, Eqs. (13)-(16).
+/// Classifier-free guidance with rescaling; Lin et al 2023, Eqs. (13)-(16).
 inline Values classifier_free(const Values& c, const Values& u, long double s, long double phi = 0) {
   Values guided(c.size());
   for (std::size_t i = 0; i < c.size(); ++i) guided[i] = s * c[i] + (1 - s) * u[i];
@@ -136,7 +140,7 @@ inline Values classifier_free(const Values& c, const Values& u, long double s, l
   return guided;
 }
 
-/// Sadat et al. 2024: the update is made of its two components. d: what is remembered.
+/// Adaptive projected guidance; Sadat et al 2024. d is the momentum, which is updated.
 inline Values projected(const Values& c, const Values& u, Values& d, long double s, long double eta, long double r,
                         long double beta) {
   d.resize(c.size());

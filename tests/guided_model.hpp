@@ -1,5 +1,6 @@
 /// @file guided_model.hpp
-/// The model with which guided-diffusion's results were recorded, and the settings that a record's name spells.
+/// The model with which guided-diffusion's results were recorded, and the settings in a record's
+/// name.
 #pragma once
 
 #include <cmath>  // std::sin, std::cos
@@ -12,8 +13,12 @@
 #include "diffusion/sampling/reverse_process.hpp"
 #include "layout.hpp"
 
-/// m = 0.1 sin(x) + 0.9 x + 0.05 cos(0.01 t); where variances are learned, a second half of the channels is sin(0.7 x + 0.02 t),
-/// less 3 for ModelVarType::learned.
+/// The model of the recorded runs. Its output is
+///
+///     m = 0.1 sin(x) + 0.9 x + 0.05 cos(0.01 t)
+///
+/// For learned variances the second half of the channels is sin(0.7 x + 0.02 t), minus 3 for
+/// ModelVarType::learned.
 template <class Scalar, int Rank, int Layout>
 struct GuidedModel {
   using Tensor = Eigen::Tensor<Scalar, Rank, Layout, Eigen::Index>;
@@ -33,7 +38,7 @@ struct GuidedModel {
       for (Eigen::Index i = 0; i < size; ++i) {
         const Scalar value = in.data()[n * size + i];
         Scalar* const to = out.data() + n * halves * size + i;
-        // (Of two products in a sum a compiler may fuse either, one in this layout and the other in that.)
+        // multiply_add, because a compiler may fuse different products of this sum in each layout.
         *to = multiply_add(Scalar(0.1), std::sin(value),
                            multiply_add(Scalar(0.9), value, Scalar(0.05) * std::cos(Scalar(0.01) * t(n))));
         if (learned) {
@@ -46,7 +51,7 @@ struct GuidedModel {
   }
 };
 
-/// What the name of a record says: "vb_terms/eps_fixed_small_clip1_cosine_T30".
+/// The settings in a record's name, such as "vb_terms/eps_fixed_small_clip1_cosine_T30".
 struct GuidedSettings {
   explicit GuidedSettings(const std::string& name) {
     using diffusion::ModelMeanType;
@@ -74,7 +79,7 @@ struct GuidedSettings {
   Eigen::ArrayXd betas;
 };
 
-/// The reverse process of that model on tensors of this kind.
+/// The reverse process of GuidedModel for one scalar type, rank and layout.
 template <class Scalar, int Rank, int Layout>
 auto guided_reverse(const diffusion::GaussianDiffusion<Scalar>& process, const diffusion::ReverseOptions& options) {
   return diffusion::ReverseProcess(process, GuidedModel<Scalar, Rank, Layout>{options.var_type}, options);

@@ -1,5 +1,6 @@
-# Programs whose object files are compiled for different instruction sets: in either order of linking each object file must
-# compute what it computes alone. Eigen itself asks such programs for one alignment in all of their object files.
+# Programs whose object files are compiled for different instruction sets. In any link order, each object file must compute
+# the same values as in a program of its own. Eigen requires the same alignment in all object files of such a program.
+# Without optimisation no function is inlined, so the linker sees every function that it could merge.
 
 set(sets sse2 x86-64 avx2 x86-64-v3 avx512 x86-64-v4)
 while(sets)
@@ -8,12 +9,13 @@ while(sets)
   target_link_libraries(part_${set} PRIVATE diffusion::diffusion diffusion_warnings)
   target_compile_definitions(part_${set} PRIVATE PART=part_${set} EIGEN_USE_THREADS EIGEN_MAX_ALIGN_BYTES=64
                              EIGEN_MAX_STATIC_ALIGN_BYTES=64)
-  # g++ 12 takes the undefined registers of its own AVX-512 headers for uninitialised variables.
-  target_compile_options(part_${set} PRIVATE -O1 -march=${arch} -Wno-uninitialized
+  # g++ 12 warns about undefined registers in its own AVX-512 headers.
+  target_compile_options(part_${set} PRIVATE -O0 -march=${arch} -Wno-uninitialized
                          $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 endwhile()
 
-# add_program(NAME FIRST [SECOND]): object files in this order, and `needs`, what __builtin_cpu_supports must say.
+# add_program(NAME NEEDS FIRST [SECOND]): links these object files in this order. The program is skipped if
+# __builtin_cpu_supports(NEEDS) is false.
 function(add_program name needs)
   add_executable(${name} instruction_sets/main.cpp)
   target_compile_definitions(${name} PRIVATE "PROCESSOR_HAS_IT=__builtin_cpu_supports(\"${needs}\")" FIRST=part_${ARGV2})
@@ -28,7 +30,7 @@ function(add_program name needs)
   endif()
   add_test(NAME ${name} COMMAND ${name} ${CMAKE_CURRENT_BINARY_DIR}/instruction_sets.txt)
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77)
-  set(package_tests ${package_tests} ${name} PARENT_SCOPE)  # one configuration is enough: these have flags of their own
+  set(package_tests ${package_tests} ${name} PARENT_SCOPE)  # one configuration is enough: these files have their own flags
 endfunction()
 
 add_program(instruction_sets_alone sse2 sse2)

@@ -1,5 +1,5 @@
 /// @file layout.hpp
-/// The same tensor in the other layout.
+/// Conversion of a tensor to the other layout.
 #pragma once
 
 #include <algorithm>  // std::copy_n
@@ -9,7 +9,7 @@
 
 namespace layouts {
 
-/// The place in ColMajor memory of each element, in the order of RowMajor memory.
+/// Offsets in ColMajor memory of all elements, in the order of RowMajor memory.
 inline std::vector<Eigen::Index> column_major_places(const std::vector<Eigen::Index>& dims) {
   std::vector<Eigen::Index> strides(dims.size()), index(dims.size(), 0);
   Eigen::Index size = 1;
@@ -28,7 +28,7 @@ inline std::vector<Eigen::Index> column_major_places(const std::vector<Eigen::In
   return places;
 }
 
-/// The dimensions of a tensor or of an evaluator.
+/// Dimensions of a tensor or of an evaluator.
 template <class X>
 std::vector<Eigen::Index> dims_of(const X& x) {
   std::vector<Eigen::Index> dims;
@@ -38,7 +38,7 @@ std::vector<Eigen::Index> dims_of(const X& x) {
 
 }  // namespace layouts
 
-/// A copy of x in the layout asked for, every element at its own index [i, j, ..].
+/// Returns a copy of x in the layout `Layout`, with every element at the same index [i, j, ..].
 template <int Layout, class Scalar, int Rank, int Options, class Index>
 Eigen::Tensor<Scalar, Rank, Layout, Index> with_layout(const Eigen::Tensor<Scalar, Rank, Options, Index>& x) {
   constexpr int layout_of_x = Eigen::Tensor<Scalar, Rank, Options, Index>::Layout;

@@ -1,5 +1,5 @@
 /// @file lists.hpp
-/// Lists of numbers for the tests that compare with recorded values.
+/// Arrays of numbers for the tests that compare with recorded values.
 #pragma once
 
 #include <algorithm>
@@ -9,13 +9,14 @@
 
 #include "matchers.hpp"
 
+/// An array of these values.
 inline Eigen::ArrayXd list(std::initializer_list<double> values) {
   Eigen::ArrayXd out(static_cast<Eigen::Index>(values.size()));
   std::copy(values.begin(), values.end(), out.begin());
   return out;
 }
 
-/// The values at these indices, which are whole numbers.
+/// The values at these indices, which hold integers.
 inline Eigen::ArrayXd at(const Eigen::ArrayXd& values, const Eigen::ArrayXd& indices) {
   Eigen::ArrayXd out(indices.size());
   for (Eigen::Index i = 0; i < out.size(); ++i) out[i] = values[static_cast<Eigen::Index>(std::llround(indices[i]))];

@@ -27,7 +27,7 @@ bool AllClose::match(const matchers::Elements& got) const {
     report_ = "has the shape " + matchers::bracketed(expected_.dims) + ", but it is " + matchers::bracketed(got.dims);
     return false;
   }
-  // The difference in units of what is allowed.
+  // The difference in units of the allowed one.
   const auto excess_of = [this](long double x, long double expected) -> long double {
     if (x == expected) return 0;
     const long double difference = std::abs(x - expected);
@@ -52,8 +52,8 @@ bool AllClose::match(const matchers::Elements& got) const {
       index[d] = static_cast<Eigen::Index>(rest % dim);
       rest /= dim;
     }
-    report << "; " << failures << " of " << got.values.size() << " are not; the worst, at "
-           << matchers::bracketed(index) << ", is " << std::setprecision(21) << got.values[worst] << " for "
+    report << "; " << failures << " of " << got.values.size() << " are not; the worst is at "
+           << matchers::bracketed(index) << ": " << std::setprecision(21) << got.values[worst] << ", expected "
            << expected_.values[worst] << ", " << std::setprecision(3) << worst_excess
            << " times the allowed difference";
   }

@@ -1,5 +1,6 @@
 /// @file matchers.hpp
-/// What the tests share: a matcher for tensors and arrays, the types a test runs over, and reproducible random tensors.
+/// Shared by all tests: a matcher for tensors and arrays, the types that a test runs over, and
+/// reproducible random tensors.
 #pragma once
 
 #include <exception>
@@ -16,7 +17,8 @@
 #include "layout.hpp"
 #include "tolerance.hpp"
 
-/// One combination of scalar type and layout: TEMPLATE_TEST_CASE("...", "[...]", LAYOUTS) runs with TestType being each.
+/// A combination of scalar type and layout. TEMPLATE_TEST_CASE("...", "[...]", LAYOUTS) runs once
+/// for each, as TestType.
 template <class ScalarType, int Layout>
 struct Case {
   using Scalar = ScalarType;
@@ -32,7 +34,7 @@ using DoubleColMajor = Case<double, Eigen::ColMajor>;
 
 namespace matchers {
 
-/// Shape and values of a tensor or array; the values in row-major order whatever its layout, so that layouts compare.
+/// Shape and values of a tensor or array. The values are in row-major order for either layout.
 struct Elements {
   std::vector<Eigen::Index> dims;
   std::vector<long double> values;
@@ -60,7 +62,8 @@ Elements elements(const Eigen::Tensor<Scalar, Rank, Options, Index>& x) {
 template <class X>
 Elements elements(const Eigen::TensorBase<X, Eigen::ReadOnlyAccessors>& expression) {
   using Traits = Eigen::internal::traits<X>;
-  // Coefficient by coefficient: where Eigen assigns packets, g++ 12 takes a small tensor of fixed size for one of none.
+  // One coefficient at a time: in Eigen's packet assignment g++ 12 takes a small fixed-size tensor
+  // for an empty one and warns.
   Eigen::TensorEvaluator<const X, Eigen::DefaultDevice> evaluator(static_cast<const X&>(expression),
                                                                   Eigen::DefaultDevice());
   evaluator.evalSubExprsIfNeeded(nullptr);
@@ -73,7 +76,7 @@ Elements elements(const Eigen::TensorBase<X, Eigen::ReadOnlyAccessors>& expressi
   return elements(x);
 }
 
-/// A column is of rank 1, any other array or matrix of rank 2.
+/// A column has rank 1, any other array or matrix rank 2.
 template <class X>
 Elements elements(const Eigen::DenseBase<X>& x) {
   Elements out;
@@ -85,16 +88,21 @@ Elements elements(const Eigen::DenseBase<X>& x) {
   return out;
 }
 
+/// A list as text, for example "[2, 3]".
 std::string bracketed(const std::vector<Eigen::Index>& list);
 
-/// Values uniform in [-1, 1). A given seed means the same values everywhere: the engine's output is the standard's, and no
-/// distribution is involved.
+/// Values uniform in [-1, 1). They depend only on the seed: the standard fixes the engine's output,
+/// and no distribution is used.
 std::vector<double> uniform_values(Eigen::Index count, unsigned seed);
 
 }  // namespace matchers
 
-/// REQUIRE_THAT(x, AllClose(expected, rel, abs)): x has the shape of expected, and |x - expected| <= rel |expected| + abs
-/// at every index. Layouts and scalar types may differ. A NaN matches nothing, an infinity only itself.
+/// REQUIRE_THAT(x, AllClose(expected, rel, abs)) requires that x has the shape of `expected` and
+/// that
+///
+///     |x - expected| <= rel |expected| + abs
+///
+/// at every index. Layouts and scalar types may differ. NaN matches nothing, infinity only itself.
 class AllClose {
  public:
   template <class X>
@@ -115,15 +123,16 @@ class AllClose {
   mutable std::string report_;
 };
 
-/// The same shape and the very same values.
+/// Matches the same shape and exactly equal values.
 template <class X>
 AllClose AllEqual(const X& expected) {
   return AllClose(expected, 0, 0);
 }
 
-/// The message of the Error that f throws, of exactly that type.
+/// Returns the message of the exception that f throws. Its type must be exactly Error; otherwise
+/// the result says so.
 template <class Error = std::invalid_argument, class F>
-std::string refusal(F f) {
+std::string error_message(F f) {
   try {
     f();
   } catch (const std::exception& e) {
@@ -132,7 +141,8 @@ std::string refusal(F f) {
   return "nothing was thrown";
 }
 
-/// Values uniform in [-1, 1), the same at the same index for every layout (and, but for rounding, scalar type).
+/// A tensor of values uniform in [-1, 1). The value at an index is the same for every layout and,
+/// up to rounding, for every scalar type.
 template <class Tensor>
 Tensor random_tensor(const Eigen::array<Eigen::Index, static_cast<std::size_t>(Tensor::NumDimensions)>& dims,
                      unsigned seed) {
@@ -149,7 +159,7 @@ Tensor random_tensor(const Eigen::array<Eigen::Index, static_cast<std::size_t>(T
   return with_layout<static_cast<int>(Tensor::Layout)>(values);
 }
 
-// In a failure's message a tensor or array is its shape; AllClose names the element that matters.
+// Failure messages print the shape of a tensor or array. AllClose reports the worst element.
 namespace Catch {
 template <class Scalar, int Rank, int Options, class Index>
 struct StringMaker<Eigen::Tensor<Scalar, Rank, Options, Index>> {

@@ -1,6 +1,6 @@
 /// @file noise_reference.hpp
-/// Shared by the tests of noise sources: filling a tensor, Box and Muller's transform in long
-/// double, and a distance in ulps.
+/// Shared by the tests of noise sources: filled tensors, the Box-Muller transform in long double,
+/// and a distance in ulps.
 #pragma once
 
 #include <algorithm>  // std::max
@@ -17,7 +17,7 @@ using Eigen::RowMajor;
 template <class Scalar, int Rank, int Layout = RowMajor>
 using Tensor = Eigen::Tensor<Scalar, Rank, Layout>;
 
-/// A tensor of this shape, filled by the source.
+/// Returns a tensor of these sizes, filled by the noise source.
 template <class X, class Noise, class... Sizes>
 X filled(Noise& noise, Sizes... sizes) {
   X x(sizes...);
@@ -25,8 +25,9 @@ X filled(Noise& noise, Sizes... sizes) {
   return x;
 }
 
-/// r cos(angle) and r sin(angle) of the two numbers, as box_muller.hpp defines them, by the mathematical library in long
-/// double: from 1 - u where u is near 1, and by an angle of at most pi/4.
+/// Returns r cos(angle) and r sin(angle) for two random numbers, as box_muller.hpp defines them, by
+/// the standard library in long double. To keep precision it uses 1 - u for u near 1 and reduces
+/// the angle to at most pi/4.
 inline std::array<long double, 2> box_muller(std::uint64_t a, std::uint64_t b, int bits) {
   const long double scale = std::ldexp(1.0L, -bits), pi = 3.14159265358979323846264338327950288L;
   const std::uint64_t all = ~std::uint64_t{0} >> (64 - bits);
@@ -43,7 +44,8 @@ inline std::array<long double, 2> box_muller(std::uint64_t a, std::uint64_t b, i
   return {r * cosine, r * (negative ? -sine : sine)};
 }
 
-/// |got - expected| in units in the last place of max(|expected|, 1), or in those of a number of 64 bits where T has more.
+/// Returns |got - expected| in units in the last place of max(|expected|, 1), of type T or of a
+/// 64-bit significand if T has more bits.
 template <class T>
 double ulps(T got, long double expected) {
   const long double magnitude = (std::max)(std::abs(expected), 1.0L);

@@ -1,6 +1,6 @@
 /// @file reverse_models.hpp
-/// What the tests of the reverse process share: the functions of the recorded runs, which are formulas of a value and its t,
-/// and a model that does nearly nothing.
+/// Shared by the tests of the reverse process: the functions of the recorded runs, which are
+/// formulas in a value and its timestep, and a model that does almost nothing.
 #pragma once
 
 #include <algorithm>  // std::copy
@@ -17,7 +17,7 @@
 
 namespace models {
 
-/// out[i] = f(x[i], t of i's sample)
+/// Returns a tensor whose element i is f(x[i], t of the sample of i).
 template <class X, class T, class F>
 X map(const X& x, const T& t, const F& f) {
   X out(x.dimensions());
@@ -29,19 +29,21 @@ X map(const X& x, const T& t, const F& f) {
   return out;
 }
 
-/// GuidedModel for tensors of any kind, which writes down what it hears.
-struct Guided {
+/// GuidedModel for tensors of any type, which records its model times.
+struct AnyGuidedModel {
   diffusion::ModelVarType var_type = diffusion::ModelVarType::fixed_small;
-  std::vector<double>* heard = nullptr;  // every t that the model was told
+  std::vector<double>* received_times = nullptr;  // every model time it received
 
   template <class X, class T>
   X operator()(const X& x, const T& t) const {
-    for (Eigen::Index n = 0; heard && n < t.size(); ++n) heard->push_back(static_cast<double>(t(n)));
+    for (Eigen::Index n = 0; received_times && n < t.size(); ++n) received_times->push_back(static_cast<double>(t(n)));
     return GuidedModel<typename X::Scalar, X::NumDimensions, static_cast<int>(X::Layout)>{var_type}(x, t);
   }
 };
 
-/// cond_fn: 0.5 sin(2 x + 0.3) - 0.2 x + 0.1 sin(0.005 t)
+/// A cond_fn:
+///
+///     0.5 sin(2 x + 0.3) - 0.2 x + 0.1 sin(0.005 t)
 struct Gradient {
   template <class X, class T>
   X operator()(const X& x, const T& t) const {
@@ -51,8 +53,8 @@ struct Gradient {
   }
 };
 
-/// denoised_fn: 0.8 x + 0.1 cos(x), or nothing.
-struct Denoised {
+/// A denoised_fn: 0.8 x + 0.1 cos(x) if `on`, otherwise x.
+struct DenoisedFn {
   bool on = true;
 
   template <class X>
@@ -65,8 +67,9 @@ struct Denoised {
   }
 };
 
-/// A model that writes its output, x / 4 (twice over for learned variances), and takes nothing from the heap.
-struct Writing {
+/// A model that writes x / 4 to its output, for learned variances to both halves of the channels.
+/// It does not allocate.
+struct QuarterModel {
   template <class X, class T>
   void operator()(const X& x, const T&, X& out) const {
     for (Eigen::Index i = 0; i < out.size(); ++i) out.data()[i] = x.data()[i % x.size()] * typename X::Scalar(0.25);
@@ -80,7 +83,7 @@ constexpr std::array<diffusion::ModelVarType, 4> var_types = {
     diffusion::ModelVarType::learned, diffusion::ModelVarType::fixed_small, diffusion::ModelVarType::fixed_large,
     diffusion::ModelVarType::learned_range};
 
-/// 40 of 1000 steps.
+/// A process of 40 steps, respaced from 1000.
 template <class Scalar>
 diffusion::GaussianDiffusion<Scalar> spaced_process() {
   return respace(diffusion::GaussianDiffusion<Scalar>(diffusion::linear_beta_schedule(1000)),

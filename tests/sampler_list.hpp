@@ -1,5 +1,5 @@
 /// @file sampler_list.hpp
-/// Every sampler, for the tests that all must pass. A new one is a line here.
+/// All samplers, for the tests that every sampler must pass. Register a new one with one line here.
 #pragma once
 
 #include <functional>
@@ -9,25 +9,27 @@
 
 #include <diffusion/diffusion.hpp>
 
-/// What tests hand to `sample`, with its type forgotten, so that each sampler is compiled once for each tensor.
+/// Type-erased arguments of `sample`, so that each sampler is compiled once per tensor type.
 template <class Tensor>
 using ErasedDenoiser = std::function<void(const Tensor&, const diffusion::NoiseLevel&, diffusion::Prediction<Tensor>&)>;
 template <class Tensor>
 using ErasedNoise = std::function<void(Tensor&)>;
 
-/// What the tests must know of a sampler. By default it is deterministic.
+/// Properties of a sampler that the tests need. The defaults are those of a deterministic sampler.
 struct SamplerTraits {
-  double order = 0;  // of a whole run's error; 0 for stochastic samplers and where steps do not follow the grid's
-  bool stochastic = false;    // asks for noise
-  bool goes_up = true;        // also takes steps to more noise; false for those that add noise for the step they take
+  /// Order of convergence of a whole run. 0 if the sampler is stochastic or chooses its own steps.
+  double order = 0;
+  bool stochastic = false;    // draws noise
+  bool goes_up = true;        // can step to a higher noise level
   bool starts_clean = false;  // can start at sigma = 0
-  bool redraws = false;    // draws noise in every step, whatever its length: all of it anew, or churn before the step
-  bool in_blocks = false;  // the order of a step depends on its place in a block
-  bool shares_steps = false;  // chooses its own steps for a whole batch
-  bool consistency = false;   // is exact for a consistency model, which predicts where the ODE leads to
-  bool converges = true;      // tends to the data's variance as steps grow short
+  bool redraws = false;       // draws noise even in a zero-length step: full re-noising or churn
+  bool in_blocks = false;     // the order of a step depends on its position in a block
+  bool shares_steps = false;  // chooses its own steps for the whole batch
+  bool consistency = false;   // is exact for a consistency model, which predicts the ODE's end point
+  bool converges = true;      // reaches the data's variance as the steps become short
 };
 
+/// A sampler, type-erased, with its name for messages and its properties.
 template <class Tensor>
 struct ListedSampler : SamplerTraits {
   std::string name;
@@ -48,12 +50,12 @@ std::vector<ListedSampler<Tensor>> all_samplers() {
                     }});
   };
   const DpmSolverType heun = DpmSolverType::heun, midpoint = DpmSolverType::midpoint;
-  const auto of_order = [](double order) {
+  const auto with_order = [](double order) {
     SamplerTraits traits;
     traits.order = order;
     return traits;
   };
-  const auto starts_clean = [](SamplerTraits traits) {
+  const auto with_clean_start = [](SamplerTraits traits) {
     traits.starts_clean = true;
     return traits;
   };
@@ -64,50 +66,51 @@ std::vector<ListedSampler<Tensor>> all_samplers() {
   blocks.in_blocks = true;
   churning = stochastic;
   churning.goes_up = churning.redraws = true;
-  redrawing = starts_clean(churning);
+  redrawing = with_clean_start(churning);
   adaptive.goes_up = false;
   adaptive.shares_steps = true;
   SamplerTraits consistent = redrawing, trajectory = redrawing;
   consistent.consistency = true;
-  trajectory.converges = false;  // the way down of Tcd does not grow short with the steps
-  add("Ddim", starts_clean(of_order(1)), Ddim{});
-  add("Euler", of_order(1), Euler{});
-  add("EulerAncestral eta=0", of_order(1), EulerAncestral{0.0});
-  add("Heun", of_order(2), Heun{});
-  add("Dpm2", of_order(2), Dpm2{});
-  add("Dpm2Ancestral eta=0", of_order(2), Dpm2Ancestral{0.0});
-  // The orders of multistep methods rise from 1, and the first step's error stays: second order is what a run has of it.
-  add("Lms order=1", starts_clean(of_order(1)), Lms{1});
-  add("Lms order=2", starts_clean(of_order(2)), Lms{2});
-  add("Lms order=3", starts_clean(of_order(2)), Lms{3});
-  add("Lms", starts_clean(of_order(2)), Lms{});
-  add("DpmSolverPP order=1", of_order(1), DpmSolverPP{1});
-  add("DpmSolverPP", of_order(2), DpmSolverPP{2, midpoint, 0.0, 1.0, false});
-  add("DpmSolverPP heun", of_order(2), DpmSolverPP{2, heun, 0.0, 1.0, false});
-  add("DpmSolverPP order=3", of_order(2), DpmSolverPP{3, midpoint, 0.0, 1.0, false});
-  add("DpmSolver order=1", of_order(1), DpmSolver{1});
-  add("DpmSolver", of_order(2), DpmSolver{2, midpoint, 0.0, 1.0, false});
-  add("DpmSolver heun", of_order(2), DpmSolver{2, heun, 0.0, 1.0, false});
-  add("DpmSolver order=3", of_order(2), DpmSolver{3, midpoint, 0.0, 1.0, false});
-  add("DpmSolverSinglestep", of_order(2), DpmSolverSinglestep{2, midpoint, 0.0, 1.0, true, false});
-  add("DpmSolverSinglestep order=3", of_order(3), DpmSolverSinglestep{3, heun, 0.0, 1.0, true, false});
-  add("DpmSolverSinglestep epsilon", of_order(2), DpmSolverSinglestep{2, midpoint, 0.0, 1.0, false, false});
-  add("DpmSolverPP2SAncestral eta=0", of_order(2), DpmSolverPP2SAncestral{0.0});
-  add("DpmSolverPPSde eta=0", of_order(2), DpmSolverPPSde{0.0});
-  add("UniPc order=1", of_order(2), UniPc{1, UniPc::B::bh2, true, {}, true, false});
-  add("UniPc", of_order(3), UniPc{2, UniPc::B::bh2, true, {}, true, false});
-  add("UniPc bh1", of_order(3), UniPc{2, UniPc::B::bh1, true, {}, true, false});
-  add("UniPc epsilon", of_order(3), UniPc{2, UniPc::B::bh2, true, {}, false, false});
-  add("UniPc order=3", of_order(3), UniPc{3, UniPc::B::bh2, true, {}, true, false});
-  add("UniPc order=2, no corrector", of_order(2), UniPc{2, UniPc::B::bh2, false, {}, true, false});
-  add("Deis order=2", of_order(2), Deis{2, false});
-  add("Deis", of_order(2), Deis{3, false});
-  add("Pndm", starts_clean(of_order(2)), Pndm{});
-  add("Pndm with Runge-Kutta", starts_clean(of_order(2)), Pndm{false});
-  add("Ipndm", starts_clean(of_order(2)), Ipndm{});
-  add("FlowHeun", of_order(2), FlowHeun{});
+  trajectory.converges = false;  // Tcd's deterministic part of a step does not shrink with the steps
+  add("Ddim", with_clean_start(with_order(1)), Ddim{});
+  add("Euler", with_order(1), Euler{});
+  add("EulerAncestral eta=0", with_order(1), EulerAncestral{0.0});
+  add("Heun", with_order(2), Heun{});
+  add("Dpm2", with_order(2), Dpm2{});
+  add("Dpm2Ancestral eta=0", with_order(2), Dpm2Ancestral{0.0});
+  // Multistep methods start at order 1. The error of that first step remains, so that a run has at
+  // most second order.
+  add("Lms order=1", with_clean_start(with_order(1)), Lms{1});
+  add("Lms order=2", with_clean_start(with_order(2)), Lms{2});
+  add("Lms order=3", with_clean_start(with_order(2)), Lms{3});
+  add("Lms", with_clean_start(with_order(2)), Lms{});
+  add("DpmSolverPP order=1", with_order(1), DpmSolverPP{1});
+  add("DpmSolverPP", with_order(2), DpmSolverPP{2, midpoint, 0.0, 1.0, false});
+  add("DpmSolverPP heun", with_order(2), DpmSolverPP{2, heun, 0.0, 1.0, false});
+  add("DpmSolverPP order=3", with_order(2), DpmSolverPP{3, midpoint, 0.0, 1.0, false});
+  add("DpmSolver order=1", with_order(1), DpmSolver{1});
+  add("DpmSolver", with_order(2), DpmSolver{2, midpoint, 0.0, 1.0, false});
+  add("DpmSolver heun", with_order(2), DpmSolver{2, heun, 0.0, 1.0, false});
+  add("DpmSolver order=3", with_order(2), DpmSolver{3, midpoint, 0.0, 1.0, false});
+  add("DpmSolverSinglestep", with_order(2), DpmSolverSinglestep{2, midpoint, 0.0, 1.0, true, false});
+  add("DpmSolverSinglestep order=3", with_order(3), DpmSolverSinglestep{3, heun, 0.0, 1.0, true, false});
+  add("DpmSolverSinglestep epsilon", with_order(2), DpmSolverSinglestep{2, midpoint, 0.0, 1.0, false, false});
+  add("DpmSolverPP2SAncestral eta=0", with_order(2), DpmSolverPP2SAncestral{0.0});
+  add("DpmSolverPPSde eta=0", with_order(2), DpmSolverPPSde{0.0});
+  add("UniPc order=1", with_order(2), UniPc{1, UniPc::B::bh2, true, {}, true, false});
+  add("UniPc", with_order(3), UniPc{2, UniPc::B::bh2, true, {}, true, false});
+  add("UniPc bh1", with_order(3), UniPc{2, UniPc::B::bh1, true, {}, true, false});
+  add("UniPc epsilon", with_order(3), UniPc{2, UniPc::B::bh2, true, {}, false, false});
+  add("UniPc order=3", with_order(3), UniPc{3, UniPc::B::bh2, true, {}, true, false});
+  add("UniPc order=2, no corrector", with_order(2), UniPc{2, UniPc::B::bh2, false, {}, true, false});
+  add("Deis order=2", with_order(2), Deis{2, false});
+  add("Deis", with_order(2), Deis{3, false});
+  add("Pndm", with_clean_start(with_order(2)), Pndm{});
+  add("Pndm with Runge-Kutta", with_clean_start(with_order(2)), Pndm{false});
+  add("Ipndm", with_clean_start(with_order(2)), Ipndm{});
+  add("FlowHeun", with_order(2), FlowHeun{});
   add("DpmSolverAdaptive", adaptive, DpmSolverAdaptive{});
-  add("Tcd eta=0", starts_clean(of_order(1)), Tcd{0.0});
+  add("Tcd eta=0", with_clean_start(with_order(1)), Tcd{0.0});
   add("Ddpm", stochastic, Ddpm{});
   add("Ddpm fixed_large", stochastic, Ddpm{Ddpm::Variance::fixed_large});
   add("Ddim eta=1", stochastic, Ddim{1.0});
@@ -124,7 +127,7 @@ std::vector<ListedSampler<Tensor>> all_samplers() {
   add("DpmSolverSinglestep order=3 sde", blocks, DpmSolverSinglestep{3, midpoint, 1.0});
   add("DpmSolverPP2SAncestral", stochastic, DpmSolverPP2SAncestral{});
   add("DpmSolverPPSde", stochastic, DpmSolverPPSde{});
-  add("Lcm", consistent, Lcm{10.0, 0.0});  // without the boundary's share of x, which is for distilled models
+  add("Lcm", consistent, Lcm{10.0, 0.0});  // sigma_data = 0: no boundary term in x
   add("Tcd", trajectory, Tcd{});
   add("FlowHeun churn", churning, FlowHeun{{10.0}});
   return list;

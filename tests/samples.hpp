@@ -1,11 +1,11 @@
 /// @file samples.hpp
-/// One sample of a batch, for tests that a batch is nothing but its samples.
+/// Single samples of a batch, means and shapes, for tests that compare a batch with its samples.
 #pragma once
 
 #include <cstddef>
 #include <unsupported/Eigen/CXX11/Tensor>
 
-/// Sample n of x as a batch of one.
+/// Returns sample n of x as a batch of one.
 template <class Scalar, int Rank, int Layout, class Index>
 Eigen::Tensor<Scalar, Rank, Layout, Index> sample_of(const Eigen::Tensor<Scalar, Rank, Layout, Index>& x,
                                                      Eigen::Index n) {
@@ -16,7 +16,7 @@ Eigen::Tensor<Scalar, Rank, Layout, Index> sample_of(const Eigen::Tensor<Scalar,
   return x.slice(first, extent);
 }
 
-/// The plain mean of all values.
+/// Mean of all values.
 template <class Tensor>
 double mean_of(const Tensor& x) {
   double sum = 0;
@@ -24,7 +24,7 @@ double mean_of(const Tensor& x) {
   return sum / static_cast<double>(x.size());
 }
 
-/// The shape [batch, 4, 3, 2, 2], as far as the rank goes.
+/// The first Rank sizes of [batch, 4, 3, 2, 2].
 template <int Rank>
 Eigen::array<Eigen::Index, static_cast<std::size_t>(Rank)> shape_of_rank(Eigen::Index batch) {
   constexpr Eigen::Index sizes[] = {0, 4, 3, 2, 2};

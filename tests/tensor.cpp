@@ -1,5 +1,5 @@
-// Tests of diffusion/tensor.hpp: which tensors, timesteps and noise go into an operation, which tensors come out, and where
-// a result may be written.
+// Tests of diffusion/tensor.hpp: the tensors, timesteps and noise that an operation takes, the
+// tensors it returns, and the tensors it can write to.
 #include "diffusion/tensor.hpp"
 
 #include <algorithm>
@@ -26,7 +26,7 @@ using Eigen::Index;
 
 namespace {
 
-// [3, 4], a batch of three.
+// Shape [3, 4], a batch of three.
 using Matrix = Eigen::Tensor<float, 2>;
 using Fixed = Eigen::TensorFixedSize<float, Eigen::Sizes<3, 4>>;
 
@@ -36,7 +36,7 @@ Timesteps steps(std::initializer_list<Index> values) {
   return out;
 }
 
-/// A copy with index type int. (Eigen's own conversion does not compile everywhere.)
+/// Returns a copy with index type int. Eigen's own conversion does not compile on all platforms.
 template <class Scalar, int Rank, int Layout>
 Eigen::Tensor<Scalar, Rank, Layout, int> with_int_index(const Eigen::Tensor<Scalar, Rank, Layout>& x) {
   Eigen::array<int, static_cast<std::size_t>(Rank)> dims;
@@ -46,7 +46,7 @@ Eigen::Tensor<Scalar, Rank, Layout, int> with_int_index(const Eigen::Tensor<Scal
   return out;
 }
 
-/// A process, its arguments, and its results from plain tensors.
+/// A process, arguments of its operations, and the results for plain tensors.
 struct Setting {
   GaussianDiffusion<float> process{diffusion::linear_beta_schedule(50)};
   Matrix x = random_tensor<Matrix>({3, 4}, 1), y = random_tensor<Matrix>({3, 4}, 2);
@@ -55,7 +55,8 @@ struct Setting {
   diffusion::MeanVariance<Matrix> posterior = process.q_posterior_mean_variance(x, y, t);
 };
 
-/// A Gaussian's moments in tensors of any kind: the _into forms ask for no more than the three members.
+/// Moments of a Gaussian in tensors of different types. The _into functions need only these
+/// members.
 template <class Mean, class Variance, class LogVariance>
 struct Moments {
   Mean mean;
@@ -65,7 +66,7 @@ struct Moments {
 
 }  // namespace
 
-// ---- what goes in ----
+// ---- arguments ----
 
 TEST_CASE("an argument may be any Eigen tensor", "[tensor]") {
   Setting s;
@@ -79,7 +80,7 @@ TEST_CASE("an argument may be any Eigen tensor", "[tensor]") {
     as_noise(y);
   };
 
-  SECTION("a map, of values that may change or not") {
+  SECTION("a map of const or non-const values") {
     as_both(Eigen::TensorMap<Matrix>(s.x.data(), 3, 4), Eigen::TensorMap<Matrix>(s.y.data(), 3, 4));
     using MapOfConst = Eigen::TensorMap<Eigen::Tensor<const float, 2>>;
     as_both(MapOfConst(s.x.data(), 3, 4), MapOfConst(s.y.data(), 3, 4));
@@ -110,7 +111,7 @@ TEST_CASE("an argument may be any Eigen tensor", "[tensor]") {
   }
 }
 
-TEST_CASE("the posterior takes any Eigen tensors, and converts them no more than the rest", "[tensor]") {
+TEST_CASE("q_posterior_mean_variance takes any Eigen tensors, with different index types", "[tensor]") {
   Setting s;
   const auto posterior =
       s.process.q_posterior_mean_variance(Eigen::TensorMap<const Matrix>(s.x.data(), 3, 4), with_int_index(s.y), s.t);
@@ -142,7 +143,7 @@ void require_same_at_rank(const GaussianDiffusion<double>& process, const Eigen:
   const Timesteps t = steps({0, 49, 17});
   const X got = process.q_sample(x, t, y);
   for (std::size_t d = 0; d < dims.size(); ++d) REQUIRE(got.dimension(d) == dims[d]);
-  // The same in rank 2: the values of each sample in a row.
+  // The same values in rank 2, one sample per row.
   const auto flat = [](const X& z) {
     return Eigen::Tensor<double, 2, Layout>(z.reshape(Eigen::array<Index, 2>{3, z.size() / 3}));
   };
@@ -151,8 +152,8 @@ void require_same_at_rank(const GaussianDiffusion<double>& process, const Eigen:
 
 }  // namespace
 
-// (Ranks 1 to 5 in both layouts: gaussian_diffusion.cpp, against recorded values.)
-TEST_CASE("the rank does not matter, only the first axis does", "[tensor]") {
+// gaussian_diffusion.cpp tests ranks 1 to 5 in both layouts against recorded values.
+TEST_CASE("q_sample gives the same values at every rank for the same first axis", "[tensor]") {
   const GaussianDiffusion<double> process(diffusion::linear_beta_schedule(50));
   require_same_at_rank<1, Eigen::ColMajor>(process, {3});
   require_same_at_rank<4, Eigen::ColMajor>(process, {3, 5, 2, 7});
@@ -195,14 +196,14 @@ TEST_CASE("timesteps may be a tensor, a map, a vector, or one integer of any typ
   REQUIRE(TimestepsView(-1)[0] == -1);
 }
 
-TEST_CASE("a map of const values may go where its values go", "[tensor]") {
+TEST_CASE("timesteps may be a temporary map of const values", "[tensor]") {
   Setting s;
   std::vector<Index> raw = {0, 49, 17};
   REQUIRE_THAT(s.process.q_sample(s.x, Eigen::TensorMap<Eigen::Tensor<const Index, 1>>(raw.data(), 3), s.y),
                AllEqual(s.sample));
 }
 
-// ---- what comes out ----
+// ---- results ----
 
 TEST_CASE("a result may be written to any tensor in memory", "[tensor]") {
   Setting s;
@@ -247,9 +248,9 @@ TEST_CASE("a result may be written to any tensor in memory", "[tensor]") {
   }
 }
 
-TEST_CASE("an expression is evaluated before its tensor is written to", "[tensor]") {
+TEST_CASE("an expression is evaluated before a tensor that it reads is overwritten", "[tensor]") {
   Setting s;
-  // Turned around, each element needs the value of another one.
+  // Reversed, each element depends on another one.
   const Eigen::array<bool, 2> turned{true, true};
   const Matrix expected = s.process.q_sample(Matrix(s.x.reverse(turned)), s.t, s.y);
   Matrix x = s.x;
@@ -263,7 +264,7 @@ TEST_CASE("an expression is evaluated before its tensor is written to", "[tensor
 
 // ---- noise sources ----
 
-TEST_CASE("noise may come from a source, which is called once", "[tensor]") {
+TEST_CASE("q_sample and q_step call a noise source once", "[tensor]") {
   Setting s;
   int calls = 0;
   const auto source = [&](auto& z) {
@@ -277,7 +278,7 @@ TEST_CASE("noise may come from a source, which is called once", "[tensor]") {
   REQUIRE_THAT(s.process.q_sample(s.x * 1.0f, s.t, source), AllEqual(s.sample));
   REQUIRE(calls == 3);
 
-  SECTION("over x itself") {
+  SECTION("in place") {
     Matrix x = s.x;
     s.process.q_sample_into(x, x, s.t, source);
     REQUIRE_THAT(x, AllEqual(s.sample));
@@ -293,7 +294,7 @@ TEST_CASE("noise may come from a source, which is called once", "[tensor]") {
   }
 }
 
-TEST_CASE("a source keeps its state, and may be a temporary", "[tensor]") {
+TEST_CASE("a noise source keeps its state between calls and may be a temporary", "[tensor]") {
   Setting s;
   diffusion::RecordedNoise<Matrix> recorded({s.y, s.x});
   REQUIRE_THAT(s.process.q_sample(s.x, s.t, recorded), AllEqual(s.sample));
@@ -308,7 +309,7 @@ namespace {
 struct DeviceAware {
   template <class X>
   void operator()(X&) {
-    throw std::logic_error("the device was not given");
+    throw std::logic_error("called without the device");
   }
   template <class X, class Device>
   void operator()(X& x, const Device& device) {
@@ -319,7 +320,7 @@ struct DeviceAware {
 };
 }  // namespace
 
-TEST_CASE("a source that can use the device gets it", "[tensor]") {
+TEST_CASE("a noise source that takes a device receives it", "[tensor]") {
   Setting s;
   Eigen::ThreadPool pool(2);
   const Eigen::ThreadPoolDevice device(&pool, 2);
@@ -332,7 +333,7 @@ TEST_CASE("a source that can use the device gets it", "[tensor]") {
   REQUIRE_THAT(out, AllEqual(expected));
 }
 
-TEST_CASE("a source is not called when the arguments are refused, and nothing is written", "[tensor]") {
+TEST_CASE("invalid arguments throw before the noise source is called or anything is written", "[tensor]") {
   Setting s;
   bool called = false;
   const auto source = [&](auto& z) {

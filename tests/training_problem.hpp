@@ -1,5 +1,5 @@
 /// @file training_problem.hpp
-/// Something to train on, for the tests of losses.
+/// A training problem for the tests of losses.
 #pragma once
 
 #include <unsupported/Eigen/CXX11/Tensor>
@@ -23,21 +23,22 @@ inline bool learns_variance(diffusion::ModelVarType type) {
   return type == diffusion::ModelVarType::learned || type == diffusion::ModelVarType::learned_range;
 }
 
-/// A training problem: noised data, and outputs of a model that is nearly right.
+/// A training problem: noised data, and the output of a model that is close to the target.
 template <class Case, int Rank>
 struct TrainingProblem {
   using Scalar = typename Case::Scalar;
   using Tensor = typename Case::template Tensor<Rank>;
 
-  TrainingProblem(const diffusion::GaussianDiffusion<Scalar>& of, const diffusion::ReverseOptions& options,
+  TrainingProblem(const diffusion::GaussianDiffusion<Scalar>& forward_process, const diffusion::ReverseOptions& options,
                   Eigen::Index batch = 5)
-      : process(of),
-        reverse(guided_reverse<Scalar, Rank, Case::layout>(of, options)),
+      : process(forward_process),
+        reverse(guided_reverse<Scalar, Rank, Case::layout>(forward_process, options)),
         x_start(random_tensor<Tensor>(shape_of_rank<Rank>(batch), 1)),
         noise(random_tensor<Tensor>(shape_of_rank<Rank>(batch), 2)),
         t(batch) {
-    for (Eigen::Index n = 0; n < batch; ++n) t(n) = n == 1 ? of.num_timesteps() - 1 : n * 7 % of.num_timesteps();
-    // The outermost bins, too.
+    for (Eigen::Index n = 0; n < batch; ++n)
+      t(n) = n == 1 ? forward_process.num_timesteps() - 1 : n * 7 % forward_process.num_timesteps();
+    // Values in the outermost bins of the discretised likelihood.
     x_start.data()[0] = Scalar(-1);
     x_start.data()[x_start.size() - 1] = Scalar(1);
     x_t = process.q_sample(x_start, t, noise);
@@ -52,9 +53,9 @@ struct TrainingProblem {
     }
   }
 
-  diffusion::TrainingLosses<Scalar> losses(const Tensor& of, diffusion::LossType type,
+  diffusion::TrainingLosses<Scalar> losses(const Tensor& model_output, diffusion::LossType type,
                                            diffusion::Likelihood likelihood) const {
-    return diffusion::training_losses_from_output(reverse, of, x_start, x_t, t, noise, type, likelihood);
+    return diffusion::training_losses_from_output(reverse, model_output, x_start, x_t, t, noise, type, likelihood);
   }
   Tensor gradient(diffusion::LossType type,
                   diffusion::Likelihood likelihood = diffusion::Likelihood::approximate) const {

@@ -1,5 +1,5 @@
 /// @file diffusion.hpp
-/// The whole library but interop/. Each header can also be included alone.
+/// The whole library. Each header can also be included alone.
 #pragma once
 
 #include "guidance.hpp"

@@ -1,6 +1,10 @@
 /// @file guidance.hpp
-/// Models made of models, whose samples follow a condition more closely.
+/// Includes every header of guidance/.
 #pragma once
+
+/// @defgroup guidance Guidance: conditional sampling
+/// Models that combine the outputs of other models, so that samples follow a condition more
+/// closely: classifier-free, adaptive projected, CFG++ and classifier guidance.
 
 #include "guidance/adaptive_projected.hpp"
 #include "guidance/cfg_plus_plus.hpp"

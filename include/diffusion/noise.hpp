@@ -1,6 +1,11 @@
 /// @file noise.hpp
-/// Sources of N(0, 1) noise: reproducible, recorded, or equal to that of torch, JAX and NumPy.
+/// Includes every header of noise/.
 #pragma once
+
+/// @defgroup noise Noise: N(0, 1) values
+/// Sources of N(0, 1) noise that fill a tensor: reproducible per sample, from a standard engine,
+/// recorded, or equal to the noise of PyTorch, JAX and NumPy. Functions that draw noise take any of
+/// them.
 
 #include "noise/engine_noise.hpp"
 #include "noise/jax_noise.hpp"

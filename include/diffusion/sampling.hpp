@@ -1,6 +1,10 @@
 /// @file sampling.hpp
-/// Sampling from x_T to x_0: grids, the loop, the samplers, and the toolkit to write one.
+/// Includes every header of sampling/.
 #pragma once
+
+/// @defgroup sampling Sampling: from x_T to x_0
+/// Sampling from x_T to x_0: time grids, sample(), the samplers, and the functions for writing a
+/// new sampler. ReverseProcess offers guided-diffusion's DDPM and DDIM steps and loops.
 
 #include "sampling/churn.hpp"
 #include "sampling/exponential.hpp"

@@ -1,10 +1,11 @@
 /// @file tensor.hpp
-/// The vocabulary of the library: which Eigen tensors go in, which come out, and timesteps.
-///
-/// The first axis of a tensor is the batch, in both layouts; its rank is at least 1. A function takes any
-/// Eigen::Tensor, TensorMap (also of const), TensorFixedSize or expression, and returns plain Eigen::Tensors with the
-/// layout and index type of its input.
+/// The types that all operations share: the Eigen tensors they take and return, and timesteps.
 #pragma once
+
+/// @defgroup tensor Tensors and timesteps
+/// The first axis of a tensor is the batch, in both layouts, and the rank is at least 1. A function
+/// takes any Eigen::Tensor, TensorMap (also of const values), TensorFixedSize or expression. It
+/// returns a plain Eigen::Tensor with the layout and index type of its input.
 
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
@@ -13,7 +14,8 @@
 
 namespace diffusion {
 
-/// Base class of all that Eigen reads as a tensor: what a parameter documented as "tensor" may be.
+/// Base class of Eigen's tensors and tensor expressions. A parameter that is documented as "tensor"
+/// takes any type derived from it.
 template <class X>
 using TensorExpr = Eigen::TensorBase<X, Eigen::ReadOnlyAccessors>;
 
@@ -23,10 +25,11 @@ template <class X>
 std::true_type derives_from_tensor_expr(const TensorExpr<X>*);
 std::false_type derives_from_tensor_expr(const void*);
 
+/// Whether X is an Eigen tensor or tensor expression.
 template <class X>
 inline constexpr bool is_tensor_v = decltype(derives_from_tensor_expr(static_cast<std::decay_t<X>*>(nullptr)))::value;
 
-/// Whether X keeps its values in memory (Tensor, TensorMap, TensorFixedSize), so that data() is there to read.
+/// Whether X stores its values in memory and has data(): Tensor, TensorMap or TensorFixedSize.
 template <class X>
 inline constexpr bool is_stored_v = false;
 template <class S, int Rank, int Options, class I>
@@ -36,7 +39,7 @@ inline constexpr bool is_stored_v<Eigen::TensorFixedSize<S, Sizes, Options, I>> 
 template <class Plain, int Options, template <class> class Pointer>
 inline constexpr bool is_stored_v<Eigen::TensorMap<Plain, Options, Pointer>> = true;
 
-/// Whether its values can be written there too.
+/// Whether X stores its values and they can be written.
 template <class X, class = void>
 inline constexpr bool is_writable_v = false;
 template <class X>
@@ -45,17 +48,18 @@ inline constexpr bool
                                       !std::is_const_v<std::remove_pointer_t<decltype(std::declval<X&>().data())>>>> =
         true;
 
-/// The scalar types of the library.
+/// Whether T is one of the library's scalar types.
 template <class T>
 inline constexpr bool is_scalar_v =
     std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, long double> ||
     std::is_same_v<T, Eigen::half> || std::is_same_v<T, Eigen::bfloat16>;
 
-/// The type in which elements of a Scalar are computed: at least float.
+/// Type in which values of type Scalar are computed: float for half and bfloat16, otherwise Scalar.
 template <class Scalar>
 using Arithmetic =
     std::conditional_t<std::is_same_v<Scalar, Eigen::half> || std::is_same_v<Scalar, Eigen::bfloat16>, float, Scalar>;
 
+/// Scalar type, rank, layout and plain tensor type of X.
 template <class X, bool = is_tensor_v<X>>
 struct TensorTraits {
   using Expr = Eigen::internal::traits<X>;
@@ -65,6 +69,8 @@ struct TensorTraits {
   using Plain = Eigen::Tensor<Scalar, rank, layout, typename Expr::Index>;
 };
 
+/// Rejects every other type with one readable static_assert. The placeholder members prevent
+/// follow-up errors.
 template <class X>
 struct TensorTraits<X, false> {
   static_assert(is_tensor_v<X>,
@@ -76,56 +82,64 @@ struct TensorTraits<X, false> {
   using Plain = Eigen::Tensor<Scalar, rank, layout>;
 };
 
+/// TensorTraits of X without const and reference.
 template <class X>
 using Traits = TensorTraits<std::decay_t<X>>;
 
 }  // namespace detail
 
-/// The plain tensor an operation on X returns: X's scalar type, rank, layout and index type.
+/// Plain tensor type that an operation on X returns. It has X's scalar type, rank, layout and index
+/// type.
 template <class X>
 using PlainTensor = typename detail::Traits<X>::Plain;
 
-/// One timestep per sample of a batch, each in [0, T): t = 0 is one step of noise, t = T - 1 the most.
+/// One timestep t per sample of a batch, 0 <= t < T, where T is the number of timesteps of the
+/// process. At t = 0 a sample has one step of noise, at t = T - 1 it has all T steps.
 using Timesteps = Eigen::Tensor<Eigen::Index, 1>;
 
-/// Non-owning view of a batch's timesteps: one per sample, or one for the whole batch. Converts
-/// implicitly from Timesteps, a map of them, a std::vector<Eigen::Index> or an integer. It must not
-/// outlive its source.
+/// Non-owning view of a batch's timesteps: one per sample, or one for the whole batch. It converts
+/// implicitly from Timesteps, a map of them, a `std::vector<Eigen::Index>` or an integer. It must
+/// not outlive its source.
 class TimestepsView {
  public:
+  /// One timestep for the whole batch.
   template <class Integer, std::enable_if_t<std::is_integral_v<Integer> && !std::is_same_v<Integer, bool>, int> = 0>
   TimestepsView(Integer t) : value_(static_cast<Eigen::Index>(t)), size_(-1) {}
 
+  /// One timestep per sample, from a Timesteps, a map of it, or another stored tensor of rank 1
+  /// with scalar type Eigen::Index.
   template <class X, std::enable_if_t<detail::is_stored_v<X>, int> = 0>
   TimestepsView(const X& t)
       : data_(entries_of<typename detail::Traits<X>::Scalar, detail::Traits<X>::rank>(t)),
         size_(static_cast<Eigen::Index>(t.size())) {}
 
+  /// One timestep per sample, from a `std::vector<Eigen::Index>`.
   template <class Integer>
   TimestepsView(const std::vector<Integer>& t)
       : data_(entries_of<Integer, 1>(t)), size_(static_cast<Eigen::Index>(t.size())) {}
 
-  /// Rejects a list in braces, {10, 900}, which would refer to numbers that are gone, with one readable static_assert.
+  /// @private Rejects a braced list such as {10, 900} with one readable static_assert, because the
+  /// view would outlive the list.
   template <class First, class Second, class... More>
   TimestepsView(const First&, const Second&, const More&...) : value_(0), size_(-1) {
     static_assert(!std::is_same_v<First, First>,
-                  "diffusion: a list of timesteps must be kept in a std::vector<Eigen::Index> or an "
-                  "Eigen::Tensor<Eigen::Index, 1> (diffusion::Timesteps): std::vector<Eigen::Index>{10, 900}");
+                  "diffusion: pass a list of timesteps as a std::vector<Eigen::Index>, for example "
+                  "std::vector<Eigen::Index>{10, 900}, or as an Eigen::Tensor<Eigen::Index, 1> (diffusion::Timesteps)");
   }
 
-  /// Rejects every other type with one readable static_assert.
+  /// @private Rejects every other type with one readable static_assert.
   template <class Other,
             std::enable_if_t<(!std::is_integral_v<Other> || std::is_same_v<Other, bool>)&&!detail::is_stored_v<Other>,
                              int> = 0>
   TimestepsView(const Other& t) : data_(entries_of<Other, 0>(t)), size_(0) {}
 
-  /// Whether one timestep stands for every sample.
+  /// Whether one timestep applies to the whole batch.
   bool uniform() const { return size_ < 0; }
-  /// The number of entries; of no meaning when uniform().
+  /// Number of entries. Meaningful only if uniform() is false.
   Eigen::Index size() const { return size_; }
-  /// The timestep of sample n.
+  /// Timestep of sample n.
   Eigen::Index operator[](Eigen::Index n) const { return uniform() ? value_ : data_[n]; }
-  /// The entries, one per sample; not to be called when uniform().
+  /// The entries, one per sample. Call this only if uniform() is false.
   const Eigen::Index* entries() const { return data_; }
 
  private:
@@ -142,12 +156,12 @@ class TimestepsView {
     }
   }
 
-  // Two words, so that it travels in registers.
+  // Two words, so that a view is passed in registers.
   union {
     const Eigen::Index* data_;
-    Eigen::Index value_;  // for all samples, when size_ is -1
+    Eigen::Index value_;  // for the whole batch, if size_ is -1
   };
-  Eigen::Index size_;  // of data_
+  Eigen::Index size_;  // number of entries in data_, or -1
 };
 
 }  // namespace diffusion

@@ -1,21 +1,31 @@
 /// @file version.hpp
-/// The version of the library; the one place that states it (CMake reads it from here).
+/// The version of the library and its release notes. CMake reads the version from this file.
 ///
-/// Release notes
+/// Release notes of 0.2.0
 ///
-/// 0.2.0: defects are mended: a run that starts part-way takes the steps of the whole run (Step::index
-/// and Step::count are those of the whole grid; Step::first says that a run begins), noise is right
-/// in programs whose object files are built for different instruction sets, Hooks::stop corrects x
-/// once more, a value of x_0 that is not finite shows in its thresholded sample. New: sample() with
-/// hooks and without noise, Denoiser::model_input, model_time and prediction, q_mean and q_variance
-/// and their posterior forms, TorchHalf, Eigen 5. Value forms are [[nodiscard]].
+/// Fixed:
+/// - A run that starts part-way along a grid takes the same steps as the whole run. Step::index and
+///   Step::count refer to the whole grid, and Step::first marks the first step of a run.
+/// - Noise is correct in programs whose object files are compiled for different instruction sets.
+/// - Hooks::correct_x_t is also called at the end of a run that Hooks::stop has ended.
+/// - Thresholding makes a sample of x_0 NaN if one of its values is not finite.
 ///
-/// Headers are in rooms, one for each subject: noise, process, model, guidance, sampling,
-/// training. `<diffusion/ROOM.hpp>` includes all of a room, `<diffusion/diffusion.hpp>` the whole
-/// library, as before. Removed: FlowEuler, which is Euler{}, and FlowEuler{true}, which is
-/// Lcm{10.0, 0.0}, bit for bit. Public now, for writers of samplers: the functions of
-/// sampling/steps.hpp, History, and the exponential integrators of sampling/exponential.hpp. Moved
-/// includes (noise.hpp, guidance.hpp and sampling.hpp exist still, and include all of their rooms):
+/// New:
+/// - sample() takes hooks without noise.
+/// - Denoiser::model_input, Denoiser::model_time and Denoiser::prediction.
+/// - q_mean, q_variance, q_posterior_mean and q_posterior_variance.
+/// - TorchHalf, and support for Eigen 5.
+/// - Functions that return a tensor or a changed copy are `[[nodiscard]]`.
+/// - Public helpers for new samplers: the functions of sampling/steps.hpp, History, and the
+///   exponential integrators of sampling/exponential.hpp.
+///
+/// Removed: FlowEuler. FlowEuler{} equals Euler{} and FlowEuler{true} equals Lcm{10.0, 0.0}, bit
+/// for bit.
+///
+/// Headers are grouped into folders by subject: noise, process, model, guidance, sampling and
+/// training. `<diffusion/FOLDER.hpp>` includes a whole folder. `<diffusion/diffusion.hpp>` still
+/// includes the whole library. The headers noise.hpp, guidance.hpp and sampling.hpp still exist and
+/// include their folders. Moved headers:
 ///
 ///     adaptive_projected_guidance.hpp -> guidance/adaptive_projected.hpp
 ///     classifier_guidance.hpp         -> guidance/classifier.hpp
@@ -57,6 +67,9 @@
 ///     variational_bound.hpp           -> training/variational_bound.hpp
 #pragma once
 
+/// Major version.
 #define DIFFUSION_VERSION_MAJOR 0
+/// Minor version.
 #define DIFFUSION_VERSION_MINOR 2
+/// Patch version.
 #define DIFFUSION_VERSION_PATCH 0

@@ -1,7 +1,8 @@
-// The operations of GaussianDiffusion against the same arithmetic on flat arrays: how far from memory speed they are.
+// Compares the operations of GaussianDiffusion with the same arithmetic on flat arrays, which shows
+// how far from memory speed they are.
 //
-//     benchmark_affine                     the ratios below, each the median of pairs that ran side by side
-//     benchmark_affine --benchmark_...     absolute times, with Google Benchmark's options
+//     benchmark_affine                     the ratios below, medians of pairs that ran alternately
+//     benchmark_affine --benchmark_...     absolute times, by Google Benchmark
 #include <benchmark/benchmark.h>
 
 #include <array>
@@ -29,7 +30,7 @@ namespace {
 template <class Scalar>
 using Flat = Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>>;
 
-/// Everything a row needs, kept alive by the functions that share it.
+/// The data of a row, owned by the functions that share it.
 template <class Scalar, int Layout>
 struct Arrays {
   using Tensor = Eigen::Tensor<Scalar, 4, Layout>;
@@ -51,7 +52,8 @@ struct Arrays {
   Timesteps t;
 };
 
-/// Times of a shape: of q_sample_into alone, or of all operations; for float beside the ratio aimed at (0: none).
+/// Adds the rows of a shape: q_sample_into alone, or all operations. For float, `aim` is the target
+/// ratio of q_sample_into (0: no target).
 template <class Scalar, int Layout>
 void add(std::vector<Pair>& pairs, const std::array<Index, 4>& dims, double aim, bool all_operations) {
   using A = Arrays<Scalar, Layout>;
@@ -130,7 +132,7 @@ void add(std::vector<Pair>& pairs, const std::array<Index, 4>& dims, double aim,
       });
 }
 
-/// The tables as the references compute them: a product in double, and 1 - abar by subtraction.
+/// The tables as the references compute them: abar as a product in double, 1 - abar by subtraction.
 std::vector<ArrayXd> plain_tables(const ArrayXd& betas) {
   const Index T = betas.size();
   std::vector<ArrayXd> tables(13, ArrayXd(T));
@@ -181,10 +183,11 @@ int main(int argc, char** argv) {
   add<float, Eigen::ColMajor>(pairs, images, 1.1, true);
   add<double, Eigen::RowMajor>(pairs, images, 1.1, true);
   add<double, Eigen::ColMajor>(pairs, images, 1.1, true);
-  // A trajectory of a robot; batches that fill no packet; more samples than values in one; samples of a few values.
+  // A robot's trajectory, batches that are not a multiple of the packet size, batches of more
+  // samples than values per sample, and samples of a few values.
   struct Shape {
     std::array<Index, 4> dims;
-    double row_major, col_major;  // ratios aimed at
+    double row_major, col_major;  // target ratios
   };
   for (const Shape& shape : {Shape{{1, 16, 7, 1}, 2, 2},
                              {{7, 3, 64, 64}, 1.1, 1.1},

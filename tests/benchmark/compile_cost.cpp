@@ -1,7 +1,8 @@
-// What a user's file costs to compile: processor time, memory and the size of its code, each against a file that includes
-// Eigen's Tensor header alone.
+// Measures what a user's file costs to compile: processor time, memory and code size, compared with
+// a file that includes only Eigen's Tensor header.
 //
-//     compile_cost <object file> <bare.cpp> <first program> <denoiser and run> <compiler> <flags>...
+//     compile_cost <object file> <bare.cpp> <first program> <denoiser and run>
+//                  <compiler> <flags>...
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,7 +19,7 @@ struct Cost {
   double seconds = 0, megabytes = 0, kilobytes_of_code = 0;
 };
 
-/// The least of three compilations, which take turns with nothing else.
+/// Compiles the source three times, one after another, and returns the shortest time.
 Cost compile(std::vector<std::string> command, const std::string& source, const std::string& object) {
   command.insert(command.end(), {"-c", source, "-o", object});
   std::vector<char*> argv;
@@ -60,7 +61,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> command(argv + 5, argv + argc);
   const struct {
     const char* name;
-    double aim;  // the ratio of the times that is aimed at, at most
+    double aim;  // target: largest ratio of the times
   } programs[] = {{"Eigen's Tensor header alone", 0}, {"README's first program", 2.4}, {"a Denoiser and a run", 4.2}};
   std::printf("%-32s %8s %7s %10s %10s\n", "", "user, s", "ratio", "memory, MB", "code, KB");
   double bare = 0;

@@ -1,4 +1,4 @@
-# Prints the instructions that one call of each of the functions `Calls` of small_work.cpp takes, as callgrind counts them:
+# Prints the number of instructions per call of each function in `Calls` of small_work.cpp, counted by callgrind:
 #     cmake -Dvalgrind=... -Dannotate=... -Dprogram=<benchmark_small_work> -P instructions.cmake
 set(calls 100)
 set(counts ${CMAKE_CURRENT_BINARY_DIR}/benchmark_instructions.out)
@@ -6,7 +6,7 @@ execute_process(COMMAND ${valgrind} --tool=callgrind --callgrind-out-file=${coun
                         "--toggle-collect=Calls<?>::*(Trajectory<?>&)" ${program} ${calls}
                 OUTPUT_QUIET ERROR_VARIABLE errors RESULT_VARIABLE failed)
 if(failed)
-  message(FATAL_ERROR "${errors}\nvalgrind did not run ${program} to its end; it knows no AVX-512, which -march=native may use")
+  message(FATAL_ERROR "${errors}\nvalgrind did not run ${program} to its end; it does not support AVX-512, which -march=native may use")
 endif()
 execute_process(COMMAND ${annotate} --inclusive=yes --threshold=100 ${counts} OUTPUT_VARIABLE table
                 COMMAND_ERROR_IS_FATAL ANY)
@@ -18,7 +18,7 @@ foreach(line IN LISTS lines)
   set(name ${CMAKE_MATCH_1})
   set(of ${calls})
   if(name STREQUAL "flat")
-    math(EXPR of "4 * ${calls}")  # each of the four others is compared with it
+    math(EXPR of "4 * ${calls}")  # called once for each of the four others
   endif()
   set(layout "ColMajor")
   if(CMAKE_MATCH_2)

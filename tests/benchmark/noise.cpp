@@ -1,5 +1,6 @@
-// Speed of the noise sources. Google Benchmark's table first, in nanoseconds a value; then the ratios that matter, each of times
-// from this run: what a caller gains over std::normal_distribution on std::mt19937, by a second thread, and loses by ColMajor.
+// Speed of the noise sources. Prints Google Benchmark's table with the time per value, then the
+// ratios that matter, from the times of this run: the gain over std::normal_distribution on
+// std::mt19937, the gain by a second thread, and the loss by ColMajor.
 //     benchmark_noise --benchmark_min_time=1
 #ifndef EIGEN_USE_THREADS
 #define EIGEN_USE_THREADS
@@ -25,7 +26,7 @@ using Tensor = Eigen::Tensor<Scalar, 4, Layout>;
 
 template <class Fill>
 void per_value(benchmark::State& state, Index size, const Fill& fill) {
-  fill();  // brings the memory in
+  fill();  // touches the memory for the first time
   for (auto _ : state) {
     fill();
     benchmark::ClobberMemory();
@@ -64,7 +65,7 @@ void standard(benchmark::State& state) {
   });
 }
 
-/// Prints as the console reporter does, and remembers the fastest of the repetitions.
+/// A console reporter that also stores the fastest repetition.
 class Recorder : public benchmark::ConsoleReporter {
  public:
   void ReportRuns(const std::vector<Run>& runs) override {
@@ -87,7 +88,8 @@ class Recorder : public benchmark::ConsoleReporter {
   std::map<std::string, double> best_;
 };
 
-/// Processor time, which other work on the machine does not add to; for the comparison of threads, time on the wall.
+/// Registers a benchmark. It measures processor time, which other work on the machine does not
+/// affect; the comparison of threads measures wall-clock time.
 template <class... Arguments>
 void add(const char* name, Arguments... arguments) {
   auto* const added = benchmark::RegisterBenchmark(name, arguments...);
@@ -121,7 +123,7 @@ int main(int argc, char** argv) {
   Recorder recorder;
   benchmark::RunSpecifiedBenchmarks(&recorder);
 
-  std::printf("\nRatios of the fastest repetitions, time by time\n");
+  std::printf("\nRatios of the times of the fastest repetitions\n");
   recorder.ratio("std::normal_distribution<float> / PhiloxNoise", "std float", "philox float");
   recorder.ratio("std::normal_distribution<double> / PhiloxNoise", "std double", "philox double");
   recorder.ratio("std::normal_distribution<float> / EngineNoise", "std float", "engine float");
@@ -132,5 +134,5 @@ int main(int argc, char** argv) {
   recorder.ratio("one thread / two threads, 10^7 double", "10^7 double, 1 thread", "10^7 double, 2 threads");
   recorder.ratio("ColMajor / RowMajor, 64x3x64x64 float", "64x3x64x64 ColMajor", "64x3x64x64 RowMajor");
   recorder.ratio("ColMajor / RowMajor, 4096x64 float", "4096x64 ColMajor", "4096x64 RowMajor");
-  recorder.ratio("1x16x7 / 10^6 float, a value", "1x16x7 RowMajor", "philox float");
+  recorder.ratio("1x16x7 / 10^6 float, per value", "1x16x7 RowMajor", "philox float");
 }

@@ -1,5 +1,5 @@
 /// @file pairs.hpp
-/// Times of two pieces of work as a ratio: of ours to what it is measured against, run side by side.
+/// Measures the ratio of the times of two pieces of work that run alternately.
 #pragma once
 
 #include <algorithm>
@@ -12,13 +12,14 @@
 
 using Work = std::function<void()>;
 
-/// A row of the output: ours, and what it is measured against.
+/// A row of the output: our work, and the flat loop with which it is compared.
 struct Pair {
   std::string name;
   Work ours, flat;
-  double aim = 0;  // the ratio that is aimed at, at most; 0: there is none
+  double aim = 0;  // target: largest ratio; 0: no target
 };
 
+/// Seconds that `times` repetitions take.
 inline double seconds(const Work& work, int times) {
   const auto begin = std::chrono::steady_clock::now();
   for (int i = 0; i < times; ++i) work();
@@ -30,8 +31,9 @@ inline double median(std::vector<double> x) {
   return x[x.size() / 2];
 }
 
-/// Both sides take turns, the first turn too, so that whatever else the machine does meets both. Turns are shorter than a
-/// scheduler's, and many: those that were interrupted do not move the median.
+/// Measures and prints a row. Both sides alternate, and so does the side that goes first, so that
+/// other work on the machine affects both equally. Turns are many and shorter than a scheduler's
+/// time slice, so that interrupted turns do not move the median.
 inline void print(const Pair& pair) {
   seconds(pair.flat, 1);
   const double once = seconds(pair.flat, 1);

@@ -1,8 +1,8 @@
-// What a call costs on little data, a robot's trajectory of 1x16x7 floats: q_sample and a step of DDIM against the loop that
-// each of them is, o = a x + b y over 112 values.
+// Measures the cost of a call on little data, a robot's trajectory of 1x16x7 floats. Compares
+// q_sample and a step of DDIM with the bare loop o = a x + b y over 112 values.
 //
-//     benchmark_small_work            times, each the median of pairs that ran side by side
-//     benchmark_small_work <calls>    nothing but so many calls of each, for a profiler: the target benchmark_instructions
+//     benchmark_small_work            times, medians of pairs that ran alternately
+//     benchmark_small_work <calls>    <calls> calls of each, for benchmark_instructions
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -21,7 +21,7 @@
 using diffusion::GaussianDiffusion;
 using Eigen::Index;
 
-/// A model that says of x that it is noise.
+/// A model that copies x to its output.
 struct Copies {
   template <class Tensor, class T>
   void operator()(const Tensor& x, const T&, Tensor& out) const {
@@ -57,7 +57,7 @@ struct Trajectory {
   diffusion::ReverseWorkspace<Tensor> workspace;
 };
 
-/// What is measured: functions of their own, which a profiler finds by their names.
+/// The measured functions. They are not inlined, so that a profiler finds them by name.
 template <int Layout>
 struct Calls {
   using Data = Trajectory<Layout>;
@@ -66,7 +66,7 @@ struct Calls {
     z.process.q_sample_into(z.out.sample, z.x, z.timestep, z.y);
   }
   [[gnu::noinline]] static void ddim_step(Data& z) {
-    const auto predicted = [](const auto&, const auto&, const auto&) {};  // the prediction is there
+    const auto predicted = [](const auto&, const auto&, const auto&) {};  // state holds it
     const auto no_noise = [](const auto&...) {};
     diffusion::Ddim{}.step(z.step, z.out.sample, predicted, no_noise, z.state);
   }
@@ -90,7 +90,7 @@ void add(std::vector<Pair>& pairs) {
   };
   row("q_sample_into", Calls<Layout>::q_sample, 1.5);
   row("q_sample_into, t an int", Calls<Layout>::q_sample_of_one_t, 1.5);
-  row("Ddim::step of a prediction that is there", Calls<Layout>::ddim_step, 2);
+  row("Ddim::step of a given prediction", Calls<Layout>::ddim_step, 2);
   row("ddim_sample_into of a model that copies", Calls<Layout>::ddim_sample, 0);
 }
 

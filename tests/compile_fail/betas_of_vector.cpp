@@ -1,4 +1,4 @@
-// error: diffusion: betas must be an Eigen::ArrayXd; a std::vector<double> v is one as Eigen::Map<const Eigen::ArrayXd>(v.data(), v.size())
+// error: diffusion: betas must be an Eigen::ArrayXd; convert a std::vector<double> v with Eigen::Map<const Eigen::ArrayXd>(v.data(), v.size())
 #include <diffusion/diffusion.hpp>
 #include <vector>
 

@@ -1,4 +1,4 @@
-// error: diffusion: calc_bpd_loop takes noise at every timestep: give it a noise source (RecordedNoise replays tensors)
+// error: diffusion: calc_bpd_loop draws noise at every timestep: pass a noise source (RecordedNoise replays tensors)
 #include <diffusion/diffusion.hpp>
 
 int main() {

@@ -1,4 +1,4 @@
-// error: diffusion: denoised_fn must be callable, as const, as f(x_start), x_start a tensor like the one sampled, returning a tensor
+// error: diffusion: denoised_fn must have a const call f(x_start), where x_start is a tensor like the one sampled; it must return a tensor
 #include <diffusion/diffusion.hpp>
 
 int main() {

@@ -1,4 +1,4 @@
-// error: diffusion: the denoiser must be callable as denoiser(x, level), returning a Prediction, or as denoiser(x, level, prediction), writing one; Denoiser makes one of a model
+// error: diffusion: the denoiser must be callable as denoiser(x, level), returning a Prediction, or as denoiser(x, level, prediction), writing one; wrap a model in a diffusion::Denoiser
 #include <diffusion/sampling/samplers/ddim.hpp>
 
 void program(const diffusion::TimeGrid& grid, const Eigen::Tensor<float, 2>& x) {

@@ -1,4 +1,4 @@
-// error: diffusion: a guided model writes an Eigen::Tensor of x's scalar type, rank and layout
+// error: diffusion: `out` of a guided model must be an Eigen::Tensor of x's scalar type, rank and layout
 #include <diffusion/diffusion.hpp>
 
 int main() {

@@ -1,4 +1,4 @@
-// error: diffusion: `out` must be an Eigen::Tensor, TensorMap or TensorFixedSize that is not const (to write a part of a tensor, map it)
+// error: diffusion: `out` must be an Eigen::Tensor, TensorMap or TensorFixedSize that is not const (to write to a part of a tensor, pass a TensorMap of it)
 #include <diffusion/diffusion.hpp>
 
 int main() {

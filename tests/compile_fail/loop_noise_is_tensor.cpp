@@ -1,4 +1,4 @@
-// error: diffusion: a loop takes noise at every step: give it a noise source (RecordedNoise replays tensors)
+// error: diffusion: a sampling loop draws noise at every step: pass a noise source (RecordedNoise replays tensors)
 #include <diffusion/diffusion.hpp>
 
 int main() {

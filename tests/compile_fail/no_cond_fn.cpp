@@ -1,4 +1,4 @@
-// error: diffusion: this process has no cond_fn; make one that has it by with_cond_fn
+// error: diffusion: this ReverseProcess has no cond_fn; with_cond_fn(g) returns a copy that has one
 #include <diffusion/diffusion.hpp>
 
 int main() {

@@ -1,4 +1,4 @@
-// error: diffusion: a noise source fills a tensor that can be written to: an Eigen::Tensor, TensorMap or TensorFixedSize that is not const
+// error: diffusion: a noise source needs a writable tensor: a non-const Eigen::Tensor, TensorMap or TensorFixedSize
 #include <diffusion/diffusion.hpp>
 
 int main() {

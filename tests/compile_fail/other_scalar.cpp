@@ -1,4 +1,4 @@
-// error: diffusion: the scalar type of every tensor must be the Scalar of the process; convert with x.cast<Scalar>()
+// error: diffusion: all tensors must have the same scalar type, that of the process if there is one; convert with x.cast<Scalar>()
 #include <diffusion/diffusion.hpp>
 
 int main() {

@@ -1,4 +1,4 @@
-// error: diffusion: RecordedNoise replays a std::vector of Eigen::Tensors, or one Eigen::Tensor whose first axis is the call
+// error: diffusion: RecordedNoise must be constructed from a std::vector of Eigen::Tensor, or from one Eigen::Tensor whose first axis is the call
 #include <diffusion/diffusion.hpp>
 #include <vector>
 

@@ -1,4 +1,4 @@
-// error: diffusion: a run takes noise at many steps: give it a noise source (RecordedNoise replays tensors)
+// error: diffusion: a sampler may draw noise at every step: pass a noise source (RecordedNoise replays tensors)
 #include <diffusion/sampling/samplers/ddpm.hpp>
 
 void program(const diffusion::TimeGrid& grid, const Eigen::Tensor<float, 2>& x) {

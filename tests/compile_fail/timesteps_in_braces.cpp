@@ -1,4 +1,4 @@
-// error: diffusion: a list of timesteps must be kept in a std::vector<Eigen::Index>
+// error: diffusion: pass a list of timesteps as a std::vector<Eigen::Index>
 #include <diffusion/diffusion.hpp>
 #include <vector>
 int main() {

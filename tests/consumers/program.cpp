@@ -1,5 +1,5 @@
-// A user's program: noises a batch and asks where it came from, trains a model and samples with it, and exits with 0 if the
-// answers hold together.
+// A user's program: adds noise to a batch and recovers it, trains a model and samples with it. It
+// exits with 0 if the results are consistent.
 #include <cmath>
 #include <diffusion/diffusion.hpp>
 #include <iostream>
@@ -9,13 +9,13 @@ namespace {
 
 using Batch = Eigen::Tensor<float, 4>;
 
-/// A network of one weight, which predicts v = weight x_t.
+/// A network with one weight. It predicts v = weight x_t.
 struct Model {
   float weight = 0.0f;
   void operator()(const Batch& x_t, const Eigen::Tensor<float, 1>&, Batch& out) const { out = x_t * weight; }
 };
 
-/// The mean loss over a batch; one step of gradient descent on the weight.
+/// Takes one step of gradient descent on the weight and returns the mean loss over the batch.
 float train(Model& model, const diffusion::GaussianDiffusion<float>& process, const Batch& x_start,
             diffusion::LossSecondMomentResampler& sampler, std::mt19937& engine, diffusion::PhiloxNoise& noise) {
   const diffusion::ReverseProcess reverse(process, model, {diffusion::ModelMeanType::velocity});

@@ -1,4 +1,4 @@
-# Configures, builds and runs the project CONSUMER, in a copy, and installs it. OPTIONS go to its configuration.
+# Configures, builds, runs and installs a copy of the project CONSUMER. OPTIONS are passed to its configuration.
 set(source ${WORK_DIR}/${CONSUMER})
 set(build ${source}/build)
 file(REMOVE_RECURSE ${WORK_DIR})

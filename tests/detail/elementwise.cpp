@@ -1,5 +1,5 @@
-// Tests of diffusion/detail/kernel/elementwise.hpp, the one kernel: against a plain loop, bit for bit, on every path and
-// remainder.
+// Tests of diffusion/detail/kernel/elementwise.hpp against a plain loop, bit for bit, on every path
+// and remainder.
 #include "diffusion/detail/kernel/elementwise.hpp"
 
 #include <algorithm>
@@ -26,34 +26,39 @@ using Eigen::Index;
 
 namespace {
 
-// Where the kernel changes its way: runs of 128 and 256, parts of 2048 and 4096 coefficients (for double and float), also where
-// the last part is no whole packets; and around each packet size from 2 to 16 and four times that, so that every remainder occurs.
+// Sizes around the kernel's blocks: 32 samples in RowMajor, 1024 (double) or 2048 (float)
+// coefficients in ColMajor, also with a last block that is not a multiple of the packet size.
+// Further sizes are around each packet size from 2 to 16 and four times that, so that every
+// remainder occurs.
 const std::vector<Index> batches = {1,   2,    3,    7,    63,   64,   65,   255,  256,
                                     257, 1025, 2047, 2048, 2049, 2201, 3000, 4097, 4197};
 const std::vector<Index> sample_sizes = {1, 2, 3, 7, 15, 16, 17, 63, 64, 65, 1000};
-constexpr Index largest = 70000;  // values in a tensor; larger ones take no other path
+constexpr Index largest = 70000;  // values in a tensor; larger tensors take no other path
 
-/// Whether two numbers are the same, zeros also in their sign. (Not their memory: a long double has bytes of no meaning.)
+/// Whether two numbers are equal, including the sign of zeros. (Not by memcmp: a long double has
+/// padding bytes.)
 template <class Scalar>
 bool same(Scalar a, Scalar b) {
   const long double x = matchers::widen(a), y = matchers::widen(b);
   return x == y && std::signbit(x) == std::signbit(y);
 }
 
-/// The factor of input k for sample n: far from those of its neighbours, and rarely exact in the scalar type.
+/// Coefficient of input k for sample n. It differs clearly from its neighbours and is rarely exact
+/// in the scalar type.
 double factor(Index n, std::size_t k) {
   const double x = std::fmod(0.6180339887498949 * static_cast<double>(n + 1), 1.0);
   return k % 2 == 0 ? 0.25 + x : x - 1.75;
 }
 
+/// Element i of input k.
 template <class Scalar>
 Scalar input(Index i, std::size_t k) {
   const double x = static_cast<double>((i * 7919 + 13 * static_cast<Index>(k)) % 1009) / 1009.0 - 0.4;
   return static_cast<Scalar>(x);
 }
 
-/// sum_k a_k x_k[i] as the kernel promises it: from the last term to the first, each but the last by one multiply_add, in the
-/// arithmetic type, rounded at the end.
+/// sum_k a_k x_k[i] as the kernel computes it: in the arithmetic type, from the last term to the
+/// first, with one multiply_add for each term except the last, rounded to Scalar at the end.
 template <class Scalar, std::size_t Inputs>
 Scalar expected(Index n, Index i) {
   using Real = Arithmetic<Scalar>;
@@ -68,7 +73,8 @@ Scalar expected(Index n, Index i) {
   }
 }
 
-/// A matrix [batch, sample_size] in the midst of marks; unaligned, since it begins at an odd element.
+/// A matrix [batch, sample_size] between two fences of marked values. It is unaligned, because it
+/// begins at an odd element.
 template <class Scalar, int Layout>
 class Fenced {
  public:
@@ -79,7 +85,7 @@ class Fenced {
   Eigen::TensorMap<Eigen::Tensor<Scalar, 2, Layout>> map() {
     return Eigen::TensorMap<Eigen::Tensor<Scalar, 2, Layout>>(memory_.data() + fence, batch_, sample_size_);
   }
-  bool fences_stand() const {
+  bool fences_intact() const {
     for (std::size_t i = 0; i < static_cast<std::size_t>(fence); ++i) {
       if (!same(memory_[i], static_cast<Scalar>(mark))) return false;
       if (!same(memory_[memory_.size() - 1 - i], static_cast<Scalar>(mark))) return false;
@@ -104,7 +110,7 @@ void call(const Device& device, Out& out, bool uniform, const Coefficients& coef
   }
 }
 
-/// Runs the kernel for `Inputs` tensors of one size and says what is wrong with the result.
+/// Runs the kernel on `Inputs` tensors of one size. Returns what is wrong with the result, or "".
 template <class Scalar, int Layout, std::size_t Inputs, class Device>
 std::string fault(Index batch, Index sample_size, bool uniform, bool in_place, const Device& device) {
   using Block = Fenced<Scalar, Layout>;
@@ -125,15 +131,15 @@ std::string fault(Index batch, Index sample_size, bool uniform, bool in_place, c
   for (Index i = 0; i < out.size(); ++i) {
     const Index n = Layout == Eigen::RowMajor ? i / sample_size : i % batch;
     if (!same(out.data()[i], expected<Scalar, Inputs>(uniform ? 0 : n, i))) {
-      return "element " + std::to_string(i) + ", of sample " + std::to_string(n);
+      return "element " + std::to_string(i) + " of sample " + std::to_string(n);
     }
     for (std::size_t k = 0; k < (in_place ? Inputs - 1 : Inputs); ++k) {
       if (!same(x[k].data()[i], input<Scalar>(i, k))) return "input " + std::to_string(k) + " was changed";
     }
   }
-  if (!own.fences_stand()) return "written outside of the tensor";
+  if (!own.fences_intact()) return "wrote outside the output";
   for (const Block& block : blocks) {
-    if (!block.fences_stand()) return "written outside of an input";
+    if (!block.fences_intact()) return "wrote outside an input";
   }
   return "";
 }
@@ -154,7 +160,7 @@ void require_plain_loop(const std::vector<Index>& sizes_of_batch) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("the kernel equals a plain loop bit for bit, whatever the sizes", "[elementwise]", LAYOUTS) {
+TEMPLATE_TEST_CASE("affine equals a plain loop bit for bit for all batch and sample sizes", "[elementwise]", LAYOUTS) {
   using Scalar = typename TestType::Scalar;
   require_plain_loop<Scalar, TestType::layout, 0>(batches);
   require_plain_loop<Scalar, TestType::layout, 1>(batches);
@@ -162,7 +168,7 @@ TEMPLATE_TEST_CASE("the kernel equals a plain loop bit for bit, whatever the siz
   require_plain_loop<Scalar, TestType::layout, 3>(batches);
 }
 
-TEMPLATE_TEST_CASE("the kernel equals a plain loop bit for bit for the scalar types without packets", "[elementwise]",
+TEMPLATE_TEST_CASE("affine equals a plain loop bit for bit for the scalar types without packets", "[elementwise]",
                    (Case<long double, Eigen::RowMajor>), (Case<long double, Eigen::ColMajor>),
                    (Case<Eigen::half, Eigen::RowMajor>), (Case<Eigen::half, Eigen::ColMajor>),
                    (Case<Eigen::bfloat16, Eigen::RowMajor>), (Case<Eigen::bfloat16, Eigen::ColMajor>)) {
@@ -171,7 +177,7 @@ TEMPLATE_TEST_CASE("the kernel equals a plain loop bit for bit for the scalar ty
   require_plain_loop<Scalar, TestType::layout, 2>({1, 2, 7, 65, 1025});
 }
 
-TEMPLATE_TEST_CASE("the kernel on a thread pool equals a plain loop bit for bit", "[elementwise]", FloatRowMajor,
+TEMPLATE_TEST_CASE("affine on a thread pool equals a plain loop bit for bit", "[elementwise]", FloatRowMajor,
                    DoubleColMajor) {
   using Scalar = typename TestType::Scalar;
   Eigen::ThreadPool pool(3);
@@ -228,7 +234,7 @@ TEMPLATE_TEST_CASE("a linear combination of any number of terms equals a plain l
   }
 }
 
-TEMPLATE_TEST_CASE("coefficients by step are those of each sample, or of all", "[elementwise]", FloatRowMajor,
+TEMPLATE_TEST_CASE("by_step gives each sample the coefficients of its timestep", "[elementwise]", FloatRowMajor,
                    FloatColMajor) {
   using Matrix = typename TestType::template Tensor<2>;
   using diffusion::detail::by_step;
@@ -236,18 +242,18 @@ TEMPLATE_TEST_CASE("coefficients by step are those of each sample, or of all", "
   const Eigen::DefaultDevice device;
   diffusion::Timesteps t(5);
   t.setValues({7, 3, 0, 3, 9});
-  const auto of_step = [](Index step) { return std::array{factor(step, 0), factor(step, 1)}; };
+  const auto step_factors = [](Index step) { return std::array{factor(step, 0), factor(step, 1)}; };
   Matrix out(5, 33), expected(5, 33);
   affine(
-      device, expected, [&](Index n) { return of_step(t(n)); }, x, y);
-  affine(device, out, by_step(diffusion::TimestepsView(t), of_step), x, y);
+      device, expected, [&](Index n) { return step_factors(t(n)); }, x, y);
+  affine(device, out, by_step(diffusion::TimestepsView(t), step_factors), x, y);
   REQUIRE_THAT(out, AllEqual(expected));
-  affine(device, expected, of_step(7), x, y);
-  affine(device, out, by_step(diffusion::TimestepsView(7), of_step), x, y);
+  affine(device, expected, step_factors(7), x, y);
+  affine(device, out, by_step(diffusion::TimestepsView(7), step_factors), x, y);
   REQUIRE_THAT(out, AllEqual(expected));
 }
 
-TEMPLATE_TEST_CASE("the kernel allocates nothing", "[elementwise]", FloatRowMajor, FloatColMajor) {
+TEMPLATE_TEST_CASE("affine does not allocate", "[elementwise]", FloatRowMajor, FloatColMajor) {
   using Matrix = typename TestType::template Tensor<2>;
   for (const Index batch : {1, 3, 1025}) {
     for (const Index sample_size : {1, 7, 65, 3000}) {
@@ -260,7 +266,7 @@ TEMPLATE_TEST_CASE("the kernel allocates nothing", "[elementwise]", FloatRowMajo
   }
 }
 
-TEST_CASE("empty tensors are no work", "[elementwise]") {
+TEST_CASE("affine on an empty tensor does not ask for coefficients", "[elementwise]") {
   const auto never = [](Index) -> std::array<double, 1> { throw std::logic_error("coefficients were asked for"); };
   Eigen::Tensor<float, 2> no_samples(0, 5), no_values(5, 0);
   Eigen::Tensor<float, 2, Eigen::RowMajor> no_samples_row_major(0, 5), no_values_row_major(5, 0);
@@ -274,7 +280,7 @@ TEST_CASE("empty tensors are no work", "[elementwise]") {
   require_no_work(std::array{1.0});
 }
 
-TEMPLATE_TEST_CASE("a function of an element and its coefficients is applied to every element", "[elementwise]",
+TEMPLATE_TEST_CASE("apply calls its function on every element with the coefficients of the sample", "[elementwise]",
                    FloatRowMajor, DoubleColMajor) {
   using Matrix = typename TestType::template Tensor<2>;
   using Scalar = typename TestType::Scalar;
@@ -296,7 +302,7 @@ TEMPLATE_TEST_CASE("a function of an element and its coefficients is applied to 
   }
 }
 
-TEMPLATE_TEST_CASE("a clamp keeps what is inside its sample's bounds, and NaN", "[elementwise]", LAYOUTS) {
+TEMPLATE_TEST_CASE("clamp limits values to the bounds of their sample and keeps NaN", "[elementwise]", LAYOUTS) {
   using Matrix = typename TestType::template Tensor<2>;
   using Scalar = typename TestType::Scalar;
   for (const Index batch : {1, 3, 65, 1025}) {
@@ -304,7 +310,7 @@ TEMPLATE_TEST_CASE("a clamp keeps what is inside its sample's bounds, and NaN", 
       INFO("batch " << batch << ", sample size " << sample_size);
       Matrix x = random_tensor<Matrix>({batch, sample_size}, 1);
       const auto bound = [](Index n) { return n % 5 == 0 ? 0.25 : 0.5; };
-      // Each way out of bounds at some element of every packet and remainder.
+      // Values out of bounds in each way, in every packet and remainder.
       for (Index i = 0; i < x.size(); ++i) {
         if (i % 3 == 1) x.data()[i] = std::numeric_limits<Scalar>::quiet_NaN();
         if (i % 11 == 2) x.data()[i] = std::numeric_limits<Scalar>::infinity();
@@ -331,7 +337,8 @@ TEMPLATE_TEST_CASE("a clamp keeps what is inside its sample's bounds, and NaN", 
   }
 }
 
-// half and bfloat16 have 11 and 8 bits, so that a product of two fits in a float and the sum below is rounded once in all.
+// half and bfloat16 have significands of 11 and 8 bits. A product of two values fits in a float, so
+// the sum below is rounded only once.
 TEST_CASE("half and bfloat16 are computed in float", "[elementwise]") {
   static_assert(std::is_same_v<Arithmetic<Eigen::half>, float> && std::is_same_v<Arithmetic<Eigen::bfloat16>, float>);
   static_assert(std::is_same_v<Arithmetic<float>, float> && std::is_same_v<Arithmetic<double>, double> &&
@@ -344,8 +351,7 @@ TEST_CASE("half and bfloat16 are computed in float", "[elementwise]") {
   REQUIRE(static_cast<float>(out(0)) == std::ldexp(1.0f, -12));
 }
 
-TEST_CASE("multiply_add is the exact result rounded once, or the product and the sum rounded in turn",
-          "[elementwise]") {
+TEST_CASE("multiply_add rounds once with a fused instruction and at most twice without", "[elementwise]") {
   const double a = 1 + std::ldexp(1.0, -30), product = 1 + std::ldexp(1.0, -29);  // a * a = product + 2^-60
   const volatile double minus_product = -product;
   const double got = multiply_add(a, a, double(minus_product));

@@ -6,11 +6,11 @@
 #include "catch.hpp"
 #include "tolerance.hpp"
 
-TEST_CASE("phi functions are right near 0 and far from it", "[phi]") {
+TEST_CASE("phi functions agree with quadrature near 0 and far from it", "[phi]") {
   for (const int k : {1, 2, 3, 4}) {
     for (const double z :
          {-20.0, -3.0, -1.0, -0.999, -0.1, -1e-3, -1e-8, 0.0, 1e-12, 1e-4, 0.3, 0.999, 1.0, 5.0, 20.0}) {
-      // The integral of exp((1 - u) z) u^(k-1) / (k-1)! over [0, 1], by Simpson's rule in long double.
+      // The integral of exp((1 - u) z) u^(k-1) / (k-1)! over u in [0, 1], by Simpson's rule.
       constexpr int n = 20000;
       long double factorial = 1, sum = 0;
       for (int i = 2; i < k; ++i) factorial *= i;

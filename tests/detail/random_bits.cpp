@@ -5,7 +5,7 @@
 
 #include "catch.hpp"
 
-TEST_CASE("the bits in a range of numbers", "[random_bits]") {
+TEST_CASE("bits_in returns floor(log2(x + 1))", "[random_bits]") {
   using diffusion::detail::bits_in;
   CHECK(bits_in(1) == 1);
   CHECK(bits_in(2) == 1);

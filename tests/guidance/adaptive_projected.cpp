@@ -17,9 +17,9 @@ using diffusion::limited_interval;
 using Eigen::Index;
 using models::cond_model;
 using models::constant_model;
-using models::of_samples;
+using models::map_samples;
+using models::model_times;
 using models::output;
-using models::told;
 using models::uncond_model;
 using models::Values;
 
@@ -29,10 +29,11 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("adaptive projected guidance is its formula, step after step", "[adaptive_projected]", LAYOUTS) {
+TEMPLATE_TEST_CASE("adaptive projected guidance matches its formula over several steps", "[adaptive_projected]",
+                   LAYOUTS) {
   using Scalar = typename TestType::Scalar;
   using Tensor = typename TestType::template Tensor<3>;
-  const auto t = told<Scalar>({0, 20, 400, 400, 999});
+  const auto t = model_times<Scalar>({0, 20, 400, 400, 999});
   for (const double momentum : {0.0, -0.75}) {
     for (const double threshold : {infinity, 2.5}) {
       for (const double eta : {0.0, 0.4}) {
@@ -43,7 +44,7 @@ TEMPLATE_TEST_CASE("adaptive projected guidance is its formula, step after step"
         for (unsigned step = 1; step <= 3; ++step) {
           const Tensor x = random_tensor<Tensor>({5, 3, 7}, step);
           const Tensor c = output(cond_model(), x, t), u = output(uncond_model(), x, t);
-          const auto expected = of_samples(c, u, [&](Index n, const Values& a, const Values& b) {
+          const auto expected = map_samples(c, u, [&](Index n, const Values& a, const Values& b) {
             return models::projected(a, b, d[static_cast<std::size_t>(n)], 2.5, eta, threshold, momentum);
           });
           REQUIRE_THAT(output(model, x, t), AllClose(expected, Tolerance<Scalar>::rel, Tolerance<Scalar>::abs));
@@ -53,11 +54,11 @@ TEMPLATE_TEST_CASE("adaptive projected guidance is its formula, step after step"
   }
 }
 
-TEST_CASE("projected guidance adds nothing along the conditional output, and no more than its threshold",
+TEST_CASE("adaptive projected guidance adds nothing parallel to cond and respects norm_threshold",
           "[adaptive_projected]") {
   using Tensor = DoubleRowMajor::Tensor<2>;
   const Tensor x = random_tensor<Tensor>({4, 60}, 1);
-  const auto t = told<double>({1, 2, 3, 4});
+  const auto t = model_times<double>({1, 2, 3, 4});
   const Tensor c = output(cond_model(), x, t);
   const Tensor plain = output(guided_model(cond_model(), uncond_model(), ClassifierFreeGuidance{5}), x, t);
   REQUIRE_THAT(output(guided_model(cond_model(), uncond_model(), AdaptiveProjectedGuidance{5, 1}), x, t),
@@ -66,38 +67,40 @@ TEST_CASE("projected guidance adds nothing along the conditional output, and no 
   const Tensor bounded =
       output(guided_model(cond_model(), uncond_model(), AdaptiveProjectedGuidance{5, 1, 0.25}), x, t) - c;
   for (Index n = 0; n < 4; ++n) {
-    const auto of = [n](const Tensor& y) { return matchers::elements(sample_of(y, n)).values; };
-    REQUIRE_THAT(static_cast<double>(models::dot(of(update), of(c))), WithinAbs(0, 60 * tolerance::exact_sum));
-    REQUIRE_THAT(static_cast<double>(std::sqrt(models::dot(of(bounded), of(bounded)))),
+    const auto sample_values = [n](const Tensor& y) { return matchers::elements(sample_of(y, n)).values; };
+    REQUIRE_THAT(static_cast<double>(models::dot(sample_values(update), sample_values(c))),
+                 WithinAbs(0, 60 * tolerance::exact_sum));
+    REQUIRE_THAT(static_cast<double>(std::sqrt(models::dot(sample_values(bounded), sample_values(bounded)))),
                  WithinRel(4 * 0.25, tolerance::exact_sum));
   }
-  // A conditional output of 0 has no direction.
+  // The parallel component is 0 if the conditional output is 0.
   REQUIRE_THAT(output(guided_model(constant_model(0), constant_model(1), AdaptiveProjectedGuidance{5}), x, t),
                AllEqual(Tensor(x.constant(-4.0))));
 }
 
-TEST_CASE("momentum is of one run", "[adaptive_projected]") {
+TEST_CASE("momentum lasts until reset or a change of shape and does not change in unguided samples",
+          "[adaptive_projected]") {
   using Tensor = FloatRowMajor::Tensor<3>;
   const Tensor x = random_tensor<Tensor>({2, 3, 4}, 1), y = random_tensor<Tensor>({2, 3, 4}, 2);
-  const auto t = told<float>({5, 6});
+  const auto t = model_times<float>({5, 6});
   auto model = guided_model(cond_model(), uncond_model(), AdaptiveProjectedGuidance{4, 0, infinity, -0.5});
   const Tensor first = output(model, x, t), second = output(model, y, t);
   auto copy = model;
   const Tensor third = output(model, x, t);
-  REQUIRE_THAT(output(copy, x, t), AllEqual(third));  // it has a memory of its own
+  REQUIRE_THAT(output(copy, x, t), AllEqual(third));  // a copy has a workspace of its own
   REQUIRE_FALSE(AllEqual(first).match(third));
   model.reset();
   REQUIRE_THAT(output(model, x, t), AllEqual(first));
   REQUIRE_THAT(output(model, y, t), AllEqual(second));
-  // Another shape is another run.
+  // A change of shape starts another run.
   output(model, random_tensor<Tensor>({2, 3, 5}, 3), t);
   REQUIRE_THAT(output(model, x, t), AllEqual(first));
 
-  // A sample keeps its d while it is not guided.
+  // A sample keeps its momentum while it is not guided.
   auto limited = guided_model(cond_model(), uncond_model(),
                               AdaptiveProjectedGuidance{limited_interval(4, 5, 6), 0, infinity, -0.5});
   output(limited, x, t);
-  output(limited, random_tensor<Tensor>({2, 3, 4}, 4), told<float>({1, 1}));
-  REQUIRE_THAT(sample_of(output(limited, y, told<float>({5, 1})), 0), AllEqual(sample_of(second, 0)));
-  REQUIRE_THAT(sample_of(output(limited, y, told<float>({1, 6})), 1), AllEqual(sample_of(second, 1)));
+  output(limited, random_tensor<Tensor>({2, 3, 4}, 4), model_times<float>({1, 1}));
+  REQUIRE_THAT(sample_of(output(limited, y, model_times<float>({5, 1})), 0), AllEqual(sample_of(second, 0)));
+  REQUIRE_THAT(sample_of(output(limited, y, model_times<float>({1, 6})), 1), AllEqual(sample_of(second, 1)));
 }

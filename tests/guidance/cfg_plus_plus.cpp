@@ -9,7 +9,7 @@
 
 using diffusion::cfg_plus_plus;
 using Eigen::Index;
-using models::of_samples;
+using models::map_samples;
 using models::Values;
 
 namespace {
@@ -22,7 +22,7 @@ struct Level {
   double alpha, sigma;
 };
 
-/// The denoiser of a model of x_0 that is f.
+/// A denoiser whose x_0 is f(x).
 auto denoiser(double (*f)(double)) {
   return [f](const auto& x, const Level& level, auto& out) {
     using Scalar = typename std::decay_t<decltype(x)>::Scalar;
@@ -51,10 +51,10 @@ TEMPLATE_TEST_CASE("CFG++ guides x_0 and keeps the unconditional noise", "[cfg_p
     auto guided = cfg_plus_plus(denoiser(models::cond_value), denoiser(models::uncond_value), scale);
     auto got = denoised(guided);
     REQUIRE_THAT(got.epsilon, AllEqual(u.epsilon));
-    REQUIRE_THAT(got.x_start, AllClose(of_samples(c.x_start, u.x_start,
-                                                  [&](Index, const Values& a, const Values& b) {
-                                                    return models::classifier_free(a, b, scale);
-                                                  }),
+    REQUIRE_THAT(got.x_start, AllClose(map_samples(c.x_start, u.x_start,
+                                                   [&](Index, const Values& a, const Values& b) {
+                                                     return models::classifier_free(a, b, scale);
+                                                   }),
                                        Tolerance<Scalar>::rel, Tolerance<Scalar>::abs));
     if (scale == 1) REQUIRE_THAT(got.x_start, AllEqual(c.x_start));
     if (scale == 0) REQUIRE_THAT(got.x_start, AllEqual(u.x_start));
@@ -62,8 +62,8 @@ TEMPLATE_TEST_CASE("CFG++ guides x_0 and keeps the unconditional noise", "[cfg_p
   }
 }
 
-TEST_CASE("CFG++ refuses a scale that is not finite", "[cfg_plus_plus]") {
+TEST_CASE("cfg_plus_plus throws std::invalid_argument for a scale that is not finite", "[cfg_plus_plus]") {
   const double not_a_number = std::numeric_limits<double>::quiet_NaN();
-  REQUIRE(refusal([=] { (void)cfg_plus_plus(0, 0, not_a_number); }) ==
+  REQUIRE(error_message([=] { (void)cfg_plus_plus(0, 0, not_a_number); }) ==
           "diffusion::cfg_plus_plus: scale = nan is not finite");
 }

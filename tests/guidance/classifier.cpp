@@ -18,13 +18,13 @@ using diffusion::ModelVarType;
 using diffusion::ReverseProcess;
 using Eigen::Index;
 using models::cond_model;
-using models::of_samples;
+using models::map_samples;
+using models::model_times;
 using models::output;
-using models::told;
 using models::uncond_model;
 using models::Values;
 
-TEMPLATE_TEST_CASE("classifier guidance is condition_score", "[classifier]", DoubleRowMajor, DoubleColMajor) {
+TEMPLATE_TEST_CASE("classifier guidance equals condition_score", "[classifier]", DoubleRowMajor, DoubleColMajor) {
   using Scalar = typename TestType::Scalar;
   using Tensor = typename TestType::template Tensor<3>;
   const Tensor x = random_tensor<Tensor>({4, 2, 5}, 1);
@@ -42,11 +42,11 @@ TEMPLATE_TEST_CASE("classifier guidance is condition_score", "[classifier]", Dou
   }
 }
 
-TEST_CASE("classifier guidance is its formula, also between timesteps and without signal", "[classifier]") {
+TEST_CASE("classifier guidance matches its formula, also between timesteps and at alpha = 0", "[classifier]") {
   using Tensor = DoubleRowMajor::Tensor<2>;
   const GaussianDiffusion<double> process(diffusion::rescale_zero_terminal_snr(diffusion::linear_beta_schedule(1000)));
   const Tensor x = random_tensor<Tensor>({5, 6}, 1);
-  const auto t = told<double>({0, 500, 500.25, 999, 998.5});
+  const auto t = model_times<double>({0, 500, 500.25, 999, 998.5});
   auto guided = classifier_guidance(process, cond_model(), uncond_model(), 1.5);
   const Tensor epsilon = output(cond_model(), x, t), gradient = output(uncond_model(), x, t);
   const auto ratio = [&](Index i) {  // sigma / alpha
@@ -57,30 +57,30 @@ TEST_CASE("classifier guidance is its formula, also between timesteps and withou
   const long double sigma[] = {std::sqrt(static_cast<long double>(process.betas()[0])),
                                std::sqrt(1 - static_cast<long double>(process.alphas_cumprod()[500])),
                                between / std::sqrt(1 + between * between), 1, 1};
-  const auto expected = of_samples(epsilon, gradient, [&](Index n, Values e, const Values& g) {
+  const auto expected = map_samples(epsilon, gradient, [&](Index n, Values e, const Values& g) {
     for (std::size_t i = 0; i < e.size(); ++i) e[i] -= 1.5L * sigma[n] * g[i];
     return e;
   });
   REQUIRE_THAT(output(guided, x, t), AllClose(expected, tolerance::exact_sum, tolerance::exact_sum));
 }
 
-TEST_CASE("classifier guidance refuses what it cannot do", "[classifier]") {
+TEST_CASE("classifier guidance throws for model times out of range, wrong shapes and infinite scales", "[classifier]") {
   using Invalid = std::invalid_argument;
   using Tensor = FloatRowMajor::Tensor<2>;
   const double infinity = std::numeric_limits<double>::infinity(),
                not_a_number = std::numeric_limits<double>::quiet_NaN();
   const Tensor x = random_tensor<Tensor>({2, 4}, 1);
-  const auto t = told<float>({5, 6});
+  const auto t = model_times<float>({5, 6});
   const auto wrong = [](const Tensor&, const auto&) { return Tensor(2, 3); };
   const GaussianDiffusion<float> process(diffusion::linear_beta_schedule(100));
   auto classified = classifier_guidance(process, cond_model(), uncond_model());
-  REQUIRE(refusal<std::out_of_range>([&] {
-            (void)classified(x, told<float>({0, 100}));
+  REQUIRE(error_message<std::out_of_range>([&] {
+            (void)classified(x, model_times<float>({0, 100}));
           }) == "diffusion::classifier_guidance: t[1] = 100 is outside [0, 99]");
-  REQUIRE_THROWS_AS(classified(x, told<float>({-1, 5})), std::out_of_range);
-  REQUIRE_THROWS_AS(classified(x, told<float>({1, not_a_number})), std::out_of_range);
-  REQUIRE_THROWS_AS(classified(x, told<float>({1})), Invalid);
+  REQUIRE_THROWS_AS(classified(x, model_times<float>({-1, 5})), std::out_of_range);
+  REQUIRE_THROWS_AS(classified(x, model_times<float>({1, not_a_number})), std::out_of_range);
+  REQUIRE_THROWS_AS(classified(x, model_times<float>({1})), Invalid);
   REQUIRE_THROWS_AS(classifier_guidance(process, cond_model(), wrong)(x, t), Invalid);
-  REQUIRE(refusal<Invalid>([&] { (void)classifier_guidance(process, cond_model(), wrong, infinity); }) ==
+  REQUIRE(error_message<Invalid>([&] { (void)classifier_guidance(process, cond_model(), wrong, infinity); }) ==
           "diffusion::classifier_guidance: scale = inf is not finite");
 }

@@ -1,5 +1,5 @@
-// Tests of guidance: of what is called (one model or two, of learned variances or not), that a result depends on its sample
-// only, and memory.
+// Tests of guided models: calls of one model or two, learned variances, independence of the rest of
+// the batch, and allocations.
 #include <cstddef>
 #include <functional>
 #include <vector>
@@ -25,8 +25,8 @@ using diffusion::ReverseProcess;
 using Eigen::Index;
 using models::BothModels;
 using models::cond_model;
+using models::model_times;
 using models::output;
-using models::told;
 using models::uncond_model;
 
 // ---- one model of a doubled batch; learned variances ----
@@ -39,7 +39,7 @@ void check_doubled_batch() {
   using Tensor = typename Case::template Tensor<Rank>;
   INFO("rank " << Rank);
   const Tensor x = random_tensor<Tensor>(shape_of_rank<Rank>(5), 1);
-  const auto t = told<Scalar>({1, 200, 300, 40, 5});
+  const auto t = model_times<Scalar>({1, 200, 300, 40, 5});
   const auto check = [&](const auto& guidance) {
     int calls = 0;
     auto one = guided_model_of_doubled_batch(BothModels{&calls}, guidance);
@@ -57,7 +57,7 @@ void check_doubled_batch() {
 
 }  // namespace
 
-TEST_CASE("one model of a doubled batch is two models", "[guided_model]") {
+TEST_CASE("one model of a doubled batch equals two models", "[guided_model]") {
   check_doubled_batch<FloatRowMajor, 1>();
   check_doubled_batch<DoubleColMajor, 2>();
   check_doubled_batch<FloatColMajor, 3>();
@@ -65,20 +65,20 @@ TEST_CASE("one model of a doubled batch is two models", "[guided_model]") {
   check_doubled_batch<FloatColMajor, 5>();
 }
 
-TEMPLATE_TEST_CASE("of learned variances the first half of the channels is guided, however many", "[guided_model]",
+TEMPLATE_TEST_CASE("guidance of learned variances changes the first half of the channels only", "[guided_model]",
                    LAYOUTS) {
   using Scalar = typename TestType::Scalar;
   using Tensor = typename TestType::template Tensor<3>;
-  const auto t = told<Scalar>({1, 200, 300});
+  const auto t = model_times<Scalar>({1, 200, 300});
   for (const Index channels : {1, 2, 3, 5}) {
     const Tensor x = random_tensor<Tensor>({3, channels, 4}, 1);
     const Eigen::array<Index, 3> zero{0, 0, 0}, middle{0, channels, 0}, half{3, channels, 4};
-    const auto check = [&](auto&& model, auto&& of_means) {
+    const auto check = [&](auto&& model, auto&& mean_model) {
       Tensor c(3, 2 * channels, 4), out(3, 2 * channels, 4);
       cond_model()(x, t, c);
       model(x, t, out);
       REQUIRE_THAT(Tensor(out.slice(middle, half)), AllEqual(Tensor(c.slice(middle, half))));
-      REQUIRE_THAT(Tensor(out.slice(zero, half)), AllEqual(output(of_means, x, t)));
+      REQUIRE_THAT(Tensor(out.slice(zero, half)), AllEqual(output(mean_model, x, t)));
     };
     const auto check_guidance = [&](const auto& guidance) {
       check(guided_model(cond_model(), uncond_model(), guidance), guided_model(cond_model(), uncond_model(), guidance));
@@ -98,7 +98,7 @@ TEMPLATE_TEST_CASE("of learned variances the first half of the channels is guide
 
 namespace {
 
-/// What all kinds of guidance make of x in a second step.
+/// Returns the output of every kind of guidance for x, in the second call of each guided model.
 template <class Tensor, class T>
 std::vector<Tensor> everything(const Tensor& x, const T& t) {
   std::vector<Tensor> out;
@@ -118,7 +118,7 @@ std::vector<Tensor> everything(const Tensor& x, const T& t) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("a guided sample does not depend on its batch nor on the layout, bit for bit", "[guided_model]",
+TEMPLATE_TEST_CASE("a guided sample does not depend on its batch or the layout, bit for bit", "[guided_model]",
                    LAYOUTS) {
   using Scalar = typename TestType::Scalar;
   using Tensor = typename TestType::template Tensor<3>;
@@ -131,7 +131,7 @@ TEMPLATE_TEST_CASE("a guided sample does not depend on its batch nor on the layo
     const auto mirrored = everything(with_layout<other>(x), t);
     for (std::size_t i = 0; i < all.size(); ++i) REQUIRE_THAT(mirrored[i], AllEqual(all[i]));
     for (const Index n : {0, 1, 12, 63, 64, 69}) {
-      const std::vector<Tensor> one = everything(sample_of(x, n), told<Scalar>({static_cast<double>(t(n))}));
+      const std::vector<Tensor> one = everything(sample_of(x, n), model_times<Scalar>({static_cast<double>(t(n))}));
       for (std::size_t i = 0; i < all.size(); ++i) {
         INFO("sample " << n << ", kind " << i);
         REQUIRE_THAT(sample_of(all[i], n), AllEqual(one[i]));
@@ -140,12 +140,12 @@ TEMPLATE_TEST_CASE("a guided sample does not depend on its batch nor on the layo
   }
 }
 
-TEMPLATE_TEST_CASE("guidance takes expressions and maps, and empty batches", "[guided_model]", FloatRowMajor,
+TEMPLATE_TEST_CASE("guidance accepts expressions, maps and empty batches", "[guided_model]", FloatRowMajor,
                    DoubleColMajor) {
   using Scalar = typename TestType::Scalar;
   using Tensor = typename TestType::template Tensor<3>;
   const Tensor x = random_tensor<Tensor>({3, 2, 4}, 1);
-  const auto t = told<Scalar>({1, 200, 300});
+  const auto t = model_times<Scalar>({1, 200, 300});
   const Eigen::TensorMap<const Tensor> map(x.data(), x.dimensions());
   const auto returning = [](const Tensor& y, const Eigen::Tensor<Scalar, 1>& s) { return output(cond_model(), y, s); };
   const auto scaled = [](const auto& y, const auto&) { return y * Scalar(0.5); };  // an expression
@@ -169,7 +169,7 @@ TEMPLATE_TEST_CASE("guidance allocates in its first call only", "[guided_model]"
   using Scalar = typename TestType::Scalar;
   using Tensor = typename TestType::template Tensor<3>;
   const Tensor x = random_tensor<Tensor>({3, 2, 40}, 1);
-  const auto t = told<Scalar>({1, 200, 300});
+  const auto t = model_times<Scalar>({1, 200, 300});
   const auto half = [](const auto& y, const auto&, auto& out) {
     for (Index i = 0; i < out.size(); ++i) out.data()[i] = y.data()[i % y.size()] / 2;
   };
@@ -188,7 +188,7 @@ TEMPLATE_TEST_CASE("guidance allocates in its first call only", "[guided_model]"
 
 // ---- in the reverse process ----
 
-TEST_CASE("a ReverseProcess samples by a guided model", "[guided_model]") {
+TEST_CASE("a ReverseProcess samples with a guided model", "[guided_model]") {
   using Tensor = FloatRowMajor::Tensor<4>;
   const auto process = models::spaced_process<float>();
   const Tensor x_T = random_tensor<Tensor>({2, 3, 2, 2}, 1);
@@ -207,8 +207,8 @@ TEST_CASE("a ReverseProcess samples by a guided model", "[guided_model]") {
   projected.reset();
   REQUIRE_THAT(reverse.ddim_sample_loop(x_T), AllEqual(once));
 
-  // Guidance of a guided model.
+  // A guided model can itself be guided.
   auto both = classifier_guidance(process, std::ref(guided), uncond_model());
-  REQUIRE_THAT(both(x_T, told<float>({0, 999})),
-               AllEqual(classifier_guidance(process, by_hand, uncond_model())(x_T, told<float>({0, 999}))));
+  REQUIRE_THAT(both(x_T, model_times<float>({0, 999})),
+               AllEqual(classifier_guidance(process, by_hand, uncond_model())(x_T, model_times<float>({0, 999}))));
 }

@@ -1,5 +1,6 @@
-// One or two object files of part.cpp in one program. With WRITE it stores the values of FIRST in the file it is given;
-// otherwise FIRST and SECOND must both agree with those, within what instruction sets may differ by.
+// A program of one or two object files of part.cpp, whose functions are FIRST and SECOND. With
+// WRITE defined it writes the values of FIRST to the file argv[1]. Otherwise the values of both
+// must agree with those of the file, up to the rounding differences between instruction sets.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -27,7 +28,8 @@ int run(const char* file) {
   return out ? 0 : 1;
 }
 #else
-/// The bfloat16 values come last and may be rounded to either side.
+/// Compares all values and returns 1 if any differs. The last fifth are bfloat16, which may be
+/// rounded in either direction.
 int compare(const char* name, const std::vector<double>& values, const std::vector<double>& expected) {
   if (values.size() != expected.size()) {
     std::printf("%s has %zu values instead of %zu\n", name, values.size(), expected.size());

@@ -1,4 +1,5 @@
-// The library as one object file of a program: compiled for several instruction sets, under the name PART.
+// Uses of the library in one object file, which is compiled for several instruction sets. PART is
+// the name of its function.
 #include <array>
 #include <random>
 #include <vector>
@@ -14,7 +15,8 @@ void append(std::vector<double>& values, const X& x) {
   for (Index i = 0; i < static_cast<Index>(x.size()); ++i) values.push_back(static_cast<double>(x.data()[i]));
 }
 
-/// Every noise source, and operations of a process with a timestep for each sample and one for all.
+/// Runs every noise source, operations with one timestep per sample and one for the whole batch,
+/// and a sampler.
 template <class Scalar, int Layout>
 void run(std::vector<double>& values) {
   using Tensor = Eigen::Tensor<Scalar, 3, Layout, Index>;

@@ -24,8 +24,8 @@ constexpr ModelMeanType all_types[] = {ModelMeanType::epsilon, ModelMeanType::st
 /// A level of each family of paths, with the same sigma / alpha = 4 / 3.
 const NoiseLevel preserving{300, 0.6, 0.8}, exploding{300, 1.0, 4.0 / 3.0}, straight{300, 3.0 / 7.0, 4.0 / 7.0};
 
-/// What an exact model of this kind puts out, given x as it knows it, for data x_0 and noise epsilon; by definition of
-/// the kinds.
+/// Returns the output of an exact model of this type for data x_0 and noise epsilon, from the
+/// definition of the type. s is sigma / alpha.
 template <class Tensor>
 Tensor exact_output(ModelMeanType type, const Tensor& x_start, const Tensor& epsilon, double s) {
   using Scalar = typename Tensor::Scalar;
@@ -51,7 +51,7 @@ Tensor exact_output(ModelMeanType type, const Tensor& x_start, const Tensor& eps
   }
 }
 
-/// What a model of this kind is given where the data is x_0 and the noise epsilon.
+/// Returns the input of a model of this type for data x_0 and noise epsilon.
 template <class Tensor>
 Tensor exact_input(ModelMeanType type, const Tensor& x_start, const Tensor& epsilon, double s) {
   using Scalar = typename Tensor::Scalar;
@@ -63,7 +63,7 @@ Tensor exact_input(ModelMeanType type, const Tensor& x_start, const Tensor& epsi
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("of an exact model of any kind, on any path, the denoiser tells x_0 and epsilon", "[denoiser]",
+TEMPLATE_TEST_CASE("a Denoiser recovers x_0 and epsilon from an exact model of every type on every path", "[denoiser]",
                    LAYOUTS) {
   using Tensor = typename TestType::template Tensor<3>;
   using Scalar = typename TestType::Scalar;
@@ -76,8 +76,8 @@ TEMPLATE_TEST_CASE("of an exact model of any kind, on any path, the denoiser tel
       const auto model = [&](const Tensor& x, const Eigen::Tensor<Scalar, 1>& t, Tensor& out) {
         REQUIRE_THAT(x, AllClose(input, Tolerance<Scalar>::rel, Tolerance<Scalar>::abs));
         REQUIRE(t.size() == 2);
-        const double told = type == ModelMeanType::edm ? 0.25 * std::log(4.0 / 3.0) : 300;
-        REQUIRE(std::abs(static_cast<double>(t(0)) - told) <= Tolerance<Scalar>::rel);
+        const double model_time = type == ModelMeanType::edm ? 0.25 * std::log(4.0 / 3.0) : 300;
+        REQUIRE(std::abs(static_cast<double>(t(0)) - model_time) <= Tolerance<Scalar>::rel);
         REQUIRE(t(1) == t(0));
         out = output;
       };
@@ -90,28 +90,30 @@ TEMPLATE_TEST_CASE("of an exact model of any kind, on any path, the denoiser tel
   }
 }
 
-TEST_CASE("where no signal or no noise is left, what can be told is told, and the rest refused", "[denoiser]") {
+TEST_CASE("a Denoiser throws std::domain_error only where the output does not determine x_0 and epsilon",
+          "[denoiser]") {
   using Tensor = Eigen::Tensor<double, 2>;
   const Tensor x = random_tensor<Tensor>({2, 3}, 1);
   const auto same = [](const Tensor& in, const Eigen::Tensor<double, 1>&) { return in; };
   const NoiseLevel no_signal{999, 0, 1}, no_noise{0, 1, 0};
-  REQUIRE(refusal<std::domain_error>([&] { (void)Denoiser(same, ModelMeanType::epsilon)(x, no_signal); }) ==
+  REQUIRE(error_message<std::domain_error>([&] { (void)Denoiser(same, ModelMeanType::epsilon)(x, no_signal); }) ==
           "diffusion::Denoiser: alpha = 0 at t = 999: x_0 cannot be recovered from epsilon or the score where no "
           "signal is left");
   REQUIRE_THROWS_AS(Denoiser(same, ModelMeanType::score)(x, no_signal), std::domain_error);
-  REQUIRE(refusal<std::domain_error>([&] { (void)Denoiser(same, ModelMeanType::start_x)(x, no_noise); }) ==
+  REQUIRE(error_message<std::domain_error>([&] { (void)Denoiser(same, ModelMeanType::start_x)(x, no_noise); }) ==
           "diffusion::Denoiser: sigma = 0 at t = 0: epsilon cannot be recovered from x_0 where there is no noise");
   REQUIRE_THAT(Denoiser(same, ModelMeanType::velocity)(x, no_signal).x_start, AllEqual(Tensor(-x)));
   REQUIRE_THAT(Denoiser(same, ModelMeanType::start_x)(x, no_signal).epsilon, AllEqual(x));
   REQUIRE_THAT(Denoiser(same, ModelMeanType::flow_velocity)(x, no_signal).epsilon, AllEqual(x));
   REQUIRE_THAT(Denoiser(same, ModelMeanType::epsilon)(x, no_noise).x_start, AllEqual(x));
   REQUIRE(
-      refusal<std::domain_error>([&] { (void)Denoiser(same, ModelMeanType::edm)(x, no_noise); }) ==
+      error_message<std::domain_error>([&] { (void)Denoiser(same, ModelMeanType::edm)(x, no_noise); }) ==
       "diffusion::Denoiser: alpha = 1 and sigma = 0: the time of an edm model, log(sigma / alpha) / 4, is infinite");
   REQUIRE_THROWS_AS(Denoiser(same, ModelMeanType::edm)(x, no_signal), std::domain_error);
 }
 
-TEMPLATE_TEST_CASE("x_0 is clipped, and epsilon follows it or not", "[denoiser]", LAYOUTS) {
+TEMPLATE_TEST_CASE("a Denoiser clips x_0, and rederive_epsilon decides whether epsilon follows", "[denoiser]",
+                   LAYOUTS) {
   using Tensor = typename TestType::template Tensor<2>;
   using Scalar = typename TestType::Scalar;
   const Tensor x = random_tensor<Tensor>({3, 5}, 1), epsilon = random_tensor<Tensor>({3, 5}, 2);
@@ -130,7 +132,7 @@ TEMPLATE_TEST_CASE("x_0 is clipped, and epsilon follows it or not", "[denoiser]"
   const auto left = Denoiser(model, ModelMeanType::epsilon, options)(x, preserving);
   CHECK_THAT(left.x_start, AllEqual(clipped));
   CHECK_THAT(left.epsilon, AllEqual(epsilon));
-  // So it does of a model of any kind: what it said of epsilon is what it says without clipping.
+  // For every type, epsilon is then the same as without clipping.
   for (const ModelMeanType type : all_types) {
     INFO("type " << static_cast<int>(type));
     const Tensor said = Denoiser(model, type)(x, preserving).epsilon;
@@ -138,7 +140,7 @@ TEMPLATE_TEST_CASE("x_0 is clipped, and epsilon follows it or not", "[denoiser]"
   }
 }
 
-TEMPLATE_TEST_CASE("dynamic thresholding scales each sample by the quantile of its own", "[denoiser]", LAYOUTS) {
+TEMPLATE_TEST_CASE("dynamic thresholding scales each sample by its own quantile", "[denoiser]", LAYOUTS) {
   using Tensor = typename TestType::template Tensor<3>;
   using Scalar = typename TestType::Scalar;
   const Tensor x_start = random_tensor<Tensor>({3, 4, 5}, 1) * Scalar(3);
@@ -172,7 +174,7 @@ TEMPLATE_TEST_CASE("dynamic thresholding scales each sample by the quantile of i
   }
 }
 
-TEST_CASE("a NaN stays one through clipping and thresholding, and touches no other sample", "[denoiser]") {
+TEST_CASE("a NaN stays NaN through clipping and thresholding and does not affect other samples", "[denoiser]") {
   using Tensor = Eigen::Tensor<float, 2, Eigen::RowMajor>;
   Tensor x_start = random_tensor<Tensor>({2, 6}, 1);
   x_start(0, 3) = std::numeric_limits<float>::quiet_NaN();
@@ -185,7 +187,7 @@ TEST_CASE("a NaN stays one through clipping and thresholding, and touches no oth
   for (Index i = 0; i < 6; ++i) REQUIRE(got(1, i) == x_start(1, i));
 }
 
-TEST_CASE("of an output with learned variances the first half of the channels is read", "[denoiser]") {
+TEST_CASE("a Denoiser reads the first half of the channels of an output with learned variances", "[denoiser]") {
   using Tensor = Eigen::Tensor<float, 4, Eigen::RowMajor>;
   const Tensor x = random_tensor<Tensor>({2, 3, 2, 2}, 1), mean = random_tensor<Tensor>({2, 3, 2, 2}, 2);
   const auto narrow = [&](const Tensor&, const Eigen::Tensor<float, 1>&) { return mean; };
@@ -201,14 +203,27 @@ TEST_CASE("of an output with learned variances the first half of the channels is
     const auto expected = Denoiser(narrow, type)(x, preserving), got = Denoiser(wide, type, options)(x, preserving);
     CHECK_THAT(got.x_start, AllEqual(expected.x_start));
     CHECK_THAT(got.epsilon, AllEqual(expected.epsilon));
+
+    // The output may be one of the tensors of the Prediction, although it has twice as many
+    // channels.
+    const Denoiser denoiser(wide, type, options);
+    Tensor output(2, 6, 2, 2);
+    wide(x, {}, output);
+    for (Tensor Prediction<Tensor>::*place : {&Prediction<Tensor>::x_start, &Prediction<Tensor>::epsilon}) {
+      Prediction<Tensor> in_place;
+      in_place.*place = output;
+      denoiser.prediction(in_place.*place, x, preserving, in_place);
+      CHECK_THAT(in_place.x_start, AllEqual(expected.x_start));
+      CHECK_THAT(in_place.epsilon, AllEqual(expected.epsilon));
+    }
   }
   const Eigen::Tensor<float, 1> flat = random_tensor<Eigen::Tensor<float, 1>>({3}, 1);
   const auto model = [](const Eigen::Tensor<float, 1>& in, const Eigen::Tensor<float, 1>&) { return in; };
-  REQUIRE_THAT(refusal([&] { (void)Denoiser(model, ModelMeanType::epsilon, options)(flat, preserving); }),
+  REQUIRE_THAT(error_message([&] { (void)Denoiser(model, ModelMeanType::epsilon, options)(flat, preserving); }),
                StartsWith("diffusion::Denoiser: x has rank 1; learned variances"));
 }
 
-TEST_CASE("models come in every form, and x as any tensor", "[denoiser]") {
+TEST_CASE("a Denoiser accepts every form of model and every kind of tensor", "[denoiser]") {
   using Tensor = Eigen::Tensor<double, 2>;
   const Tensor x = random_tensor<Tensor>({2, 3}, 1);
   const auto returning = [](const auto& in, const auto&) { return in * 0.5; };
@@ -227,7 +242,7 @@ TEST_CASE("models come in every form, and x as any tensor", "[denoiser]") {
   CHECK_THAT(Denoiser(returning, ModelMeanType::epsilon)(x * 1.0, preserving).x_start, AllEqual(expected.x_start));
 }
 
-TEST_CASE("half precision is rounded once", "[denoiser]") {
+TEST_CASE("a Denoiser rounds x_0 once in half precision", "[denoiser]") {
   using Tensor = Eigen::Tensor<Eigen::half, 2>;
   const Tensor x = random_tensor<Tensor>({2, 3}, 1), epsilon = random_tensor<Tensor>({2, 3}, 2);
   const auto model = [&](const Tensor&, const Eigen::Tensor<Eigen::half, 1>&, Tensor& out) { out = epsilon; };
@@ -236,7 +251,7 @@ TEST_CASE("half precision is rounded once", "[denoiser]") {
              AllClose(exact, Tolerance<Eigen::half>::rel, Tolerance<Eigen::half>::abs));
 }
 
-TEST_CASE("a denoiser takes memory once", "[denoiser]") {
+TEST_CASE("a Denoiser allocates in its first call only", "[denoiser]") {
   using Tensor = Eigen::Tensor<float, 2>;
   const Tensor x = random_tensor<Tensor>({4, 300}, 1);
   const auto model = [](const Tensor& in, const Eigen::Tensor<float, 1>&, Tensor& out) {
@@ -253,33 +268,33 @@ TEST_CASE("a denoiser takes memory once", "[denoiser]") {
   }
 }
 
-TEST_CASE("a level that is none is refused", "[denoiser]") {
+TEST_CASE("a Denoiser throws std::invalid_argument for an invalid noise level", "[denoiser]") {
   using Tensor = Eigen::Tensor<double, 2>;
   const Tensor x = random_tensor<Tensor>({2, 3}, 1);
   const Denoiser denoiser([](const Tensor& y, const auto&) { return y; }, ModelMeanType::epsilon);
   REQUIRE(
-      refusal([&] {
+      error_message([&] {
         (void)denoiser(x, NoiseLevel{0, -1, 1});
       }) ==
       "diffusion::Denoiser: level has alpha = -1 and sigma = 1; they must be finite, not negative and not both zero");
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  REQUIRE_THAT(refusal([&] {
+  REQUIRE_THAT(error_message([&] {
                  (void)denoiser(x, NoiseLevel{0, nan, 1});
                }),
                StartsWith("diffusion::Denoiser: level has"));
 }
 
-TEST_CASE("options of a denoiser out of range are refused", "[denoiser]") {
+TEST_CASE("a Denoiser throws std::invalid_argument for options out of range and outputs of wrong shape", "[denoiser]") {
   const auto model = [](const Eigen::Tensor<float, 1>& x, const Eigen::Tensor<float, 1>&) { return x; };
   const auto with = [&](auto change, ModelMeanType type = ModelMeanType::epsilon) {
-    return refusal([&] {
+    return error_message([&] {
       DenoiserOptions options;
       change(options);
       Denoiser(model, type, options);
     });
   };
   REQUIRE(with([](DenoiserOptions&) {}, ModelMeanType::previous_x) ==
-          "diffusion::Denoiser: a model of previous_x knows one process only: use ReverseProcess");
+          "diffusion::Denoiser: mean_type previous_x is not defined by a noise level; use a ReverseProcess");
   REQUIRE(with([](DenoiserOptions& o) { o.clip_min = 1, o.clip_max = -1; }) ==
           "diffusion::Denoiser: clip_min = 1 must be less than clip_max = -1");
   REQUIRE(with([](DenoiserOptions& o) { o.threshold_quantile = 1.5; }) ==
@@ -291,11 +306,12 @@ TEST_CASE("options of a denoiser out of range are refused", "[denoiser]") {
     return Eigen::Tensor<float, 1>(7);
   };
   const Eigen::Tensor<float, 1> x(3);
-  REQUIRE_THAT(refusal([&] { (void)Denoiser(wrong_shape, ModelMeanType::epsilon)(x, preserving); }),
+  REQUIRE_THAT(error_message([&] { (void)Denoiser(wrong_shape, ModelMeanType::epsilon)(x, preserving); }),
                StartsWith("diffusion::Denoiser: the model's output has shape [7], but for x of shape [3]"));
 }
 
-TEMPLATE_TEST_CASE("a value that is not finite makes its thresholded sample NaN and no other", "[denoiser]", LAYOUTS) {
+TEMPLATE_TEST_CASE("a value that is not finite makes its whole thresholded sample NaN but no other sample",
+                   "[denoiser]", LAYOUTS) {
   using Scalar = typename TestType::Scalar;
   using Tensor = typename TestType::template Tensor<2>;
   for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
@@ -317,11 +333,12 @@ TEMPLATE_TEST_CASE("a value that is not finite makes its thresholded sample NaN 
   }
 }
 
-// ---- a model elsewhere ----
+// ---- a model that runs elsewhere ----
 
 namespace {
 
-/// A model of any kind: a formula of x and t, with a second half of the channels for learned variances.
+/// A model that is a formula of x and t. With learned variances its output has a second half of
+/// channels.
 struct Formula {
   bool learned_variance = false;
 
@@ -335,7 +352,7 @@ struct Formula {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("model_input, model_time and prediction around a model are the denoiser, bit for bit", "[denoiser]",
+TEMPLATE_TEST_CASE("model_input, model_time and prediction give the same bits as a call of the Denoiser", "[denoiser]",
                    LAYOUTS) {
   using Tensor = typename TestType::template Tensor<3>;
   using Scalar = typename TestType::Scalar;
@@ -365,7 +382,7 @@ TEMPLATE_TEST_CASE("model_input, model_time and prediction around a model are th
   }
 }
 
-TEST_CASE("an engine's input and output may be maps, and its output may be where the prediction is", "[denoiser]") {
+TEST_CASE("model_input_into and prediction accept maps, and the output may alias the prediction", "[denoiser]") {
   using Tensor = Eigen::Tensor<float, 2, Eigen::RowMajor>;
   const Tensor x = random_tensor<Tensor>({2, 3}, 1);
   for (const ModelMeanType type : all_types) {
@@ -388,12 +405,13 @@ TEST_CASE("an engine's input and output may be maps, and its output may be where
   }
 }
 
-TEST_CASE("model time is the level's, and log(sigma / alpha) / 4 for edm", "[denoiser]") {
+TEST_CASE("model_time is the time of the level, and log(sigma / alpha) / 4 for edm", "[denoiser]") {
   REQUIRE(Denoiser(Formula{}, ModelMeanType::velocity).model_time(exploding) == 300);
   REQUIRE(Denoiser(Formula{}, ModelMeanType::edm).model_time(exploding) == 0.25 * std::log(4.0 / 3.0));
 }
 
-TEST_CASE("a model elsewhere meets the denoiser's refusals, under the name of the function", "[denoiser]") {
+TEST_CASE("model_input, model_time and prediction throw the errors of the Denoiser under their own names",
+          "[denoiser]") {
   using Tensor = Eigen::Tensor<double, 3>;
   const Tensor x = random_tensor<Tensor>({2, 3, 4}, 1), wide = x.concatenate(x, 1);
   const NoiseLevel no_signal{999, 0, 1};
@@ -403,29 +421,29 @@ TEST_CASE("a model elsewhere meets the denoiser's refusals, under the name of th
   const Denoiser learned(Formula{true}, ModelMeanType::epsilon, options);
   Prediction<Tensor> out;
   const std::string where = "diffusion::Denoiser::prediction: output has shape ";
-  REQUIRE(refusal([&] { denoiser.prediction(Tensor(2, 3, 5), x, preserving, out); }) ==
+  REQUIRE(error_message([&] { denoiser.prediction(Tensor(2, 3, 5), x, preserving, out); }) ==
           where + "[2, 3, 5], but for x of shape [2, 3, 4] it must have [2, 3, 4]");
-  REQUIRE(refusal([&] { denoiser.prediction(wide, x, preserving, out); }) ==
+  REQUIRE(error_message([&] { denoiser.prediction(wide, x, preserving, out); }) ==
           where +
               "[2, 6, 4], but for x of shape [2, 3, 4] it must have [2, 3, 4]; for a model with learned variances "
               "set DenoiserOptions::learned_variance = true");
-  REQUIRE(refusal([&] { learned.prediction(x, x, preserving, out); }) ==
+  REQUIRE(error_message([&] { learned.prediction(x, x, preserving, out); }) ==
           where +
               "[2, 3, 4], but for x of shape [2, 3, 4] it must have [2, 6, 4]; for a model without learned "
               "variances set DenoiserOptions::learned_variance = false");
-  REQUIRE_THAT(refusal([&] { Denoiser(Formula{true}, ModelMeanType::epsilon)(x, preserving, out); }),
+  REQUIRE_THAT(error_message([&] { Denoiser(Formula{true}, ModelMeanType::epsilon)(x, preserving, out); }),
                StartsWith("diffusion::Denoiser: the model's output has shape [2, 6, 4]") &&
                    EndsWith("set DenoiserOptions::learned_variance = true"));
-  REQUIRE_THAT(refusal([&] { Denoiser(Formula{}, ModelMeanType::epsilon, options)(x, preserving, out); }),
+  REQUIRE_THAT(error_message([&] { Denoiser(Formula{}, ModelMeanType::epsilon, options)(x, preserving, out); }),
                EndsWith("set DenoiserOptions::learned_variance = false"));
   Tensor small(2, 3, 1);
-  REQUIRE(refusal([&] { denoiser.model_input_into(small, x, preserving); }) ==
+  REQUIRE(error_message([&] { denoiser.model_input_into(small, x, preserving); }) ==
           "diffusion::Denoiser::model_input: out has shape [2, 3, 1], but x has [2, 3, 4]");
-  REQUIRE_THAT(refusal<std::domain_error>([&] { denoiser.model_input_into(out.x_start, x, no_signal); }),
+  REQUIRE_THAT(error_message<std::domain_error>([&] { denoiser.model_input_into(out.x_start, x, no_signal); }),
                StartsWith("diffusion::Denoiser::model_input: alpha = 0 at t = 999"));
-  REQUIRE_THAT(refusal<std::domain_error>([&] { denoiser.prediction(x, x, no_signal, out); }),
+  REQUIRE_THAT(error_message<std::domain_error>([&] { denoiser.prediction(x, x, no_signal, out); }),
                StartsWith("diffusion::Denoiser::prediction: alpha = 0 at t = 999"));
-  REQUIRE_THAT(refusal<std::domain_error>(
+  REQUIRE_THAT(error_message<std::domain_error>(
                    [&] { static_cast<void>(Denoiser(Formula{}, ModelMeanType::edm).model_time(no_signal)); }),
                StartsWith("diffusion::Denoiser::model_time: alpha = 0 and sigma = 1"));
 }

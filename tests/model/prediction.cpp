@@ -1,4 +1,4 @@
-/// Tests of diffusion/model/prediction.hpp: one Prediction serves run after run.
+/// Tests of diffusion/model/prediction.hpp: a Prediction can be reused.
 #include "diffusion/model/prediction.hpp"
 
 #include "diffusion/model/denoiser.hpp"
@@ -14,7 +14,7 @@ struct Half {
 
 }  // namespace
 
-TEST_CASE("a prediction keeps its memory from call to call", "[prediction]") {
+TEST_CASE("a Prediction reuses its memory between calls", "[prediction]") {
   const diffusion::Denoiser denoiser(Half{}, diffusion::ModelMeanType::velocity);
   const diffusion::NoiseLevel level{10.0, 0.8, 0.6};
   const Tensor x = random_tensor<Tensor>({2, 3}, 1), y = random_tensor<Tensor>({2, 3}, 2);

@@ -22,14 +22,14 @@ using noise_reference::ulps;
 
 namespace {
 
-/// The uniforms of EngineNoise for mt19937, mt19937_64 and minstd_rand, by hand.
+/// The random integers that EngineNoise forms from each engine, written out by hand.
 std::uint64_t uniform(std::mt19937& engine, int bits) {
   const std::uint64_t first = engine();
   return bits == 32 ? first : first << 32 | engine();
 }
 std::uint64_t uniform(std::mt19937_64& engine, int bits) { return engine() >> (64 - bits); }
 std::uint64_t uniform(std::minstd_rand& engine, int bits) {
-  // From 1 to 2^31 - 2: 30 bits of x - 1, where that is less than 2^30.
+  // minstd_rand gives 1 .. 2^31 - 2. x - 1 gives 30 bits; values of 2^30 or more are skipped.
   const auto thirty = [&engine] {
     std::uint64_t x = engine() - 1;
     while (x >= 1u << 30) x = engine() - 1;
@@ -62,7 +62,7 @@ void check_engine_noise() {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("EngineNoise draws what its documentation says", "[engine_noise]", std::mt19937, std::mt19937_64,
+TEMPLATE_TEST_CASE("EngineNoise draws the documented values", "[engine_noise]", std::mt19937, std::mt19937_64,
                    std::minstd_rand) {
   check_engine_noise<float, TestType>();
   check_engine_noise<double, TestType>();

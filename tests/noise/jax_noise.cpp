@@ -1,4 +1,5 @@
-/// Tests of diffusion/noise/jax_noise.hpp. The expected values were printed by JAX or stand in its own tests.
+/// Tests of diffusion/noise/jax_noise.hpp. The expected values were printed by JAX or come from its
+/// tests.
 #include "diffusion/noise/jax_noise.hpp"
 
 #include <array>
@@ -23,7 +24,7 @@ namespace {
 
 using Key = std::array<std::uint32_t, 2>;
 
-/// jax.random.normal(key), of shape ().
+/// jax.random.normal(key), with shape ().
 double scalar(JaxNoise noise) {
   Eigen::Tensor<float, 0> x;
   noise(x);
@@ -35,14 +36,14 @@ AllClose is_jax_f64(const ArrayXd& expected) { return AllClose(expected, toleran
 
 }  // namespace
 
-TEST_CASE("Threefry-2x32 gives Random123's known answers", "[jax_noise]") {
+TEST_CASE("Threefry-2x32 gives the known answers of Random123", "[jax_noise]") {
   using diffusion::detail::threefry2x32;
   REQUIRE(threefry2x32({0, 0}, {0, 0}) == Key{0x6b200159, 0x99ba4efe});
   REQUIRE(threefry2x32({0xFFFFFFFF, 0xFFFFFFFF}, {0xFFFFFFFF, 0xFFFFFFFF}) == Key{0x1cb996fc, 0xbb002be7});
   REQUIRE(threefry2x32({0x13198a2e, 0x03707344}, {0x243f6a88, 0x85a308d3}) == Key{0xc4923a9c, 0x483df7a0});
 }
 
-TEST_CASE("the first call is jax.random.normal(jax.random.key(seed), shape)", "[jax_noise]") {
+TEST_CASE("the first call of JaxNoise equals jax.random.normal(jax.random.key(seed), shape)", "[jax_noise]") {
   REQUIRE_THAT(
       draw<float>(JaxNoise(0), 16),
       is_jax_f32(list({1.6226422, 2.0252647, -0.43359444, -0.07861735, 0.1760909, -0.97208923, -0.49529874, 0.4943786,
@@ -54,14 +55,14 @@ TEST_CASE("the first call is jax.random.normal(jax.random.key(seed), shape)", "[
   REQUIRE_THAT(scalar(JaxNoise(42)), WithinAbs(-0.028304616, 2e-6));
 }
 
-TEST_CASE("the first call in the original mode is that of JAX with jax_threefry_partitionable off", "[jax_noise]") {
+TEST_CASE("the first call in the original mode equals JAX with jax_threefry_partitionable off", "[jax_noise]") {
   const JaxThreefry mode = JaxThreefry::original;
   REQUIRE_THAT(scalar(JaxNoise(0, mode)), WithinAbs(-0.20584226, 2e-6));
   REQUIRE_THAT(scalar(JaxNoise(42, mode)), WithinAbs(-0.18471177, 2e-6));
   REQUIRE_THAT(draw<float>(JaxNoise(123, mode), 3), is_jax_f32(list({-0.1470326, 0.5524756, 1.648498})));
 }
 
-TEST_CASE("the original mode has the random bits of JAX's own tests, of an odd size and of 64 bits", "[jax_noise]") {
+TEST_CASE("the original mode has the random bits of JAX's tests for an odd size and for 64 bits", "[jax_noise]") {
   const auto uniforms = [](const ArrayXd& z) {
     return z.unaryExpr([](double x) { return std::erfc(-x / std::sqrt(2)) / 2; });
   };
@@ -72,7 +73,7 @@ TEST_CASE("the original mode has the random bits of JAX's own tests, of an odd s
                         0, 1e-15));
 }
 
-TEST_CASE("split() is jax.random.split(key)", "[jax_noise]") {
+TEST_CASE("JaxNoise::split equals jax.random.split", "[jax_noise]") {
   JaxNoise key(42);
   const JaxNoise sub = key.split();
   REQUIRE(key.key() == Key{1832780943, 270669613});
@@ -91,13 +92,13 @@ TEST_CASE("split() is jax.random.split(key)", "[jax_noise]") {
   REQUIRE(nine.split().key() == Key{3656642974, 2192743943});
 }
 
-TEST_CASE("fold_in(data) is jax.random.fold_in(key, data), whose key is that of split in the partitionable mode",
+TEST_CASE("JaxNoise::fold_in equals jax.random.fold_in, and fold_in(1) gives the key of a partitionable split",
           "[jax_noise]") {
   REQUIRE(JaxNoise(42).fold_in(1).key() == Key{64467757, 2916123636});
   REQUIRE(JaxNoise(42, JaxThreefry::original).fold_in(1).key() == Key{64467757, 2916123636});
 }
 
-TEST_CASE("each later call splits the key and draws from the new one", "[jax_noise]") {
+TEST_CASE("each later call of JaxNoise splits the key and draws from the new one", "[jax_noise]") {
   for (const JaxThreefry mode : {JaxThreefry::partitionable, JaxThreefry::original}) {
     JaxNoise noise(7, mode), key(7, mode);
     REQUIRE_THAT(draw<float>(noise, 5), AllEqual(draw<float>(JaxNoise(7, mode), 5)));
@@ -110,17 +111,17 @@ TEST_CASE("each later call splits the key and draws from the new one", "[jax_noi
   }
 }
 
-TEST_CASE("a value depends on the size of its tensor in the original mode alone", "[jax_noise]") {
+TEST_CASE("a value depends on the size of its tensor only in the original mode", "[jax_noise]") {
   REQUIRE_THAT(draw<float>(JaxNoise(3), 10).head(7).eval(), AllEqual(draw<float>(JaxNoise(3), 7)));
   const JaxThreefry mode = JaxThreefry::original;
   REQUIRE(draw<float>(JaxNoise(3, mode), 10)[0] != draw<float>(JaxNoise(3, mode), 7)[0]);
 }
 
-TEST_CASE("the high half of a seed is the first word of the key", "[jax_noise]") {
+TEST_CASE("the high half of a JaxNoise seed is the first word of the key", "[jax_noise]") {
   REQUIRE(JaxNoise(0x0123456789ABCDEF).key() == Key{0x01234567, 0x89ABCDEF});
 }
 
-TEST_CASE("a copy goes on as the original does", "[jax_noise]") {
+TEST_CASE("a copy of a JaxNoise continues like the original", "[jax_noise]") {
   JaxNoise noise(5);
   draw<float>(noise, 3);
   JaxNoise copy = noise;
@@ -144,8 +145,8 @@ TEMPLATE_TEST_CASE("a tensor gets JAX's values at the same indices in both layou
   REQUIRE_THAT(flat(map), AllEqual(flat(of_int)));
 }
 
-TEST_CASE("the inverse error function of floats has XLA's errors", "[jax_noise]") {
-  // Printed by XLA; the second is 8.6e-6 below the true value.
+TEST_CASE("the inverse error function for float has the rounding errors of XLA", "[jax_noise]") {
+  // Printed by XLA. The second value is 8.6e-6 below the exact one.
   const std::vector<std::pair<float, double>> printed = {{0.9990000129f, 2.3267577},
                                                          {0.9998999834f, 2.7510269},
                                                          {0.9999899864f, 3.1232049},
@@ -157,8 +158,8 @@ TEST_CASE("the inverse error function of floats has XLA's errors", "[jax_noise]"
   }
 }
 
-TEST_CASE("the inverse error function of doubles is right to the last digits", "[jax_noise]") {
-  // With 50 digits.
+TEST_CASE("the inverse error function for double is accurate to the last digits", "[jax_noise]") {
+  // Computed with 50 digits.
   const std::vector<std::pair<double, double>> exact = {
       {1e-10, 8.8622692545275804594e-11},   {0.001, 0.00088622715746655212301},   {0.1, 0.088855990494257691974},
       {0.4999, 0.47682502362542779535},     {0.5, 0.47693627620446987338},        {0.9, 1.1630871536766741628},
@@ -171,20 +172,22 @@ TEST_CASE("the inverse error function of doubles is right to the last digits", "
   REQUIRE(diffusion::detail::erf_inv(0.0) == 0);
 }
 
-TEST_CASE("no call of JaxNoise takes memory from the heap", "[jax_noise]") {
+TEST_CASE("JaxNoise allocates no memory", "[jax_noise]") {
   Eigen::Tensor<float, 2> x(30, 11);
   JaxNoise noise(1);
   noise(x);
   REQUIRE(count_allocations([&] { noise(x); }) == 0);
 }
 
-TEST_CASE("tensors that the original mode cannot count are refused", "[jax_noise]") {
-  // Refused before anything is written, so the memory need not exist.
+TEST_CASE("JaxNoise throws std::invalid_argument for a tensor too large for the original mode", "[jax_noise]") {
+  // JaxNoise throws before it writes anything, so the memory need not exist.
   Eigen::TensorMap<Eigen::Tensor<float, 2>> floats(nullptr, 65535, 65537);
   Eigen::TensorMap<Eigen::Tensor<double, 2>> doubles(nullptr, 32768, 65536);
   JaxNoise noise(0, JaxThreefry::original);
-  REQUIRE(refusal([&] { noise(floats); }) ==
-          "diffusion::JaxNoise: x has 4294967295 values, too many for JaxThreefry::original");
-  REQUIRE_THAT(refusal([&] { noise(doubles); }), StartsWith("diffusion::JaxNoise: x has 2147483648 values"));
+  REQUIRE(
+      error_message([&] { noise(floats); }) ==
+      "diffusion::JaxNoise: x has 4294967295 values; JaxThreefry::original supports fewer than 2^32 - 1 floats or 2^31 "
+      "doubles");
+  REQUIRE_THAT(error_message([&] { noise(doubles); }), StartsWith("diffusion::JaxNoise: x has 2147483648 values"));
   REQUIRE_THAT(draw<float>(noise, 3), AllEqual(draw<float>(JaxNoise(0, JaxThreefry::original), 3)));
 }

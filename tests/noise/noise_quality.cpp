@@ -1,6 +1,7 @@
-/// Tests that the values of PhiloxNoise are standard normal and independent: at 10^6 draws always, at 10^8 when asked for
-/// ([.slow], about a minute). Each statistic is turned into a p-value, the probability of one at least so extreme, and none may
-/// be below 10^-6. The draws are fixed by their seeds, so a test that passes once passes always (on one instruction set).
+/// Tests that the values of PhiloxNoise are standard normal and independent: with 10^6 draws by
+/// default, with 10^8 in the hidden tests ([.slow], about a minute). Each statistic is converted to
+/// a p-value, the probability of a result that is at least as extreme, which must not be below
+/// 10^-6. The seeds fix the draws, so a test always gives the same result on one instruction set.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -24,14 +25,14 @@ double normal_cdf(double z) { return 0.5 * std::erfc(-z / std::sqrt(2.0)); }
 /// P(|Z| >= |z|)
 double two_sided(double z) { return std::erfc(std::abs(z) / std::sqrt(2.0)); }
 
-/// P(chi-square >= x), by the cube root that Wilson and Hilferty found to be nearly normal; twice the smaller side, because too
-/// good a fit is suspect too.
+/// Two-sided p-value of a chi-square statistic x, because too good a fit is suspect as well. Uses
+/// the approximation of Wilson and Hilferty, that the cube root of x is nearly normal.
 double chi_square_p(double x, double degrees) {
   const double variance = 2 / (9 * degrees);
   return two_sided((std::cbrt(x / degrees) - (1 - variance)) / std::sqrt(variance));
 }
 
-/// P(sqrt(n) D >= d) for n large, Kolmogorov's series.
+/// P(sqrt(n) D >= d) for large n, by Kolmogorov's series.
 double kolmogorov_p(double d) {
   double p = 0;
   for (int k = 1; k <= 100; ++k) p += (k % 2 == 1 ? 2 : -2) * std::exp(-2.0 * k * k * d * d);
@@ -44,7 +45,8 @@ void check_p(const std::string& name, double p) {
   if (p <= 1e-3) WARN(name << ": p = " << p);
 }
 
-/// What is known of a stream of draws. Cheap to add to: bins are found by a table of the CDF on a fine grid.
+/// Moments, largest magnitude and histogram of a stream of draws. Adding a draw is cheap, because
+/// the bins have equal width and the CDF is evaluated only in check().
 class Statistics {
  public:
   void add(double z) {
@@ -63,7 +65,7 @@ class Statistics {
       check_p(name + ", moment " + std::to_string(k + 1), two_sided(power_[k] / std::sqrt(n * variance[k])));
     }
 
-    // Kolmogorov and Smirnov's distance, at the edges of the fine bins.
+    // The Kolmogorov-Smirnov distance at the edges of the fine bins.
     double below = 0, distance = 0;
     for (std::size_t i = 0; i + 1 < fine_.size(); ++i) {
       below += static_cast<double>(fine_[i]);
@@ -71,7 +73,8 @@ class Statistics {
     }
     check_p(name + ", Kolmogorov-Smirnov", kolmogorov_p(distance * std::sqrt(n)));
 
-    // Chi-square over bins that expect 10 draws at least: of the body, |z| < 3, and of each tail.
+    // Chi-square over bins with at least 10 expected draws: for the body, |z| < 3, and for each
+    // tail.
     check_p(name + ", chi-square of the body", chi_square(-3, 3));
     check_p(name + ", chi-square of the lower tail", chi_square(-limit, -3));
     check_p(name + ", chi-square of the upper tail", chi_square(3, limit));
@@ -91,7 +94,8 @@ class Statistics {
  private:
   static constexpr double width = 1.0 / 256, limit = 7;
 
-  // Bin i holds edge(i) - width <= z < edge(i); the first and the last also what lies beyond.
+  // Bin i counts upper_edge(i) - width <= z < upper_edge(i). The first and last bin also count the
+  // values beyond.
   static double upper_edge(std::size_t i) { return -limit + width * static_cast<double>(i + 1); }
   static std::size_t fine_bin(double z) {
     const double clamped = (std::max)(-limit, (std::min)(limit - width / 2, z));
@@ -104,7 +108,7 @@ class Statistics {
     for (std::size_t i = 0; i < fine_.size(); ++i) {
       const double edge = upper_edge(i);
       if (edge <= from + width / 2 || edge > to + width / 2) continue;
-      // From the tail's own side: 1 - CDF would lose digits.
+      // Evaluated on the negative side, because 1 - CDF would lose digits in the upper tail.
       expected +=
           static_cast<double>(count_) * std::abs(normal_cdf(-std::abs(edge)) - normal_cdf(-std::abs(edge - width)));
       observed += static_cast<double>(fine_[i]);
@@ -122,8 +126,9 @@ class Statistics {
   double largest_ = 0;
 };
 
-/// Whether two streams are independent: their correlation, that of their squares (in Box and Muller's transform, the two values
-/// of a pair share a radius), and chi-square over a 16 by 16 table of quantiles.
+/// Tests whether two streams are independent: their correlation, the correlation of their squares
+/// (the two values of a Box-Muller pair share a radius), and chi-square over a 16 by 16 table of
+/// quantiles.
 class Independence {
  public:
   void add(double x, double y) {
@@ -144,7 +149,7 @@ class Independence {
 
  private:
   static std::size_t bin(double z) {
-    // The quantiles i / 16 of the normal distribution.
+    // The quantiles 9 / 16 .. 15 / 16 of the normal distribution.
     static constexpr std::array<double, 7> quantiles = {0.15731068461017067, 0.31863936396437514, 0.48877641111466941,
                                                         0.67448975019608174, 0.88714655901887596, 1.1503493803760081,
                                                         1.5341205443525463};
@@ -159,7 +164,8 @@ class Independence {
   std::array<std::uint64_t, 256> table_{};
 };
 
-/// `calls` calls of `samples` samples of 1024 values.
+/// Checks `calls` calls with `samples` samples of 1024 values each. The largest |z| must exceed
+/// `least_extreme`.
 template <class Scalar>
 void check_quality(int calls, Index samples, double least_extreme) {
   using Samples = Eigen::Tensor<Scalar, 2, Eigen::RowMajor>;
@@ -180,7 +186,8 @@ void check_quality(int calls, Index samples, double least_extreme) {
       for (Index i = 0; i < size; ++i) {
         const double z = static_cast<double>(x(n, i));
         statistics.add(z);
-        // One of the four comparisons at each draw: each sees a quarter of the draws, and the test takes half the time.
+        // Each draw takes part in one of the four lags and in one of the four other comparisons,
+        // which halves the time of the test.
         const std::size_t turn = static_cast<std::size_t>(n % 4);
         if (i + lag[turn] < size) lags[turn].add(z, static_cast<double>(x(n, i + lag[turn])));
         if (turn == 0 && n + 1 < samples) across_samples.add(z, static_cast<double>(x(n + 1, i)));

@@ -1,4 +1,5 @@
-/// Tests of diffusion/noise/noise_source.hpp. (tensor.cpp tests how operations use a source, and that it gets the device.)
+/// Tests of diffusion/noise/noise_source.hpp. tests/tensor.cpp checks how operations use a source,
+/// and that they pass the device to it.
 #include "diffusion/noise/noise_source.hpp"
 
 #include "matchers.hpp"
@@ -16,7 +17,7 @@ TEST_CASE("any callable that fills a tensor is a noise source", "[noise_source]"
   REQUIRE_THAT(x, AllEqual(Tensor(x.constant(1.0f))));
 }
 
-TEST_CASE("the scalar types of noise", "[noise_source]") {
+TEST_CASE("noise can be float, double, long double, half or bfloat16, but not int", "[noise_source]") {
   using diffusion::detail::is_scalar_v;
   STATIC_REQUIRE((is_scalar_v<float> && is_scalar_v<double> && is_scalar_v<long double>));
   STATIC_REQUIRE((is_scalar_v<Eigen::half> && is_scalar_v<Eigen::bfloat16>));

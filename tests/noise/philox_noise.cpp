@@ -39,7 +39,7 @@ X philox(PhiloxNoise noise, Sizes... sizes) {
   return filled<X>(noise, sizes...);
 }
 
-/// Whether no element of one is the element of the other.
+/// Whether x and y differ in every element.
 bool nowhere_equal(const Tensor<float, 2>& x, const Tensor<float, 2>& y) {
   const Eigen::Tensor<bool, 0, RowMajor> any = (x == y).any();
   return !any();
@@ -50,7 +50,7 @@ Tensor<Scalar, 2> rounded(const Tensor<float, 2>& x) {
   return x.cast<Scalar>();
 }
 
-/// Value j of a sample as the documentation of PhiloxNoise has it, from one counter of Philox.
+/// Value j of a sample as PhiloxNoise documents it, from one counter of Philox.
 template <class T>
 long double documented(std::uint64_t seed, std::uint64_t stream, std::uint64_t call, std::uint64_t j) {
   const std::uint64_t key = seed ^ (call >> 32) * 0x9E3779B97F4A7C15u;
@@ -84,7 +84,7 @@ TEST_CASE("Philox4x32-10 gives the known answers of Random123", "[philox_noise]"
   };
   for (const Known& known : answers) {
     CHECK(diffusion::detail::philox4x32_10(known.counter, known.key) == known.words);
-    // In a block, beside other counters, in every lane.
+    // A block computes the same words as the scalar function for the counter of each lane.
     diffusion::detail::CounterBlock counter;
     diffusion::detail::WordBlock words;
     for (std::size_t i = 0; i < diffusion::detail::lane_count; ++i) {
@@ -100,7 +100,7 @@ TEST_CASE("Philox4x32-10 gives the known answers of Random123", "[philox_noise]"
   }
 }
 
-TEMPLATE_TEST_CASE("PhiloxNoise draws what its documentation says", "[philox_noise]", float, double, long double) {
+TEMPLATE_TEST_CASE("PhiloxNoise draws the documented values", "[philox_noise]", float, double, long double) {
   struct Source {
     std::uint64_t seed, first_sample, call;
   };
@@ -117,8 +117,9 @@ TEMPLATE_TEST_CASE("PhiloxNoise draws what its documentation says", "[philox_noi
   CHECK(worst < 4);
 }
 
-TEMPLATE_TEST_CASE("a normal is within 4 ulp of max(1, its value), over a million", "[philox_noise]", float, double) {
-  // (The library's own cosine and sine of 2 pi v are exact to a few long double units, so their error does not count.)
+TEMPLATE_TEST_CASE("a million PhiloxNoise values are within 4 ulp of max(1, |z|)", "[philox_noise]", float, double) {
+  // The long double sine and cosine of the C library are exact to a few of their own units, so that
+  // their error does not matter here.
   const auto x = philox<Tensor<TestType, 2>>(PhiloxNoise(12), 1000, 1000);
   double worst = 0;
   for (Index i = 0; i < x.size(); ++i) {
@@ -128,7 +129,7 @@ TEMPLATE_TEST_CASE("a normal is within 4 ulp of max(1, its value), over a millio
   CHECK(worst < 4);
 }
 
-TEMPLATE_TEST_CASE("the extreme words make normals that are exact, large and finite", "[philox_noise]", float, double,
+TEMPLATE_TEST_CASE("extreme words give accurate, large and finite normals", "[philox_noise]", float, double,
                    long double) {
   constexpr bool one_word = std::is_same_v<TestType, float>;
   const std::uint64_t all = one_word ? 0xFFFFFFFF : ~std::uint64_t{0}, half_way = all / 2, third = all / 3;
@@ -158,7 +159,7 @@ TEMPLATE_TEST_CASE("the extreme words make normals that are exact, large and fin
   }
 }
 
-/// a b + c as a target with fused multiply-adds has it, and one without.
+/// a b + c as computed on a target with a fused multiply-add, and on one without.
 struct RoundedOnce {
   template <class T>
   T multiply_add(T a, T b, T c) const {
@@ -173,7 +174,7 @@ struct RoundedTwice {
   }
 };
 
-TEMPLATE_TEST_CASE("with and without fused multiply-adds a normal differs by 2 ulp of max(1, its value) at most",
+TEMPLATE_TEST_CASE("a normal with and without fused multiply-add differs by at most 2 ulp of max(1, |z|)",
                    "[philox_noise]", float, double) {
   using namespace diffusion::detail;
   std::mt19937_64 engine(1);
@@ -187,7 +188,7 @@ TEMPLATE_TEST_CASE("with and without fused multiply-adds a normal differs by 2 u
   };
   double worst = 0;
   for (int i = 0; i < 1000000; ++i) {
-    const TestType t = random() / static_cast<TestType>(1 << (i % 20));  // far tails too
+    const TestType t = random() / static_cast<TestType>(1 << (i % 20));  // includes the far tails
     const TestType sine = sin_pi_over_pi<Single<TestType>>(random());
     const TestType once = std::sqrt(pi_r_squared<Single<TestType>>(t, RoundedOnce())) * sine;
     const TestType twice = std::sqrt(pi_r_squared<Single<TestType>>(t, RoundedTwice())) * sine;
@@ -197,7 +198,7 @@ TEMPLATE_TEST_CASE("with and without fused multiply-adds a normal differs by 2 u
   CHECK(worst <= 2);
 }
 
-TEMPLATE_TEST_CASE("a register computes what one number does", "[philox_noise]", float, double) {
+TEMPLATE_TEST_CASE("a SIMD register computes the same bits as single numbers", "[philox_noise]", float, double) {
   using namespace diffusion::detail;
   using R = Registers<TestType>;
   using S = Single<TestType>;
@@ -228,14 +229,14 @@ TEMPLATE_TEST_CASE("a register computes what one number does", "[philox_noise]",
   }
 }
 
-TEST_CASE("PhiloxNoise's numbers stay what they were", "[philox_noise]") {
+TEST_CASE("PhiloxNoise keeps its recorded values", "[philox_noise]") {
   const auto f = philox<Tensor<float, 2>>(PhiloxNoise(42), 2, 6);
   const Tensor<float, 2> f_golden = Eigen::TensorMap<const Tensor<float, 2>>(
       std::array{-0.0974838138f, -0.984585524f, -1.09612048f, -2.00668216f, -0.0812710226f, -0.13457264f, -2.79747415f,
                  -1.17164171f, 1.05442798f, -1.34523118f, 2.02349019f, -0.0541276149f}
           .data(),
       2, 6);
-  CHECK_THAT(f, AllClose(f_golden, 2.4e-7, 2.4e-7));  // 2 ulp: with and without fused multiply-add
+  CHECK_THAT(f, AllClose(f_golden, 2.4e-7, 2.4e-7));  // 2 ulp between targets with and without fused multiply-add
   const auto d = philox<Tensor<double, 2>>(PhiloxNoise(42), 2, 6);
   const Tensor<double, 2> d_golden = Eigen::TensorMap<const Tensor<double, 2>>(
       std::array{-0.9633306463227862, -0.22562280376048768, -0.0068658904690446785, 0.15705933810365388,
@@ -249,7 +250,7 @@ TEST_CASE("PhiloxNoise's numbers stay what they were", "[philox_noise]") {
 TEMPLATE_TEST_CASE("a sample's values do not depend on the batch around it", "[philox_noise]", FloatRowMajor,
                    FloatColMajor, DoubleColMajor) {
   using X = typename TestType::template Tensor<3>;
-  // Sizes that fill blocks of 64 counters, and that do not.
+  // Sizes that fill blocks of 64 counters, and sizes that do not.
   const Index rows = GENERATE(1, 3, 16), columns = GENERATE(1, 7, 64);
   const Index batch = 70;
   const auto whole = philox<X>(PhiloxNoise(5, 1000), batch, rows, columns);
@@ -263,13 +264,13 @@ TEMPLATE_TEST_CASE("a sample's values do not depend on the batch around it", "[p
   }
 }
 
-TEST_CASE("a value's place in its sample is its row-major position, whatever the rank", "[philox_noise]") {
+TEST_CASE("a PhiloxNoise value depends on its row-major position in the sample, not on the rank", "[philox_noise]") {
   using Samples = Tensor<float, 2>;
   const auto x = philox<Samples>(PhiloxNoise(6), 3, 60);
   const auto images = philox<Tensor<float, 4>>(PhiloxNoise(6), 3, 3, 4, 5);
   const Samples flat = images.reshape(std::array{Index(3), Index(60)});
   CHECK_THAT(flat, AllEqual(x));
-  // A longer sample begins like a shorter one; in rank 1 a sample is one value.
+  // A longer sample begins with the values of a shorter one. In rank 1, a sample is one value.
   const auto longer = philox<Samples>(PhiloxNoise(6), 3, 1000);
   const Samples begin = longer.slice(std::array{Index(0), Index(0)}, std::array{Index(3), Index(60)});
   CHECK_THAT(begin, AllEqual(x));
@@ -303,13 +304,13 @@ TEMPLATE_TEST_CASE("PhiloxNoise gives the same values for any number of threads"
   }
 }
 
-TEST_CASE("every call of PhiloxNoise draws anew, and a source can be resumed", "[philox_noise]") {
+TEST_CASE("every call of PhiloxNoise draws new values, and a source can be resumed", "[philox_noise]") {
   PhiloxNoise noise(9, 4);
   const auto first = filled<Tensor<float, 2>>(noise, 2, 100);
   const auto second = filled<Tensor<float, 2>>(noise, 2, 100);
   CHECK(nowhere_equal(first, second));
 
-  // A call is a call whatever it fills.
+  // A call counts for any shape, layout and scalar type.
   PhiloxNoise other(9, 4);
   filled<Tensor<double, 3, ColMajor>>(other, 1, 2, 3);
   CHECK_THAT((filled<Tensor<float, 2>>(other, 2, 100)), AllEqual(second));
@@ -322,12 +323,12 @@ TEST_CASE("every call of PhiloxNoise draws anew, and a source can be resumed", "
   CHECK_THAT((filled<Tensor<float, 2>>(resumed, 2, 100)), AllEqual(third));
   CHECK(nowhere_equal(third, second));
 
-  // From call 2^32 on the key changes: no wrap.
+  // The key changes at call 2^32, so that the values do not repeat.
   const std::uint64_t far = std::uint64_t{1} << 32;
   CHECK(nowhere_equal(philox<Tensor<float, 2>>(PhiloxNoise(9, 4, far), 2, 100), first));
 }
 
-TEST_CASE("an empty tensor is nothing to fill, and a call", "[philox_noise]") {
+TEST_CASE("an empty tensor counts as a call of PhiloxNoise and draws nothing from EngineNoise", "[philox_noise]") {
   PhiloxNoise noise(10);
   filled<Tensor<float, 3>>(noise, 0, 4, 5);
   filled<Tensor<float, 3>>(noise, 4, 0, 5);
@@ -343,7 +344,8 @@ TEST_CASE("an empty tensor is nothing to fill, and a call", "[philox_noise]") {
   CHECK(engine_noise.engine() == std::mt19937(1));
 }
 
-TEMPLATE_TEST_CASE("half and bfloat16 are the float rounded once", "[philox_noise]", half, bfloat16) {
+TEMPLATE_TEST_CASE("PhiloxNoise and EngineNoise round half and bfloat16 once, from float", "[philox_noise]", half,
+                   bfloat16) {
   const auto x = philox<Tensor<float, 2>>(PhiloxNoise(11), 7, 300);
   CHECK_THAT((philox<Tensor<TestType, 2>>(PhiloxNoise(11), 7, 300)), AllEqual(rounded<TestType>(x)));
   EngineNoise narrow(std::mt19937(3)), wide(std::mt19937(3));
@@ -351,7 +353,7 @@ TEMPLATE_TEST_CASE("half and bfloat16 are the float rounded once", "[philox_nois
   CHECK_THAT((filled<Tensor<TestType, 2>>(narrow, 7, 300)), AllEqual(rounded<TestType>(y)));
 }
 
-TEST_CASE("long double has more of the digits that double has", "[philox_noise]") {
+TEST_CASE("PhiloxNoise gives long double the value of double with more digits", "[philox_noise]") {
   const auto x = philox<Tensor<long double, 2>>(PhiloxNoise(11), 7, 301);
   const auto y = philox<Tensor<double, 2>>(PhiloxNoise(11), 7, 301);
   CHECK_THAT(y, AllClose(x, 8.9e-16, 8.9e-16));
@@ -363,7 +365,7 @@ TEST_CASE("long double has more of the digits that double has", "[philox_noise]"
   }
 }
 
-TEST_CASE("maps, tensors of fixed size and int indices are filled too", "[philox_noise]") {
+TEST_CASE("PhiloxNoise fills maps, fixed-size tensors and int indices", "[philox_noise]") {
   const auto expected = philox<Tensor<float, 2>>(PhiloxNoise(13), 4, 6);
   std::array<float, 24> memory;
   PhiloxNoise noise(13);
@@ -376,14 +378,14 @@ TEST_CASE("maps, tensors of fixed size and int indices are filled too", "[philox
   CHECK_THAT((philox<Eigen::Tensor<float, 2, ColMajor, int>>(PhiloxNoise(13), 4, 6)), AllEqual(expected));
 }
 
-TEST_CASE("PhiloxNoise takes nothing from the heap", "[philox_noise]") {
+TEST_CASE("PhiloxNoise allocates no memory", "[philox_noise]") {
   Tensor<float, 3> x(3, 50, 7);
   Tensor<double, 4, ColMajor> y(3, 2, 5, 7);
   PhiloxNoise noise(14);
   CHECK(count_allocations([&] { noise(x), noise(y); }) == 0);
 }
 
-TEST_CASE("PhiloxNoise refuses rank 0, and samples longer than a stream", "[philox_noise]") {
+TEST_CASE("PhiloxNoise throws std::invalid_argument for rank 0 and samples longer than a stream", "[philox_noise]") {
   PhiloxNoise noise(16);
   Eigen::Tensor<float, 0> scalar;
   REQUIRE_THROWS_AS(noise(scalar), std::invalid_argument);

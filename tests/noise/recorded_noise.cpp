@@ -14,7 +14,7 @@ using Eigen::RowMajor;
 using noise_reference::filled;
 using noise_reference::Tensor;
 
-TEST_CASE("RecordedNoise replays its tensors, one a call, into both layouts", "[recorded_noise]") {
+TEST_CASE("RecordedNoise replays one tensor per call into both layouts", "[recorded_noise]") {
   const auto a = random_tensor<Tensor<float, 3>>({2, 3, 4}, 1), b = random_tensor<Tensor<float, 3>>({1, 5, 2}, 2);
   RecordedNoise noise{std::vector{a, b}};
   CHECK(noise.size() == 2);
@@ -27,7 +27,7 @@ TEST_CASE("RecordedNoise replays its tensors, one a call, into both layouts", "[
   CHECK_THAT((filled<Eigen::Tensor<float, 3, RowMajor, int>>(columns, 2, 3, 4)), AllEqual(a));
 }
 
-TEST_CASE("RecordedNoise replays one tensor whose first axis is the call", "[recorded_noise]") {
+TEST_CASE("RecordedNoise replays the slices of one tensor along its first axis", "[recorded_noise]") {
   const auto calls = random_tensor<Tensor<float, 3, ColMajor>>({2, 3, 4}, 3);
   RecordedNoise noise(calls);
   CHECK(noise.size() == 2);
@@ -37,7 +37,7 @@ TEST_CASE("RecordedNoise replays one tensor whose first axis is the call", "[rec
   }
 }
 
-TEST_CASE("RecordedNoise refuses another shape and a call too many", "[recorded_noise]") {
+TEST_CASE("RecordedNoise throws for another shape and when no tensor is left", "[recorded_noise]") {
   Tensor<double, 2> recorded(2, 3), other(3, 2);
   recorded.setConstant(1);
   RecordedNoise noise{std::vector{recorded, recorded}};
@@ -45,9 +45,10 @@ TEST_CASE("RecordedNoise refuses another shape and a call too many", "[recorded_
   REQUIRE_THROWS_AS(noise(other), std::invalid_argument);
   REQUIRE_THROWS_WITH(noise(other),
                       "diffusion::RecordedNoise: at call 1 x has shape [3, 2], but the recorded tensor has [2, 3]");
-  CHECK(noise.call() == 1);  // a refusal is no call
+  CHECK(noise.call() == 1);  // a call that throws is not counted
   noise(recorded);
   REQUIRE_THROWS_AS(noise(recorded), std::out_of_range);
-  REQUIRE_THROWS_WITH(noise(recorded),
-                      "diffusion::RecordedNoise: call 2 of a recording of 2 tensors (calls are counted from 0)");
+  REQUIRE_THROWS_WITH(
+      noise(recorded),
+      "diffusion::RecordedNoise: no tensor is left for call 2 (counted from 0); 2 tensors were recorded");
 }

@@ -1,6 +1,9 @@
-// Tests of diffusion/process/gaussian_diffusion.hpp: its operations against the reference and each other. (What all operations on a
-// batch have in common: gaussian_diffusion_batches.cpp. What they refuse: gaussian_diffusion_refusals.cpp. What may go in
-// and out: tensor.cpp. The tables: tables.cpp.)
+// Tests of diffusion/process/gaussian_diffusion.hpp: its operations against the reference and each
+// other. See also
+//   gaussian_diffusion_batches.cpp    properties that all operations on a batch share
+//   gaussian_diffusion_refusals.cpp   exceptions
+//   tensor.cpp                        types of arguments and results
+//   tables.cpp                        tables
 #include "diffusion/process/gaussian_diffusion.hpp"
 
 #include <algorithm>
@@ -15,7 +18,7 @@
 #include "diffusion/process/schedules.hpp"
 #include "matchers.hpp"
 
-// Every member that is no template compiles for every scalar type.
+// All members that are not templates compile for every scalar type.
 template class diffusion::GaussianDiffusion<float>;
 template class diffusion::GaussianDiffusion<double>;
 template class diffusion::GaussianDiffusion<long double>;
@@ -85,8 +88,8 @@ void require_forward_process(const std::string& name, const std::string& suffix,
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("the forward process is guided-diffusion's at every rank", "[gaussian_diffusion]", DoubleRowMajor,
-                   FloatColMajor) {
+TEMPLATE_TEST_CASE("the forward process equals guided-diffusion's at every rank", "[gaussian_diffusion]",
+                   DoubleRowMajor, FloatColMajor) {
   constexpr bool is_float = std::is_same_v<typename TestType::Scalar, float>;
   const std::string suffix = is_float ? ".f32" : "";
   const double tolerance = is_float ? tolerance::forward_f32 : tolerance::forward;
@@ -103,7 +106,7 @@ TEMPLATE_TEST_CASE("the forward process is guided-diffusion's at every rank", "[
   }
 }
 
-TEST_CASE("the factors of x_0 from x_{t-1} are guided-diffusion's", "[gaussian_diffusion]") {
+TEST_CASE("predict_xstart_from_xprev has guided-diffusion's coefficients", "[gaussian_diffusion]") {
   const Golden& g = golden("guided_schedules.txt");
   for (const char* const name : {"custom_uniform", "custom_unsorted", "custom_tiny", "custom_two", "custom_last1"}) {
     INFO(name);
@@ -123,7 +126,8 @@ TEST_CASE("the factors of x_0 from x_{t-1} are guided-diffusion's", "[gaussian_d
 
 // ---- identities ----
 
-TEMPLATE_TEST_CASE("x_0, epsilon and v are told from one another at every t", "[gaussian_diffusion]", float, double) {
+TEMPLATE_TEST_CASE("x_0, epsilon and v are recovered from one another at every t", "[gaussian_diffusion]", float,
+                   double) {
   using Batch = Eigen::Tensor<TestType, 2>;
   constexpr double rel = Tolerance<TestType>::rel;
   const Batch x_start = random_tensor<Batch>({3, 4}, 1), noise = random_tensor<Batch>({3, 4}, 2);
@@ -132,12 +136,12 @@ TEMPLATE_TEST_CASE("x_0, epsilon and v are told from one another at every t", "[
     for (const Index t : {0, 1, 2, 10, 100, 500, 900, 998, 999}) {
       INFO("betas[0] = " << betas[0] << ", t = " << t);
       const Batch x_t = process.q_sample(x_start, t, noise), v = process.velocity(x_start, t, noise);
-      // The rounding of x_t, magnified by the division.
+      // The division magnifies the rounding error of x_t.
       const double from_eps = rel * (1 + 2 * process.sqrt_recip_alphas_cumprod()[t]);
       const double from_xstart = rel * (1 + 2 / process.sqrt_one_minus_alphas_cumprod()[t]);
       REQUIRE_THAT(process.predict_xstart_from_eps(x_t, t, noise), AllClose(x_start, rel, from_eps));
       REQUIRE_THAT(process.predict_eps_from_xstart(x_t, t, x_start), AllClose(noise, rel, from_xstart));
-      // v and x_t are x_0 and epsilon, rotated: nothing is magnified.
+      // (x_t, v) is (x_0, epsilon) rotated, so no rounding error is magnified.
       REQUIRE_THAT(process.predict_xstart_from_v(x_t, t, v), AllClose(x_start, rel, rel));
       REQUIRE_THAT(process.predict_eps_from_v(x_t, t, v), AllClose(noise, rel, rel));
       const Batch x_prev = process.q_posterior_mean_variance(x_start, x_t, t).mean;
@@ -147,13 +151,14 @@ TEMPLATE_TEST_CASE("x_0, epsilon and v are told from one another at every t", "[
   }
 }
 
-TEST_CASE("the posterior of a marginal's sample is the marginal one step earlier", "[gaussian_diffusion]") {
+TEST_CASE("the posterior averaged over q(x_t | x_0) is q(x_{t-1} | x_0)", "[gaussian_diffusion]") {
   const GaussianDiffusion<double> process(cosine_beta_schedule(1000));
   const Index last = process.num_timesteps() - 1;
   Timesteps t(last), t_prev(last);
   for (Index i = 0; i < last; ++i) t(i) = i + 1, t_prev(i) = i;
   const Vector ones = constant(last, 1), zeros = constant(last, 0);
-  // Mean: that of q(x_{t-1} | x_t, x_0) at the mean of x_t. Variance: its own, and that of x_t by way of its mean.
+  // The mean is the posterior's mean at the mean of x_t. The variance is the posterior's own plus
+  // that of its mean, which is linear in x_t.
   const auto marginal = process.q_mean_variance(ones, t), marginal_prev = process.q_mean_variance(ones, t_prev);
   const auto posterior = process.q_posterior_mean_variance(ones, marginal.mean, t);
   const auto per_x_t = process.q_posterior_mean_variance(zeros, ones, t).mean;
@@ -162,7 +167,7 @@ TEST_CASE("the posterior of a marginal's sample is the marginal one step earlier
                AllClose(array(marginal_prev.variance), tolerance::table));
 }
 
-TEST_CASE("q_step from s to u to t is q_step from s to t", "[gaussian_diffusion]") {
+TEST_CASE("q_step from s to u and then to t equals q_step from s to t", "[gaussian_diffusion]") {
   std::mt19937 engine(3);
   for (const ArrayXd& betas : {linear_beta_schedule(1000), cosine_beta_schedule(1000), jsd_beta_schedule(1000),
                                ArrayXd(ArrayXd::Constant(1000, 1e-9)), ArrayXd(ArrayXd::Constant(3000, 0.1))}) {
@@ -189,7 +194,7 @@ TEST_CASE("q_step from s to u to t is q_step from s to t", "[gaussian_diffusion]
   }
 }
 
-TEST_CASE("q_step from x_0 is q_sample", "[gaussian_diffusion]") {
+TEST_CASE("q_step from s = -1 equals q_sample", "[gaussian_diffusion]") {
   const GaussianDiffusion<double> process(linear_beta_schedule(1000));
   const Matrix x = random_tensor<Matrix>({5, 7}, 1), noise = random_tensor<Matrix>({5, 7}, 2);
   const Timesteps t = steps({0, 999, 17, 500, 1}), s = steps({-1, -1, -1, -1, -1});
@@ -198,7 +203,7 @@ TEST_CASE("q_step from x_0 is q_sample", "[gaussian_diffusion]") {
   REQUIRE_THAT(process.q_step(x, s, 40, noise), AllEqual(process.q_sample(x, 40, noise)));
 }
 
-TEST_CASE("q_step over one step is q(x_t | x_{t-1}), wherever on the way", "[gaussian_diffusion]") {
+TEST_CASE("q_step over one step has variance beta_t and scale sqrt(1 - beta_t) at every t", "[gaussian_diffusion]") {
   for (const ArrayXd& betas :
        {linear_beta_schedule(100000), ArrayXd(ArrayXd::Constant(1000, 1e-18)), ArrayXd(ArrayXd::Constant(6000, 0.1))}) {
     INFO("betas[0] = " << betas[0]);
@@ -213,7 +218,7 @@ TEST_CASE("q_step over one step is q(x_t | x_{t-1}), wherever on the way", "[gau
   }
 }
 
-TEST_CASE("a step to pure noise, and what is left after it", "[gaussian_diffusion]") {
+TEST_CASE("operations that do not divide by abar are defined at a step to pure noise", "[gaussian_diffusion]") {
   const GaussianDiffusion<double> process(list<ArrayXd>({0.5, 1.0, 0.25}));
   const Vector x = list<Vector>({2.0}), noise = list<Vector>({3.0});
   REQUIRE(process.q_sample(x, 1, noise)(0) == 3);
@@ -226,9 +231,10 @@ TEST_CASE("a step to pure noise, and what is left after it", "[gaussian_diffusio
 
 // ---- scalar types ----
 
-// Both have so few digits that their products are exact in float; float's result, rounded, is then theirs.
-TEMPLATE_TEST_CASE("half and bfloat16 results are float's, rounded once", "[gaussian_diffusion]", Eigen::half,
-                   Eigen::bfloat16) {
+// Products of two half or two bfloat16 values are exact in float, so the rounded float result is
+// the expected one.
+TEMPLATE_TEST_CASE("half and bfloat16 results equal the float results rounded once", "[gaussian_diffusion]",
+                   Eigen::half, Eigen::bfloat16) {
   using Batch = Eigen::Tensor<TestType, 2>;
   using FloatBatch = Eigen::Tensor<float, 2>;
   const ArrayXd betas = linear_beta_schedule(1000);
@@ -248,8 +254,8 @@ TEMPLATE_TEST_CASE("half and bfloat16 results are float's, rounded once", "[gaus
   REQUIRE_THAT(posterior.log_variance, AllEqual(rounded(float_posterior.log_variance)));
 }
 
-TEST_CASE("long double arithmetic adds no rounding of its own to that of the tables", "[gaussian_diffusion]") {
-  if (std::numeric_limits<long double>::digits < 64) return;  // it is double
+TEST_CASE("q_sample in long double is within 3 epsilon of its formula", "[gaussian_diffusion]") {
+  if (std::numeric_limits<long double>::digits < 64) return;  // long double is double
   using Batch = Eigen::Tensor<long double, 2>;
   const GaussianDiffusion<long double> process(linear_beta_schedule(1000));
   const GaussianDiffusion<double> in_double(linear_beta_schedule(1000));

@@ -1,4 +1,5 @@
-// Tests of diffusion/process/gaussian_diffusion.hpp: what all operations on a batch have in common.
+// Tests of diffusion/process/gaussian_diffusion.hpp: properties that all operations on a batch
+// share.
 #include "diffusion/process/gaussian_diffusion.hpp"
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "diffusion/noise/philox_noise.hpp"
 #include "diffusion/process/schedules.hpp"
 #include "matchers.hpp"
 
@@ -27,18 +29,19 @@ using Eigen::Index;
 
 namespace {
 
-// Each case costs compile time. The fourth, DoubleRowMajor, differs from these in nothing that is tested here.
+// Each case costs compile time. The fourth, DoubleRowMajor, would add nothing to what is tested
+// here.
 #define CASES FloatRowMajor, FloatColMajor, DoubleColMajor
 
 constexpr Index T = 50;
 const ArrayXd betas = linear_beta_schedule(T);
 
-/// Those that run on a thread pool.
+/// Whether case C also runs on a thread pool.
 template <class C>
 constexpr bool has_pool = std::is_same_v<C, FloatRowMajor> || std::is_same_v<C, DoubleColMajor>;
 
-/// What every operation on (x, t) or (x, t, y) has in common, on matrices [batch, sample size]. The result is one tensor, or
-/// the three of a Gaussian.
+/// An operation on (x, t) or (x, t, y) with matrices of shape [batch, sample size]. Its result is
+/// one tensor, or the three moments of a Gaussian.
 template <class Case>
 struct Operation {
   using Matrix = typename Case::template Tensor<2>;
@@ -47,12 +50,12 @@ struct Operation {
 
   const char* name;
   const char* x_name;
-  const char* y_name;  // empty where there is no y
-  /// The factors of x and y in the (first) result, from beta_t, abar_t and abar_{t-1}.
+  const char* y_name;  // empty if there is no y
+  /// The factors of x and y in the first result, from beta_t, abar_t and abar_{t-1}.
   std::array<long double, 2> (*factors)(long double beta, long double abar, long double prev);
 
   std::function<std::vector<Matrix>(const Process&, const Matrix& x, TimestepsView t, const Matrix& y)> value;
-  /// Writes into out[0], and into out[1] and out[2] where results == 3.
+  /// Writes into out[0], and also into out[1] and out[2] if results == 3.
   std::function<void(const Process&, std::array<Matrix*, 3> out, const Matrix& x, TimestepsView t, const Matrix& y)>
       into;
   std::function<void(const Process&, std::array<Matrix*, 3> out, const Matrix& x, TimestepsView t, const Matrix& y,
@@ -61,7 +64,7 @@ struct Operation {
   std::size_t results = 1;
 };
 
-/// f(process, x, t, y) and f_into(process, out, x, t, y, device...), of one result.
+/// An operation with one result: f(process, x, t, y) and f_into(process, out, x, t, y, device...).
 template <class Case, class F, class FInto>
 Operation<Case> operation(const char* name, const char* x_name, const char* y_name,
                           std::array<long double, 2> (*factors)(long double, long double, long double), F f,
@@ -76,12 +79,12 @@ Operation<Case> operation(const char* name, const char* x_name, const char* y_na
       [f](const auto& p, const auto& x, TimestepsView t, const auto& y) { return Results{f(p, x, t, y)}; },
       [f_into](const auto& p, auto out, const auto& x, TimestepsView t, const auto& y) { f_into(p, *out[0], x, t, y); },
       [f_into](const auto& p, auto out, const auto& x, TimestepsView t, const auto& y, const auto& device) {
-        static_cast<void>(f_into);  // of use to a pool only
+        static_cast<void>(f_into);  // used with a pool only
         if constexpr (has_pool<Case>) f_into(p, *out[0], x, t, y, device);
       }};
 }
 
-/// The same of three results.
+/// An operation with three results: a MeanVariance.
 template <class Case, class F, class FInto>
 Operation<Case> gaussian(const char* name, const char* y_name,
                          std::array<long double, 2> (*factors)(long double, long double, long double), F f,
@@ -100,7 +103,7 @@ Operation<Case> gaussian(const char* name, const char* y_name,
             f_into(p, MeanVariance<Matrix&>{*out[0], *out[1], *out[2]}, x, t, y);
           },
           [f_into](const auto& p, auto out, const auto& x, TimestepsView t, const auto& y, const auto& device) {
-            static_cast<void>(f_into);  // of use to a pool only
+            static_cast<void>(f_into);  // used with a pool only
             if constexpr (has_pool<Case>) f_into(p, MeanVariance<Matrix&>{*out[0], *out[1], *out[2]}, x, t, y, device);
           },
           3};
@@ -135,7 +138,7 @@ const std::vector<Operation<C>>& operations() {
           [](LD, LD abar, LD) { return Factors{std::sqrt(abar), std::sqrt(1 - abar)}; },
           [](auto& p, auto& x, auto t, auto& y) { return p.q_sample(x, t, y); },
           [](auto& p, auto& out, auto& x, auto t, auto& y, auto&... device) { p.q_sample_into(out, x, t, y, device...); }),
-      operation<C>("q_step", "x_s", "noise",  // of one sort here: from x_0
+      operation<C>("q_step", "x_s", "noise",  // here from s = -1 only
           [](LD, LD abar, LD) { return Factors{std::sqrt(abar), std::sqrt(1 - abar)}; },
           [](auto& p, auto& x, auto t, auto& y) { return p.q_step(x, -1, t, y); },
           [](auto& p, auto& out, auto& x, auto t, auto& y, auto&... device) { p.q_step_into(out, x, -1, t, y, device...); }),
@@ -169,7 +172,7 @@ const std::vector<Operation<C>>& operations() {
   return all;
 }
 
-/// A batch for them: its timesteps are all over [0, T), the ends among them.
+/// A random batch. Its timesteps are spread over [0, T) and include both ends.
 template <class Case>
 struct Batch {
   using Matrix = typename Case::template Tensor<2>;
@@ -194,7 +197,7 @@ std::array<Matrix*, 3> outputs(std::vector<Matrix>& out) {
   return {&out[0], &out[1], &out[2]};
 }
 
-/// The first so many tensors have the same bits.
+/// Requires that the first `results` tensors have the same bits.
 template <class Matrix>
 void require_equal(const std::vector<Matrix>& got, const std::vector<Matrix>& expected, std::size_t results) {
   for (std::size_t i = 0; i < results; ++i) {
@@ -203,18 +206,19 @@ void require_equal(const std::vector<Matrix>& got, const std::vector<Matrix>& ex
                       std::equal(reinterpret_cast<const char*>(expected[i].data()),
                                  reinterpret_cast<const char*>(expected[i].data()) + bytes,
                                  reinterpret_cast<const char*>(got[i].data()));
-    if (!same) REQUIRE_THAT(got[i], AllEqual(expected[i]));  // says where
+    if (!same) REQUIRE_THAT(got[i], AllEqual(expected[i]));  // reports the position
     REQUIRE(same);
   }
 }
 
-const std::vector<Index> sample_sizes = {1, 5, 70};  // both sides of where the kernel begins to treat samples as large
+// Below and above the size from which the kernel treats samples as large.
+const std::vector<Index> sample_sizes = {1, 5, 70};
 
 }  // namespace
 
-// ---- what all operations have in common ----
+// ---- properties that all operations share ----
 
-TEMPLATE_TEST_CASE("every operation is its formula", "[gaussian_diffusion]", CASES) {
+TEMPLATE_TEST_CASE("every operation equals its formula", "[gaussian_diffusion]", CASES) {
   using Scalar = typename TestType::Scalar;
   const GaussianDiffusion<Scalar> process(betas);
   const Batch<TestType> batch(3, 5);
@@ -234,7 +238,7 @@ TEMPLATE_TEST_CASE("every operation is its formula", "[gaussian_diffusion]", CAS
   }
 }
 
-TEMPLATE_TEST_CASE("variances and log-variances are the tables'", "[gaussian_diffusion]", CASES) {
+TEMPLATE_TEST_CASE("variances and log-variances equal the tables", "[gaussian_diffusion]", CASES) {
   using Scalar = typename TestType::Scalar;
   using Matrix = typename TestType::template Tensor<2>;
   const GaussianDiffusion<Scalar> process(betas);
@@ -258,16 +262,16 @@ TEMPLATE_TEST_CASE("variances and log-variances are the tables'", "[gaussian_dif
   }
 }
 
-TEMPLATE_TEST_CASE("variances of each sample are those of its elements", "[gaussian_diffusion]", CASES) {
+TEMPLATE_TEST_CASE("variances per sample equal the variances per element", "[gaussian_diffusion]", CASES) {
   using Scalar = typename TestType::Scalar;
   const GaussianDiffusion<Scalar> process(betas);
   const auto require_same = [&](const Batch<TestType>& batch, TimestepsView t, Index size) {
     const auto marginal = process.q_mean_variance(batch.x, t);
     const auto posterior = process.q_posterior_mean_variance(batch.x, batch.y, t);
-    const auto require_first = [&](const Eigen::Tensor<Scalar, 1>& got, const auto& of_elements) {
+    const auto require_first = [&](const Eigen::Tensor<Scalar, 1>& got, const auto& element_variances) {
       REQUIRE(got.size() == size);
       for (Index n = 0; n < size; ++n) {
-        REQUIRE(matchers::widen(got(n)) == matchers::widen(of_elements(n, 0)));
+        REQUIRE(matchers::widen(got(n)) == matchers::widen(element_variances(n, 0)));
       }
     };
     require_first(process.q_variance(t), marginal.variance);
@@ -286,7 +290,7 @@ TEMPLATE_TEST_CASE("a sample's result does not depend on the rest of the batch",
   const GaussianDiffusion<typename TestType::Scalar> process(betas);
   for (const Index sample_size : sample_sizes) {
     const Batch<TestType> batch(9, sample_size);
-    // Sample 5 alone, and last of all in a batch that is turned around.
+    // Sample 5 alone, and the whole batch in reverse order.
     const auto alone = [&](const Matrix& x) {
       return Matrix(x.slice(Eigen::array<Index, 2>{5, 0}, Eigen::array<Index, 2>{1, sample_size}));
     };
@@ -311,7 +315,8 @@ TEMPLATE_TEST_CASE("a sample's result does not depend on the rest of the batch",
   }
 }
 
-TEMPLATE_TEST_CASE("one timestep for all equals one for each", "[gaussian_diffusion]", CASES) {
+TEMPLATE_TEST_CASE("one integer for the whole batch equals the same timestep for each sample", "[gaussian_diffusion]",
+                   CASES) {
   const GaussianDiffusion<typename TestType::Scalar> process(betas);
   for (const Index sample_size : sample_sizes) {
     Batch<TestType> batch(9, sample_size);
@@ -327,7 +332,7 @@ TEMPLATE_TEST_CASE("one timestep for all equals one for each", "[gaussian_diffus
   }
 }
 
-TEST_CASE("both layouts give the same bits", "[gaussian_diffusion]") {
+TEST_CASE("operations give the same bits in both layouts", "[gaussian_diffusion]") {
   const GaussianDiffusion<float> process(betas);
   for (const Index sample_size : sample_sizes) {
     const Batch<FloatRowMajor> row(9, sample_size);
@@ -342,8 +347,7 @@ TEST_CASE("both layouts give the same bits", "[gaussian_diffusion]") {
   }
 }
 
-TEMPLATE_TEST_CASE("the _into form writes what the value form returns, also over its inputs", "[gaussian_diffusion]",
-                   CASES) {
+TEMPLATE_TEST_CASE("f_into writes what f returns, also in place", "[gaussian_diffusion]", CASES) {
   using Matrix = typename TestType::template Tensor<2>;
   const GaussianDiffusion<typename TestType::Scalar> process(betas);
   for (const Index sample_size : sample_sizes) {
@@ -358,17 +362,17 @@ TEMPLATE_TEST_CASE("the _into form writes what the value form returns, also over
       for (std::size_t over = 0; over < op.results; ++over) {
         std::vector<Matrix> inputs = {batch.x, batch.y};
         for (Matrix& input : inputs) {
-          const Matrix kept = input;
+          const Matrix original = input;
           std::vector<Matrix> others(3, filled(batch.x, 9));
           std::array<Matrix*, 3> into = outputs(others);
           into[over] = &input;
           op.into(process, into, inputs[0], batch.t, inputs[1]);
           others[over] = input;
           require_equal(others, expected, op.results);
-          input = kept;
+          input = original;
         }
       }
-      // x and y may be one tensor, and the result may go there too.
+      // x, y and out may all be the same tensor.
       const std::vector<Matrix> squared = op.value(process, batch.x, batch.t, batch.x);
       std::vector<Matrix> all(3, batch.x);
       op.into(process, outputs(all), all[0], batch.t, all[0]);
@@ -377,7 +381,8 @@ TEMPLATE_TEST_CASE("the _into form writes what the value form returns, also over
   }
 }
 
-TEMPLATE_TEST_CASE("a thread pool gives the same bits", "[gaussian_diffusion]", FloatRowMajor, DoubleColMajor) {
+TEMPLATE_TEST_CASE("operations give the same bits on a thread pool", "[gaussian_diffusion]", FloatRowMajor,
+                   DoubleColMajor) {
   using Matrix = typename TestType::template Tensor<2>;
   const GaussianDiffusion<typename TestType::Scalar> process(betas);
   Eigen::ThreadPool pool(3);
@@ -397,7 +402,7 @@ TEMPLATE_TEST_CASE("a thread pool gives the same bits", "[gaussian_diffusion]", 
   }
 }
 
-TEST_CASE("many threads may use one process", "[gaussian_diffusion]") {
+TEST_CASE("many threads can use one process at the same time", "[gaussian_diffusion]") {
   using C = DoubleRowMajor;
   using Matrix = C::Tensor<2>;
   const GaussianDiffusion<double> process(betas);
@@ -422,7 +427,7 @@ TEST_CASE("many threads may use one process", "[gaussian_diffusion]") {
   REQUIRE(differences == 0);
 }
 
-TEMPLATE_TEST_CASE("the _into form allocates nothing", "[gaussian_diffusion]", CASES) {
+TEMPLATE_TEST_CASE("f_into allocates nothing", "[gaussian_diffusion]", CASES) {
   using Matrix = typename TestType::template Tensor<2>;
   const GaussianDiffusion<typename TestType::Scalar> process(betas);
   for (const auto& [size, sample_size] : {std::pair<Index, Index>{9, 5}, {9, 70}, {1, 100}, {1300, 3}}) {
@@ -436,8 +441,8 @@ TEMPLATE_TEST_CASE("the _into form allocates nothing", "[gaussian_diffusion]", C
   }
 }
 
-TEST_CASE("the value form allocates its results and nothing else", "[gaussian_diffusion]") {
-  if (count_allocations([] { Eigen::Tensor<float, 1> x(100); }) == 0) return;  // nothing is counted here
+TEST_CASE("f allocates its results and nothing else", "[gaussian_diffusion]") {
+  if (count_allocations([] { Eigen::Tensor<float, 1> x(100); }) == 0) return;  // this build does not count allocations
   const GaussianDiffusion<float> process(betas);
   const Batch<FloatRowMajor> batch(9, 70);
   const auto& [x, y, t] = batch;
@@ -448,7 +453,7 @@ TEST_CASE("the value form allocates its results and nothing else", "[gaussian_di
   REQUIRE(count_allocations([&, &x = x, &t = t] { (void)process.q_mean(x, t); }) == 1);
   REQUIRE(count_allocations([&, &t = t] { (void)process.q_variance(t); }) == 1);
   REQUIRE(count_allocations([&, &x = x, &y = y, &t = t] { (void)process.q_posterior_mean_variance(x, y, t); }) == 3);
-  // Noise from a source is drawn in the result; over its own input, it needs a place.
+  // Noise from a source is drawn into the result. In place it needs a temporary tensor.
   const auto source = [](auto& z) { z.setConstant(0.5f); };
   REQUIRE(count_allocations([&, &x = x, &t = t] { (void)process.q_sample(x, t, source); }) == 1);
   FloatRowMajor::Tensor<2> out = x;
@@ -456,7 +461,7 @@ TEST_CASE("the value form allocates its results and nothing else", "[gaussian_di
   REQUIRE(count_allocations([&, &t = t] { process.q_sample_into(out, out, t, source); }) == 1);
 }
 
-TEMPLATE_TEST_CASE("an empty batch, and samples without values, are nothing to do", "[gaussian_diffusion]", CASES) {
+TEMPLATE_TEST_CASE("empty batches and samples without values give empty results", "[gaussian_diffusion]", CASES) {
   const GaussianDiffusion<typename TestType::Scalar> process(betas);
   for (const auto& [size, sample_size] : {std::pair<Index, Index>{0, 5}, {3, 0}, {0, 0}}) {
     const Batch<TestType> batch(size, sample_size);
@@ -470,8 +475,7 @@ TEMPLATE_TEST_CASE("an empty batch, and samples without values, are nothing to d
   }
 }
 
-TEMPLATE_TEST_CASE("noise from a source gives the bits of a tensor that the source has filled", "[gaussian_diffusion]",
-                   LAYOUTS) {
+TEMPLATE_TEST_CASE("a noise source and a tensor filled by it give the same bits", "[gaussian_diffusion]", LAYOUTS) {
   using Scalar = typename TestType::Scalar;
   using Tensor = typename TestType::template Tensor<3>;
   const GaussianDiffusion<Scalar> process(linear_beta_schedule(50));

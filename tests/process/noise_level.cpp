@@ -1,4 +1,4 @@
-// Tests of diffusion/process/noise_level.hpp
+// Tests of diffusion/process/noise_level.hpp.
 #include "diffusion/process/noise_level.hpp"
 
 #include <cmath>
@@ -8,7 +8,7 @@
 
 using namespace diffusion;
 
-TEST_CASE("the amounts of signal and noise at a level", "[noise_level]") {
+TEST_CASE("noise_to_signal and half_log_snr equal their formulas, also at both ends", "[noise_level]") {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   REQUIRE(noise_to_signal({5, 0.8, 0.6}) == 0.6 / 0.8);
   REQUIRE(noise_to_signal({0, 1, 0}) == 0);
@@ -18,7 +18,7 @@ TEST_CASE("the amounts of signal and noise at a level", "[noise_level]") {
   REQUIRE(half_log_snr({9, 0, 1}) == -infinity);
 }
 
-TEST_CASE("a level of the variance-preserving path has its ratio and its norm, at the ends too", "[noise_level]") {
+TEST_CASE("variance_preserving_level has the given ratio and norm 1, also at both ends", "[noise_level]") {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   for (const double s : {1e-300, 1e-8, 0.3, 1.0, 14.6, 1e9, 1e300}) {
     const NoiseLevel level = variance_preserving_level(7, s);

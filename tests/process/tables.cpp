@@ -26,14 +26,16 @@ using Eigen::Index;
 
 namespace {
 
-// The betas of our own schedule are up to 4e-15 off the exact formula. That is also the error of 1 - abar; that of abar is
-// the sum of beta / (1 - beta) times the error of beta, and 1 / (1 - beta) is 1000 at the end of a cosine schedule.
+// The betas of our own schedules differ from the exact formula by up to 4e-15. 1 - abar has the
+// same error. The error of abar is the sum of beta / (1 - beta) times the error of beta, where
+// 1 / (1 - beta) is 1000 at the end of a cosine schedule.
 constexpr double formula_one_minus = 4e-15;
 constexpr double formula_alphas_cumprod = 1e-13;
 
 const double infinity = std::numeric_limits<double>::infinity();
 
-/// An accessor, and the name it has in the recorded files. The type says that each returns a const ArrayXd&.
+/// An accessor and its name in the recorded files. The type of `get` requires that every accessor
+/// returns a const ArrayXd&.
 template <class Scalar>
 struct Accessor {
   const char* name;
@@ -65,20 +67,20 @@ ArrayXd reference_betas(const std::string& group) {
   const Golden& truth = golden("schedules_truth.txt");
   if (truth.contains(group + "/betas/betas_input")) return truth.array(group + "/betas/betas_input");
   if (group != "linear_T100000") return golden("guided_schedules.txt").array(group + "/betas");
-  return linear_beta_schedule(100000);  // recorded at a few positions only, where a test below compares them
+  return linear_beta_schedule(100000);  // recorded at a few positions only; a test below compares them there
 }
 
 }  // namespace
 
 // ---- recorded references ----
 
-TEST_CASE("the betas of T = 100000 are bit for bit those the recorded tables were made from", "[tables]") {
+TEST_CASE("linear betas for T = 100000 equal the recorded ones bit for bit", "[tables]") {
   const Golden& g = golden("schedules_truth.txt");
   REQUIRE_THAT(at(reference_betas("linear_T100000"), g.array("linear_T100000/betas/index")),
                AllEqual(g.array("linear_T100000/betas/betas_input_at_index")));
 }
 
-TEST_CASE("every table is within 4 ulp of its true value, for T from 10 to 100000", "[tables]") {
+TEST_CASE("every table is within 4 ulp of its exact value for T from 10 to 100000", "[tables]") {
   const Golden& g = golden("schedules_truth.txt");
   for (const char* const group : {"linear_T50", "linear_T1000", "linear_T100000", "cosine_T10", "cosine_T1000"}) {
     const std::string record = std::string(group) + "/betas/";
@@ -92,7 +94,8 @@ TEST_CASE("every table is within 4 ulp of its true value, for T from 10 to 10000
       INFO(record << table.name);
       const ArrayXd& values = (process.*table.get)();
       REQUIRE(values.size() == process.num_timesteps());
-      // The posterior's log-variance passes through 0 where the variance is 1. log(1 - abar) nears it too, but keeps its digits.
+      // The posterior's log-variance passes through 0 where the variance is 1. log(1 - abar)
+      // approaches 0 too, but keeps its digits.
       const bool crosses_0 = std::string(table.name) == "posterior_log_variance_clipped";
       REQUIRE_THAT(at(values, index),
                    AllClose(g.array(record + table.name), tolerance::table, crosses_0 ? tolerance::table : 0.0));
@@ -100,7 +103,7 @@ TEST_CASE("every table is within 4 ulp of its true value, for T from 10 to 10000
   }
 }
 
-TEST_CASE("with our schedules, abar and 1 - abar are the exact formula's", "[tables]") {
+TEST_CASE("abar and 1 - abar of our schedules equal the exact formula", "[tables]") {
   const Golden& g = golden("schedules_truth.txt");
   for (const char* const group :
        {"linear_T50", "linear_T1000", "linear_T4000", "linear_T100000", "cosine_T10", "cosine_T1000", "cosine_T4000"}) {
@@ -117,7 +120,7 @@ TEST_CASE("with our schedules, abar and 1 - abar are the exact formula's", "[tab
   }
 }
 
-TEST_CASE("every table is guided-diffusion's, within that one's rounding", "[tables]") {
+TEST_CASE("every table equals guided-diffusion's up to its rounding", "[tables]") {
   const Golden& g = golden("guided_schedules.txt");
   for (const char* const group : {"linear_T50", "linear_T1000", "cosine_T10", "cosine_T1000", "custom_uniform",
                                   "custom_unsorted", "custom_tiny", "custom_two", "custom_last1"}) {
@@ -128,25 +131,27 @@ TEST_CASE("every table is guided-diffusion's, within that one's rounding", "[tab
     const double rel = record == "custom_tiny/" ? tolerance::reference_tiny : tolerance::reference_table;
     REQUIRE_THAT(process.betas(), AllEqual(g.array(record + "betas")));
     for (const auto& table : accessors<double>()) {
-      // The reference has no table of 1 - abar; it subtracts where it needs it.
+      // The reference has no table of 1 - abar. It subtracts where it needs the value.
       if (std::string(table.name) == "betas" || std::string(table.name) == "one_minus_alphas_cumprod") continue;
       INFO(record << table.name);
       const ArrayXd values = at((process.*table.get)(), index);
       const ArrayXd expected = g.array(record + table.name);
-      // log(1 - abar) near 0 has the absolute error of abar in the reference, so no relative bound holds.
+      // Near 0, log(1 - abar) has the absolute error of abar in the reference, so no relative bound
+      // holds.
       REQUIRE_THAT(values, AllClose(expected, rel, table.is_log ? rel : 0.0));
     }
   }
 }
 
-// ---- an independent computation, where none is recorded ----
+// ---- an independent computation for lengths that are not recorded ----
 
-// By a sum of logarithms in long double, corrected for its rounding (Neumaier), instead of a product in double-double:
+// Instead of a product in double-double arithmetic, this test uses a compensated sum of logarithms
+// (Neumaier) in long double:
 //     S = sum of log(1 - beta),  abar = exp(S),  1 - abar = -expm1(S)
-TEST_CASE("tables of a million steps are right to 4 ulp", "[tables]") {
-  if (std::numeric_limits<long double>::digits < 64) return;  // no better than double: nothing to compare with
+TEST_CASE("tables of a million steps are within 4 ulp of an independent computation", "[tables]") {
+  if (std::numeric_limits<long double>::digits < 64) return;  // long double is double
   for (const char* const name : {"linear", "cosine", "scaled_linear"}) {
-    const Index T = name == std::string("scaled_linear") ? 3000 : 1000000;  // not rescaled with T: abar falls to 1e-7
+    const Index T = name == std::string("scaled_linear") ? 3000 : 1000000;  // not scaled with T; abar falls to 1e-7
     const ArrayXd betas = named_beta_schedule(name, T);
     const GaussianDiffusion<double> process(betas);
     ArrayXd index = ArrayXd::LinSpaced(1001, 0, static_cast<double>(T - 1)).floor();
@@ -178,7 +183,7 @@ TEST_CASE("tables of a million steps are right to 4 ulp", "[tables]") {
 
 // ---- identities ----
 
-TEST_CASE("the tables hang together", "[tables]") {
+TEST_CASE("the tables satisfy their identities", "[tables]") {
   for (const char* const name : {"linear", "cosine", "scaled_linear", "jsd", "warmup50"}) {
     for (const Index T : {20, 1000}) {
       INFO(name << ", T = " << T);
@@ -196,7 +201,7 @@ TEST_CASE("the tables hang together", "[tables]") {
       }
       REQUIRE_THAT(ArrayXd(p.alphas_cumprod() + p.one_minus_alphas_cumprod()),
                    AllClose(ArrayXd(ArrayXd::Ones(T)), tolerance::table));
-      // A step of q followed by its posterior is the marginal one step earlier: its mean and its variance.
+      // The posterior averaged over q(x_t | x_0) is q(x_{t-1} | x_0): mean and variance.
       ArrayXd mean(T), variance(T), sqrt_prev(T), one_minus_prev(T);
       for (Index t = 0; t < T; ++t) {
         const double c1 = p.posterior_mean_coef1()[t], c2 = p.posterior_mean_coef2()[t];
@@ -211,7 +216,7 @@ TEST_CASE("the tables hang together", "[tables]") {
   }
 }
 
-TEST_CASE("one step needs no step before it", "[tables]") {
+TEST_CASE("the tables of a single step are those of t = 0", "[tables]") {
   const GaussianDiffusion<double> process(list({0.25}));
   for (const auto& [table, value] : {std::pair{&process.alphas_cumprod(), 0.75},
                                      {&process.alphas_cumprod_prev(), 1.0},
@@ -225,7 +230,7 @@ TEST_CASE("one step needs no step before it", "[tables]") {
   }
 }
 
-TEST_CASE("after a beta of 1 no signal is left, and nothing is NaN", "[tables]") {
+TEST_CASE("tables after a beta of 1 have abar = 0 and no NaN", "[tables]") {
   const GaussianDiffusion<double> process(list({0.5, 1.0, 0.25}));
   REQUIRE_THAT(process.alphas_cumprod(), AllEqual(list({0.5, 0, 0})));
   REQUIRE_THAT(process.one_minus_alphas_cumprod(), AllEqual(list({0.5, 1, 1})));
@@ -243,7 +248,7 @@ TEST_CASE("after a beta of 1 no signal is left, and nothing is NaN", "[tables]")
   }
 }
 
-TEST_CASE("the inverses of abar are infinite only where abar is 0", "[tables]") {
+TEST_CASE("the inverses of a subnormal abar are finite", "[tables]") {
   const GaussianDiffusion<double> process(ArrayXd::Constant(36000, 0.02));  // abar falls below 1e-315
   REQUIRE(process.alphas_cumprod()[35999] > 0);
   REQUIRE(process.alphas_cumprod()[35999] < std::numeric_limits<double>::min());
@@ -251,16 +256,17 @@ TEST_CASE("the inverses of abar are infinite only where abar is 0", "[tables]") 
   REQUIRE(std::isfinite(process.sqrt_recipm1_alphas_cumprod()[35999]));
 }
 
-TEST_CASE("abar that underflows is 0, and does not stop above it", "[tables]") {
+TEST_CASE("abar decreases until it underflows to 0", "[tables]") {
   const GaussianDiffusion<double> process(ArrayXd::Constant(40000, 0.02));
   const ArrayXd& abar = process.alphas_cumprod();
   REQUIRE(abar[39999] == 0);
   REQUIRE((abar.tail(39999) < abar.head(39999) || abar.tail(39999) == 0).all());
-  REQUIRE(refusal<std::domain_error>([&] {
+  REQUIRE(error_message<std::domain_error>([&] {
             (void)respace(process, {0, 39998, 39999});
-          }) == "diffusion::respace: alphas_cumprod[39998] = 0: no signal is left to step from");
+          }) ==
+          "diffusion::respace: alphas_cumprod[39998] = 0: keep no step after timestep 39998, where no signal is left");
 
-  // A small beta late in the day takes nothing away, and leaves what there is.
+  // A late beta that is too small to change abar leaves it as it is, and not 0.
   ArrayXd steep = ArrayXd::Constant(20, 1 - std::ldexp(1.0, -53));
   steep[19] = 1e-25;
   const GaussianDiffusion<double> late(steep);
@@ -268,7 +274,7 @@ TEST_CASE("abar that underflows is 0, and does not stop above it", "[tables]") {
   REQUIRE(late.alphas_cumprod()[19] > 0);
 }
 
-TEST_CASE("the tables do not depend on the scalar type, and are all of type ArrayXd", "[tables]") {
+TEST_CASE("the tables do not depend on the scalar type", "[tables]") {
   const auto require_same = [](auto scalar) {
     using Scalar = decltype(scalar);
     const ArrayXd betas = linear_beta_schedule(100);
@@ -286,7 +292,7 @@ TEST_CASE("the tables do not depend on the scalar type, and are all of type Arra
 
 // ---- the variance of a jump from s to t ----
 
-TEST_CASE("the variance of one step is its beta, at any abar", "[tables]") {
+TEST_CASE("the variance of one step equals its beta at every abar", "[tables]") {
   const ArrayXd tiny = ArrayXd::Constant(100, 1e-20);  // 1 - abar is far below the spacing of doubles at 1
   const ArrayXd steep = ArrayXd::Constant(6000, 0.1);  // abar falls to 1e-275
   const ArrayXd mixed = list({1e-30, 0.9, 1e-9, 0.999, 1e-3, 0.5, 1e-6, 1.0});
@@ -300,7 +306,7 @@ TEST_CASE("the variance of one step is its beta, at any abar", "[tables]") {
   }
 }
 
-TEST_CASE("the variance of many steps is that of a process which begins there", "[tables]") {
+TEST_CASE("the variance of a jump from s to t equals that of a process that begins at s", "[tables]") {
   std::mt19937 engine(1);
   for (const ArrayXd& betas : {linear_beta_schedule(1000), cosine_beta_schedule(1000), jsd_beta_schedule(100),
                                ArrayXd(ArrayXd::Constant(1000, 1e-9)), ArrayXd(ArrayXd::Constant(3000, 0.1))}) {

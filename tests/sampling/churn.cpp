@@ -13,7 +13,7 @@ namespace {
 
 using Tensor = Eigen::Tensor<double, 2, Eigen::RowMajor>;
 
-/// Fills with 1, and counts.
+/// Noise that is 1 everywhere. Counts its draws.
 struct Ones {
   int* draws;
   void operator()(Tensor& z, const Tensor& x) const {
@@ -36,18 +36,18 @@ TEST_CASE("churn raises sigma over alpha by the factor 1 + gamma", "[churn]") {
   const double risen = std::sqrt(2.4 * 2.4 - 2.0 * 2.0);
   REQUIRE_THAT(x, AllClose(Tensor(x.constant(3.0 + risen)), tolerance::level, 0));
 
-  SECTION("sqrt(2) - 1 at most") {
+  SECTION("gamma is at most sqrt(2) - 1") {
     const NoiseLevel most = Churn{100.0}.apply(step, x, Ones{&draws}, z);
     REQUIRE(std::abs(most.sigma / (2.0 * std::sqrt(2.0)) - 1) < tolerance::level);
   }
-  SECTION("and s_noise times the noise") {
+  SECTION("s_noise multiplies the noise") {
     x.setConstant(3.0);
     Churn{2.0, 0.0, std::numeric_limits<double>::infinity(), 0.5}.apply(step, x, Ones{&draws}, z);
     REQUIRE_THAT(x, AllClose(Tensor(x.constant(3.0 + 0.5 * risen)), tolerance::level, 0));
   }
 }
 
-TEST_CASE("churn outside its interval draws nothing", "[churn]") {
+TEST_CASE("churn outside its interval draws no noise", "[churn]") {
   const TimeGrid grid = edm_grid((Eigen::ArrayXd(3) << 2.0, 1.0, 0.0).finished());
   const Step step{grid.levels()[0], grid.levels()[1], 0, 10, grid};
   Tensor x(1, 2), z;
@@ -60,9 +60,9 @@ TEST_CASE("churn outside its interval draws nothing", "[churn]") {
   REQUIRE_THAT(x, AllEqual(Tensor(x.constant(3.0))));
 }
 
-TEST_CASE("churn refuses parameters out of range", "[churn]") {
+TEST_CASE("Churn::check throws std::invalid_argument for parameters out of range", "[churn]") {
   REQUIRE_NOTHROW(Churn{}.check("Heun"));
-  REQUIRE(refusal([] { Churn{-1.0}.check("Heun"); }) == "diffusion::Heun: s_churn = -1 must not be negative");
+  REQUIRE(error_message([] { Churn{-1.0}.check("Heun"); }) == "diffusion::Heun: s_churn = -1 must not be negative");
   REQUIRE_THROWS_AS((Churn{0.0, -1.0}.check("Heun")), std::invalid_argument);
   REQUIRE_THROWS_AS((Churn{0.0, 0.0, -1.0}.check("Heun")), std::invalid_argument);
   REQUIRE_THROWS_AS((Churn{0.0, 0.0, 1.0, std::numeric_limits<double>::infinity()}.check("Heun")),

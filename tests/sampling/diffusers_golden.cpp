@@ -1,4 +1,5 @@
-// Tests of diffusion/sampling/samplers/*.hpp, time_grid.hpp, model/denoiser.hpp: whole runs against those of diffusers' schedulers.
+// Tests of diffusion/sampling/samplers/*.hpp, time_grid.hpp and model/denoiser.hpp: whole runs
+// compared with those of diffusers' schedulers.
 #include <cmath>
 #include <fstream>
 #include <functional>
@@ -30,7 +31,8 @@ using Tensor = Eigen::Tensor<double, 3, Eigen::RowMajor, Index>;
 using Prediction = diffusion::Prediction<Tensor>;
 using ErasedDenoiser = std::function<void(const Tensor&, const NoiseLevel&, Prediction&)>;
 
-/// A line of diffusers_cases.txt: the name, and what differs from the defaults of the scheduler.
+/// A line of diffusers_cases.txt: the name, and the settings that differ from the scheduler's
+/// defaults.
 class Recording {
  public:
   explicit Recording(const std::string& line) {
@@ -110,7 +112,7 @@ Ending ending_of(const Recording& c) {
   return clean ? Ending::clean : Ending::sigma_min;
 }
 
-/// The n sigmas that the flags ask for, between two ends; none where they ask for nothing.
+/// The n sigmas that the flags select, from sigma_max to sigma_min; empty if no flag is set.
 ArrayXd flagged_sigmas(const Recording& c, Index n, double sigma_min, double sigma_max) {
   if (c.flag("use_karras_sigmas")) return diffusion::karras_sigmas(n, sigma_min, sigma_max).head(n);
   if (c.flag("use_exponential_sigmas")) return diffusion::exponential_sigmas(n, sigma_min, sigma_max).head(n);
@@ -124,8 +126,8 @@ void append(ArrayXd& x, double value) {
   x[x.size() - 1] = value;
 }
 
-/// Levels of the variance-preserving path by sigma and time; the last sigma, which may be 0, ends the run. Equal last
-/// ones make no step.
+/// Levels of the variance-preserving path with these values of sigma / alpha and model times. The
+/// last sigma ends the run and may be 0. A repeated last sigma makes no step.
 TimeGrid grid_of(const GaussianDiffusion<double>& process, const ArrayXd& sigmas, const std::vector<double>& times) {
   std::vector<NoiseLevel> levels;
   for (Index i = 0; i < sigmas.size(); ++i) {
@@ -136,8 +138,9 @@ TimeGrid grid_of(const GaussianDiffusion<double>& process, const ArrayXd& sigmas
   return {levels, diffusion::detail::InterpolatedProcess(process)};
 }
 
-/// The times as told to the model at the start of each step, of which schedulers of two calls a step list others between.
-std::vector<double> told_times(const Recording& c) {
+/// The model times at the start of each step. Schedulers that call the model twice per step also
+/// list the times of the second calls, which are left out.
+std::vector<double> model_times(const Recording& c) {
   const bool two_calls = c.scheduler() == "HeunDiscrete" || c.scheduler().rfind("KDPM2", 0) == 0;
   const ArrayXd times = c.record("timesteps");
   std::vector<double> out;
@@ -149,9 +152,10 @@ std::vector<double> told_times(const Recording& c) {
 TimeGrid dpm_grid(const Recording& c, const GaussianDiffusion<double>& process) {
   const Index n = c.steps(), T = process.num_timesteps();
   const ArrayXd& sigma = process.sqrt_recipm1_alphas_cumprod();
-  const std::vector<double> told = told_times(c);
+  const std::vector<double> recorded_times = model_times(c);
   if (c.flag("use_flow_sigmas")) {
-    // DPM-Solver leaves out 1, UniPC the end.
+    // DPM-Solver's sigmas run from 1 - 1 / T to 0. UniPC's start at 1, and their last, 1 / T, is
+    // replaced by 0.
     ArrayXd sigmas = diffusion::detail::linspace(1.0, 1.0 / static_cast<double>(T), n + 1);
     if (c.scheduler() != "UniPCMultistep") sigmas = (1.0 - sigmas).reverse().eval();
     for (double& s : sigmas) s = diffusion::shifted_sigma(s, c.number("flow_shift", 1.0));
@@ -162,7 +166,7 @@ TimeGrid dpm_grid(const Recording& c, const GaussianDiffusion<double>& process) 
       if (i > 0 || recorded[0] != 0.999999)
         REQUIRE_THAT(ArrayXd(ArrayXd::Constant(1, sigmas[i])),
                      AllClose(ArrayXd(ArrayXd::Constant(1, recorded[i])), 1e-12));
-      levels.push_back({i < n ? told[static_cast<std::size_t>(i)] : 0.0, 1.0 - recorded[i], recorded[i]});
+      levels.push_back({i < n ? recorded_times[static_cast<std::size_t>(i)] : 0.0, 1.0 - recorded[i], recorded[i]});
     }
     return {levels, diffusion::detail::InterpolatedProcess(process)};
   }
@@ -170,20 +174,20 @@ TimeGrid dpm_grid(const Recording& c, const GaussianDiffusion<double>& process) 
   if (sigmas.size() > 0) {
     append(sigmas, ending_of(c) == Ending::clean ? 0.0 : sigma[0]);
     REQUIRE_THAT(sigmas, AllClose(c.record("sigmas"), 1e-12));
-    return grid_of(process, sigmas, told);
+    return grid_of(process, sigmas, recorded_times);
   }
   const Index above = diffusion::num_timesteps_above(process, c.number("lambda_min_clipped", -1e9));
   const auto offset = static_cast<Index>(c.number("steps_offset", 0));
   const std::vector<double> times = diffusion::dpm_solver_timesteps(above, spacing_of(c, "linspace"), n, offset);
-  REQUIRE(times == told);
+  REQUIRE(times == recorded_times);
   return timestep_grid(process, times, ending_of(c));
 }
 
-/// The grids of the schedulers that count in sigma: Euler, Heun, LMS, KDPM2.
+/// The grids of the schedulers that work in sigma / alpha: Euler, Heun, LMS, KDPM2.
 TimeGrid sigma_scheduler_grid(const Recording& c, const GaussianDiffusion<double>& process) {
   const Index n = c.steps(), T = process.num_timesteps();
   const ArrayXd& table = process.sqrt_recipm1_alphas_cumprod();
-  std::vector<double> told = told_times(c);
+  std::vector<double> recorded_times = model_times(c);
   std::vector<double> times;
   const TimestepSpacing spacing = spacing_of(c, "linspace");
   if (spacing == TimestepSpacing::linspace) {
@@ -207,23 +211,23 @@ TimeGrid sigma_scheduler_grid(const Recording& c, const GaussianDiffusion<double
     if (flagged.size() > 0) {
       sigmas = flagged;
     } else {
-      REQUIRE(times == told);
+      REQUIRE(times == recorded_times);
     }
     append(sigmas, c.text("final_sigmas_type", "zero") == "zero" ? 0.0 : table[0]);
   }
-  if (told.size() == static_cast<std::size_t>(c.record("timesteps").size())) {
+  if (recorded_times.size() == static_cast<std::size_t>(c.record("timesteps").size())) {
     const ArrayXd recorded = c.record("sigmas").head(sigmas.size());
     REQUIRE_THAT(sigmas, AllClose(recorded, 1e-12));
   }
   if (flagged.size() > 0 && c.scheduler().rfind("KDPM2", 0) != 0 && c.text("timestep_type", "discrete") == "discrete") {
     const TimeGrid grid = diffusion::sigma_grid(process, sigmas);
-    for (std::size_t i = 0; i < told.size(); ++i) {
+    for (std::size_t i = 0; i < recorded_times.size(); ++i) {
       INFO("level " << i);
-      REQUIRE(std::abs(grid.levels()[i].t - told[i]) <= 1e-9);
+      REQUIRE(std::abs(grid.levels()[i].t - recorded_times[i]) <= 1e-9);
     }
     return grid;
   }
-  return grid_of(process, sigmas, told);
+  return grid_of(process, sigmas, recorded_times);
 }
 
 TimeGrid edm_scheduler_grid(const Recording& c) {
@@ -249,7 +253,7 @@ TimeGrid flow_scheduler_grid(const Recording& c) {
   };
   ArrayXd sigmas;
   if (c.list("custom_sigmas").empty()) {
-    // diffusers shifts the ends once more when it is constructed.
+    // diffusers shifts sigma_min twice: in the constructor, and here with all sigmas.
     const double sigma_min = dynamic ? 0.001 : diffusion::shifted_sigma(0.001, shift);
     sigmas = shifted(diffusion::flow_matching_sigmas(c.steps(), sigma_min));
   } else {
@@ -264,7 +268,7 @@ TimeGrid flow_scheduler_grid(const Recording& c) {
   const Index n = sigmas.size() - 1;
   const ArrayXd flagged = flagged_sigmas(c, n, sigmas[n - 1], sigmas[0]);
   if (flagged.size() > 0) sigmas.head(n) = flagged;
-  // Of all ways to say 1, only 1 itself leaves no signal.
+  // A sigma that rounding has put above 1 becomes 1, the level without signal.
   REQUIRE_THAT(sigmas, AllClose(c.record("sigmas"), 1e-12, 1e-15));
   sigmas = sigmas.min(1.0);
   return diffusion::flow_matching_grid(sigmas);
@@ -277,7 +281,7 @@ TimeGrid grid_of(const Recording& c, const GaussianDiffusion<double>& process) {
     const std::vector<double> custom = c.list("custom_timesteps");
     const std::vector<double> times =
         custom.empty() ? diffusion::spaced_timesteps(T, spacing_of(c, "leading"), n, offset) : custom;
-    REQUIRE(times == told_times(c));
+    REQUIRE(times == model_times(c));
     return timestep_grid(process, times);
   }
   if (s == "DDIM" || (s == "PNDM" && spacing_of(c, "leading") == TimestepSpacing::leading))
@@ -286,7 +290,7 @@ TimeGrid grid_of(const Recording& c, const GaussianDiffusion<double>& process) {
   if (s == "LCM") {
     const auto original = static_cast<Index>(c.number("original_inference_steps", 50));
     const std::vector<double> times = diffusion::lcm_timesteps(T, original, n);
-    REQUIRE(times == told_times(c));
+    REQUIRE(times == model_times(c));
     return timestep_grid(process, times);
   }
   if (s == "FlowMatchEulerDiscrete") return flow_scheduler_grid(c);
@@ -330,7 +334,7 @@ ErasedDenoiser denoiser_of(const Recording& c) {
   return Denoiser(model, type, options);
 }
 
-/// The recorded draws, from the first.
+/// Replays the recorded noise.
 std::function<void(Tensor&)> noise_of(const Recording& c) {
   if (!c.has("noise")) return [](Tensor&) { throw std::logic_error("this run has no noise"); };
   const auto draws = std::make_shared<ArrayXd>(c.record("noise").cast<float>().cast<double>());
@@ -348,12 +352,12 @@ Tensor run(const Recording& c, const Sampler& sampler, const TimeGrid& grid, con
   return diffusion::sample(sampler, grid, denoiser, x, noise_of(c), hooks);
 }
 
-/// Churn as diffusers has it: the model is asked before the noise is added, and its output is taken for what it says of
-/// the noisier x.
+/// Churn as in diffusers: the model is called before the noise is added, and its output is used as
+/// the output for the noisier x.
 Tensor run_churned(const Recording& c, const TimeGrid& grid, const Tensor& x) {
   diffusion::Euler sampler;
   sampler.churn = {c.number("s_churn", 0), c.number("s_tmin", 0), c.number("s_tmax", HUGE_VAL), c.number("s_noise", 1)};
-  const ErasedDenoiser asked = denoiser_of(c);
+  const ErasedDenoiser model = denoiser_of(c);
   const bool edm = c.text("model", "epsilon") == "edm";
   Prediction before;
   NoiseLevel level{};
@@ -363,7 +367,7 @@ Tensor run_churned(const Recording& c, const TimeGrid& grid, const Tensor& x) {
     if (from.sigma == 0.0) return;
     x_before = at;
     level = from;
-    asked(at, from, before);
+    model(at, from, before);
   };
   const ErasedDenoiser denoiser = [&](const Tensor& noisy, const NoiseLevel& up, Prediction& out) {
     out = before;
@@ -382,7 +386,8 @@ Tensor run_churned(const Recording& c, const TimeGrid& grid, const Tensor& x) {
   return run(c, sampler, grid, x, hooks, denoiser);
 }
 
-/// DpmSolverPP{3} of the SDE with the weight that diffusers gives D2, -(phi_2(-g) + 1/2) for 1/2 - phi_2(-g).
+/// DpmSolverPP{3} for the SDE, with diffusers' weight of D2: -(phi_2(-g) + 1/2) instead of
+/// 1/2 - phi_2(-g).
 struct ThirdOrderSdeOfDiffusers {
   template <class T>
   using State = diffusion::MultistepState<T>;
@@ -447,7 +452,7 @@ Tensor result(const Recording& c, const TimeGrid& grid, const Tensor& x) {
   throw std::logic_error("no sampler is known for " + s);
 }
 
-/// Whether a scheduler holds x at the scale alpha = 1.
+/// True if a scheduler keeps x at the scale alpha = 1.
 bool counts_in_sigma(const std::string& s) {
   return s == "EulerDiscrete" || s == "EulerAncestralDiscrete" || s == "HeunDiscrete" || s == "LMSDiscrete" ||
          s.rfind("KDPM2", 0) == 0;
@@ -455,15 +460,15 @@ bool counts_in_sigma(const std::string& s) {
 
 }  // namespace
 
-TEST_CASE("every run of diffusers is met, but for the steps it gets wrong", "[samplers]") {
-  // How far a run is from the reference where that is wrong, and why.
+TEST_CASE("every run of diffusers is reproduced, except for known errors of diffusers", "[samplers]") {
+  // Runs of diffusers that are wrong: the largest distance of our run, and the reason.
   const std::map<std::string, double> mended = {
       {"DDPM/fixed_small_epsilon_noclip_trailing",
        1e-9},                                      // the last step, which ends clean, adds noise of deviation 1e-10
-      {"DDPM/fixed_small_epsilon_offset1", 1e-9},  // the same
-      {"PNDM/skip_prk1_alphaone", 5e-2},           // steps to t - floor(1000 / 7), and asks the model at other times
+      {"DDPM/fixed_small_epsilon_offset1", 1e-9},  // as above
+      {"PNDM/skip_prk1_alphaone", 5e-2},           // steps to t - floor(1000 / 7) and calls the model at other times
       {"DPMSolverMultistep/sde-dpmsolver++_o3",
-       1.0}};  // -1/2 for +1/2 in the weight of D2: k-diffusion has the right one
+       1.0}};  // -1/2 instead of +1/2 in the weight of D2; k-diffusion has +1/2
   std::size_t runs = 0;
   for (const Recording& c : all_recordings()) {
     INFO(c.name());
@@ -483,7 +488,7 @@ TEST_CASE("every run of diffusers is met, but for the steps it gets wrong", "[sa
     } else {
       CHECK_FALSE(AllClose(expected, tolerance::sampler, tolerance::sampler).match(sample));
       CHECK_THAT(sample, AllClose(expected, wrong->second, wrong->second));
-      // Nothing but the sign is between the two.
+      // The sign is the only difference.
       if (c.name() == "DPMSolverMultistep/sde-dpmsolver++_o3") {
         CHECK_THAT(run(c, ThirdOrderSdeOfDiffusers{}, grid, x),
                    AllClose(expected, tolerance::sampler, tolerance::sampler));
@@ -494,7 +499,7 @@ TEST_CASE("every run of diffusers is met, but for the steps it gets wrong", "[sa
   REQUIRE(runs == 168);
 }
 
-TEST_CASE("the timesteps of diffusers' schedulers are met, for every spacing and number of steps", "[time_grid]") {
+TEST_CASE("timesteps equal those of diffusers' schedulers for every spacing and number of steps", "[time_grid]") {
   std::size_t lists = 0;
   for (const std::string& name : golden("diffusers_schedulers.txt").names()) {
     if (name.rfind("set_timesteps/", 0) != 0) continue;
@@ -507,12 +512,11 @@ TEST_CASE("the timesteps of diffusers' schedulers are met, for every spacing and
     const bool dpm = parts[1] == "DPMSolverMultistep" || parts[1] == "UniPCMultistep";
     std::vector<double> times =
         dpm ? diffusion::dpm_solver_timesteps(1000, spacing, n) : diffusion::spaced_timesteps(1000, spacing, n);
-    if (parts[1] == "EulerDiscrete" && spacing == TimestepSpacing::linspace) {  // not rounded there
+    if (parts[1] == "EulerDiscrete" && spacing == TimestepSpacing::linspace) {  // diffusers does not round them
       const ArrayXd even = diffusion::detail::linspace(0.0, 999.0, n).reverse();
       times.assign(even.begin(), even.end());
     }
-    if (parts[1] ==
-        "PNDM") {  // Runge and Kutta's calls are listed: t_i, the middle twice, t_{i+1} of the first three steps
+    if (parts[1] == "PNDM") {  // lists the Runge-Kutta calls of the first three steps: t_i, the middle twice, t_{i+1}
       std::vector<double> calls;
       for (std::size_t k = 0; k < 3; ++k) {
         const double middle = times[k + 1] + static_cast<double>(1000 / n / 2);
@@ -528,7 +532,7 @@ TEST_CASE("the timesteps of diffusers' schedulers are met, for every spacing and
   REQUIRE(lists == 117);
 }
 
-TEST_CASE("noise is added as diffusers adds it, to every sample at its own time", "[samplers]") {
+TEST_CASE("q_sample, velocity and add_noise equal diffusers' for a batch with different timesteps", "[samplers]") {
   const Golden& g = golden("diffusers_schedulers.txt");
   const auto zero_snr = [](const ArrayXd& betas) { return diffusion::rescale_zero_terminal_snr(betas); };
   const ArrayXd sd = diffusion::scaled_linear_beta_schedule(1000);
@@ -547,7 +551,7 @@ TEST_CASE("noise is added as diffusers adds it, to every sample at its own time"
                AllClose(g.tensor<double, 3>(record + "get_velocity"), tolerance::sampler, tolerance::sampler));
   }
 
-  // The schedulers that count in sigma take the level of a step.
+  // The schedulers that work in sigma / alpha add noise at the level of a step.
   const GaussianDiffusion<double> process(sd);
   for (const std::string name :
        {"EulerDiscrete", "DPMSolverMultistep", "DPMSolverMultistep_karras", "EDMEuler", "FlowMatchEulerDiscrete"}) {
@@ -562,7 +566,7 @@ TEST_CASE("noise is added as diffusers adds it, to every sample at its own time"
     for (Index n = 0; n < steps.size(); ++n) {
       const Eigen::array<Index, 3> from{n, 0, 0}, size{1, x_start.dimension(1), x_start.dimension(2)};
       const NoiseLevel level = grid.levels()[static_cast<std::size_t>(steps(n))];
-      const double scale = name == "EulerDiscrete" ? 1 / level.alpha : 1;  // it holds x at the scale alpha = 1
+      const double scale = name == "EulerDiscrete" ? 1 / level.alpha : 1;  // it keeps x at the scale alpha = 1
       const Tensor noised = diffusion::add_noise(g.tensor<double, 3>(record + "x0").slice(from, size), level,
                                                  g.tensor<double, 3>(record + "noise").slice(from, size)) *
                             scale;

@@ -24,8 +24,9 @@ struct Places {
 
 }  // namespace
 
-TEST_CASE("for a constant prediction an exponential step is exact", "[exponential]") {
-  // x = alpha x_0 + sigma epsilon with epsilon = (x - alpha x_0) / sigma, and the other way round.
+TEST_CASE("an exponential step is exact for a constant prediction", "[exponential]") {
+  // x = alpha x_0 + sigma epsilon at both ends, where data_step keeps x_0 and epsilon_step keeps
+  // epsilon.
   const ExponentialStep data = data_step(from, to, DpmSolverType::heun, 0.0);
   CHECK(close(data.x, to.sigma / from.sigma));
   CHECK(close(data.d0, to.alpha - from.alpha * to.sigma / from.sigma));
@@ -36,14 +37,14 @@ TEST_CASE("for a constant prediction an exponential step is exact", "[exponentia
   CHECK(epsilon.noise == 0.0);
 }
 
-TEST_CASE("the SDE's step keeps the variance of x, given x_0", "[exponential]") {
-  // x - alpha x_0 has the deviation sigma at both ends.
+TEST_CASE("data_step with eta = 1 gives x the variance sigma_to^2 for a given x_0", "[exponential]") {
+  // x - alpha x_0 has the standard deviation sigma at both ends.
   const ExponentialStep data = data_step(from, to, DpmSolverType::heun, 1.0);
   CHECK(close(std::hypot(data.x * from.sigma, data.noise), to.sigma));
   CHECK(close(data.x * from.alpha + data.d0, to.alpha));
 }
 
-TEST_CASE("the second-order term is a half or the integral", "[exponential]") {
+TEST_CASE("d1 is half of d0 for midpoint and differs for heun", "[exponential]") {
   for (const auto step : {&data_step, &epsilon_step}) {
     const ExponentialStep midpoint = step(from, to, DpmSolverType::midpoint, 0.0);
     const ExponentialStep heun = step(from, to, DpmSolverType::heun, 0.0);
@@ -53,13 +54,13 @@ TEST_CASE("the second-order term is a half or the integral", "[exponential]") {
   }
 }
 
-TEST_CASE("an exponential step needs noise to start from", "[exponential]") {
+TEST_CASE("an exponential step from a level without noise throws std::domain_error", "[exponential]") {
   CHECK_THROWS_AS(data_step({0.0, 1.0, 0.0}, to, DpmSolverType::midpoint, 0.0), std::domain_error);
   CHECK_THROWS_AS(epsilon_step({0.0, 1.0, 0.0}, to, DpmSolverType::midpoint, 0.0), std::domain_error);
 }
 
-TEST_CASE("multistep weights are those of the derivatives of a polynomial", "[exponential]") {
-  // Predictions 1 + 2 u + 3 u^2 / 2, u in units of h from lambda: D0 = 1, D1 = 2, D2 = 3.
+TEST_CASE("multistep_weights recovers the derivatives of a polynomial", "[exponential]") {
+  // The predictions are 1 + 2 u + 3 u^2 / 2 at lambda + u h, so D0 = 1, D1 = 2 and D2 = 3.
   const ExponentialStep d{0.0, 1.0, 0.5, 1.0 / 6.0, 0.0};
   const Places places{{0.0, -0.7 * h, -1.9 * h}};
   const auto value = [](double u) { return 1 + 2 * u + 1.5 * u * u; };

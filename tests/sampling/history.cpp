@@ -31,13 +31,13 @@ TEST_CASE("a history holds the last predictions, newest first", "[history]") {
   REQUIRE(history.size() == 0);
 }
 
-TEST_CASE("a history allocates with its first prediction only", "[history]") {
+TEST_CASE("a history allocates only at its first push", "[history]") {
   diffusion::History<Tensor, 3> history;
   Tensor x = filled(1.0f);
   history.push(x, 0.0);
   REQUIRE(count_allocations([&] {
             for (int i = 0; i < 6; ++i) {
-              x.setConstant(2.0f);  // x has the memory of the one that fell out
+              x.setConstant(2.0f);  // x has the storage of the evicted prediction
               history.push(x, i);
             }
           }) == 0);

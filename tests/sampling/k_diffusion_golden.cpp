@@ -1,4 +1,5 @@
-// Tests of diffusion/sampling/samplers/*.hpp, sigmas.hpp: whole runs against k-diffusion's, on x = x_0 + sigma epsilon.
+// Tests of diffusion/sampling/samplers/*.hpp and sigmas.hpp: whole runs compared with
+// k-diffusion's, on x = x_0 + sigma epsilon.
 #include <cmath>
 #include <functional>
 #include <map>
@@ -24,8 +25,9 @@ using Denoiser = std::function<void(const Tensor&, const NoiseLevel&, Prediction
 
 const Golden& records() { return golden("k_diffusion.txt"); }
 
-/// D(x, s) = x / (1 + s^2) + 0.2 s^2 / (1 + s^2) sin(x / sqrt(1 + s^2)) + 0.05 cos(s / (1 + s)); `sigmas` gets every s it
-/// is asked at.
+/// Returns a denoiser that appends the s of each of its calls to `sigmas`:
+///
+///     D(x, s) = x / (1 + s^2) + 0.2 s^2 / (1 + s^2) sin(x / sqrt(1 + s^2)) + 0.05 cos(s / (1 + s))
 Denoiser denoiser(std::vector<double>& sigmas) {
   return [&sigmas](const Tensor& x, const NoiseLevel& level, Prediction& out) {
     const double s = level.sigma, n = 1 + s * s;
@@ -52,8 +54,8 @@ TimeGrid even_grid(const std::string& name, Index n) {
   return diffusion::edm_grid(diffusion::lu_sigmas(n + 1, sigmas[sigmas.size() - 1], sigmas[0]).head(n + 1));
 }
 
-/// A run by the sampler from x_init. Draws are taken from the record, `draws` a step, whether asked for or
-/// not, as k-diffusion draws them.
+/// Compares a run from x_init with the record. The noise also comes from the record, which has
+/// `draws` draws for each step: k-diffusion draws them whether the step uses them or not.
 template <class Sampler>
 void check_run(const std::string& name, const Sampler& sampler, const TimeGrid& grid, Index draws = 1,
                double allowed = tolerance::sampler) {
@@ -69,11 +71,11 @@ void check_run(const std::string& name, const Sampler& sampler, const TimeGrid& 
     for (Index i = 0; i < z.size(); ++i) z.data()[i] = noise[(step * draws + draw) * z.size() + i];
     ++draw;
   };
-  std::vector<double> asked;
-  const auto denoise = denoiser(asked);
+  std::vector<double> model_sigmas;
+  const auto denoise = denoiser(model_sigmas);
   const Tensor out = diffusion::sample(sampler, grid, denoise, x, source, hooks);
   CHECK_THAT(out, AllClose(records().tensor<double, 3>(record + "final"), allowed, allowed));
-  CHECK_THAT(ArrayXd(Eigen::Map<const ArrayXd>(asked.data(), static_cast<Index>(asked.size()))),
+  CHECK_THAT(ArrayXd(Eigen::Map<const ArrayXd>(model_sigmas.data(), static_cast<Index>(model_sigmas.size()))),
              AllClose(records().array(record + "model_sigmas"), allowed));
 }
 
@@ -105,7 +107,7 @@ TEST_CASE("lists of sigmas equal k-diffusion's", "[sigmas]") {
   REQUIRE(lists > 20);
 }
 
-TEST_CASE("an ancestral step goes down and up as k-diffusion's", "[steps]") {
+TEST_CASE("ancestral_step equals k-diffusion's get_ancestral_step", "[steps]") {
   for (int i = 0; i < 5; ++i) {
     const ArrayXd c = records().array("ancestral_step/case" + std::to_string(i));  // from, to, eta, down, up
     const auto step = diffusion::ancestral_step({0, 1, c[0]}, {0, 1, c[1]}, c[2]);
@@ -115,14 +117,14 @@ TEST_CASE("an ancestral step goes down and up as k-diffusion's", "[steps]") {
   }
 }
 
-TEST_CASE("every run of k-diffusion is met", "[samplers]") {
+TEST_CASE("every run of k-diffusion is reproduced", "[samplers]") {
   using namespace diffusion;
   const Churn churn{5.0, 0.05, 50.0, 1.003};
   for (const std::string grid : {"karras", "exponential", "nozero", "ascending", "churn"}) {
-    const Churn of_run = grid == "churn" ? churn : Churn{};
-    check_run("euler_" + grid, Euler{of_run});
-    check_run("heun_" + grid, Heun{of_run});
-    check_run("dpm_2_" + grid, Dpm2{of_run});
+    const Churn run_churn = grid == "churn" ? churn : Churn{};
+    check_run("euler_" + grid, Euler{run_churn});
+    check_run("heun_" + grid, Heun{run_churn});
+    check_run("dpm_2_" + grid, Dpm2{run_churn});
   }
   check_run("euler_ancestral_eta1", EulerAncestral{});
   check_run("euler_ancestral_eta0.5", EulerAncestral{0.5, 1.01});

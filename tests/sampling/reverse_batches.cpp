@@ -1,5 +1,5 @@
-// Tests of diffusion/sampling/reverse_process.hpp: a result depends on its sample only, not on batch, layout, rank, device or form of
-// call; and memory.
+// Tests of diffusion/sampling/reverse_process.hpp: a result depends on its sample only, not on the
+// batch, layout, rank, device or form of the call. Also allocations.
 #include <array>
 #include <cstddef>
 #include <unsupported/Eigen/CXX11/ThreadPool>
@@ -21,14 +21,14 @@ using diffusion::ReverseStep;
 using diffusion::ReverseWorkspace;
 using diffusion::Timesteps;
 using Eigen::Index;
+using models::QuarterModel;
 using models::spaced_process;
 using models::timesteps;
 using models::var_types;
-using models::Writing;
 
 namespace {
 
-/// All that a guided process makes of x, t and noise.
+/// The results of all functions of a guided process for x, t and noise.
 template <class Reverse, class Tensor>
 std::vector<Tensor> everything(const Reverse& reverse, const Tensor& x, diffusion::TimestepsView t,
                                const Tensor& noise) {
@@ -57,18 +57,19 @@ std::vector<Tensor> everything(const Reverse& reverse, const Tensor& x, diffusio
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("a sample's results are those of a batch of that sample alone, bit for bit", "[reverse_process]",
+TEMPLATE_TEST_CASE("a sample's results do not depend on the rest of its batch, bit for bit", "[reverse_process]",
                    FloatRowMajor, DoubleColMajor) {
   using Tensor = typename TestType::template Tensor<3>;
-  // Samples shorter and longer than what the kernel walks one by one.
+  // Samples of 6 and 86 values: about one packet, and many.
   for (const Index width : {3, 43}) {
     const Tensor x = random_tensor<Tensor>({5, 2, width}, 1), noise = random_tensor<Tensor>({5, 2, width}, 2);
     const Timesteps t = timesteps({7, 0, 39, 1, 20});
     for (const ModelMeanType mean_type : models::mean_types) {
       for (const ModelVarType var_type : var_types) {
-        const auto reverse = ReverseProcess(spaced_process<typename TestType::Scalar>(), models::Guided{var_type},
-                                            ReverseOptions{mean_type, var_type, true, true})
-                                 .with_cond_fn(models::Gradient{});
+        const auto reverse =
+            ReverseProcess(spaced_process<typename TestType::Scalar>(), models::AnyGuidedModel{var_type},
+                           ReverseOptions{mean_type, var_type, true, true})
+                .with_cond_fn(models::Gradient{});
         const std::vector<Tensor> all = everything(reverse, x, t, noise);
         for (Index n = 0; n < 5; ++n) {
           const std::vector<Tensor> one = everything(reverse, sample_of(x, n), t(n), sample_of(noise, n));
@@ -83,13 +84,13 @@ TEMPLATE_TEST_CASE("a sample's results are those of a batch of that sample alone
   }
 }
 
-TEST_CASE("both layouts, one t for all, and another rank give the same values, bit for bit", "[reverse_process]") {
+TEST_CASE("both layouts and one t for the whole batch give the same values, bit for bit", "[reverse_process]") {
   using Row = FloatRowMajor::Tensor<3>;
   using Col = FloatColMajor::Tensor<3>;
   const Row x = random_tensor<Row>({4, 2, 9}, 1), noise = random_tensor<Row>({4, 2, 9}, 2);
   for (const ModelVarType var_type : var_types) {
     const auto reverse =
-        ReverseProcess(spaced_process<float>(), models::Guided{var_type}, {ModelMeanType::epsilon, var_type})
+        ReverseProcess(spaced_process<float>(), models::AnyGuidedModel{var_type}, {ModelMeanType::epsilon, var_type})
             .with_cond_fn(models::Gradient{});
     const std::vector<Row> row = everything(reverse, x, timesteps({5, 5, 5, 5}), noise);
     const std::vector<Row> uniform = everything(reverse, x, 5, noise);
@@ -105,14 +106,15 @@ TEST_CASE("both layouts, one t for all, and another rank give the same values, b
 
 namespace {
 
-/// p_sample of x reshaped, as it would be without.
+/// Requires that p_sample of a reshaped x is the reshaped p_sample of x.
 template <int Rank>
 void check_rank(const Eigen::array<Index, static_cast<std::size_t>(Rank)>& shape, ModelVarType var_type) {
   using Tensor = DoubleRowMajor::Tensor<Rank>;
   using Plain = DoubleRowMajor::Tensor<3>;
   const Plain x = random_tensor<Plain>({4, 2, 12}, 1), noise = random_tensor<Plain>({4, 2, 12}, 2);
   const Timesteps t = timesteps({7, 0, 39, 1});
-  const ReverseProcess reverse(spaced_process<double>(), models::Guided{var_type}, {ModelMeanType::epsilon, var_type});
+  const ReverseProcess reverse(spaced_process<double>(), models::AnyGuidedModel{var_type},
+                               {ModelMeanType::epsilon, var_type});
   const Tensor shaped = x.reshape(shape), shaped_noise = noise.reshape(shape);
   INFO("rank " << Rank);
   if (Rank == 1) {  // every value is a sample
@@ -138,7 +140,7 @@ TEST_CASE("ranks 1 to 5 give the same values, bit for bit", "[reverse_process]")
     check_rank<5>({4, 2, 3, 2, 2}, var_type);
   }
   using Matrix = DoubleRowMajor::Tensor<2>;
-  const ReverseProcess reverse(spaced_process<double>(), models::Guided{ModelVarType::learned},
+  const ReverseProcess reverse(spaced_process<double>(), models::AnyGuidedModel{ModelVarType::learned},
                                {ModelMeanType::epsilon, ModelVarType::learned});
   const Matrix x = random_tensor<Matrix>({3, 4}, 1);
   REQUIRE_THAT(
@@ -146,19 +148,20 @@ TEST_CASE("ranks 1 to 5 give the same values, bit for bit", "[reverse_process]")
       AllEqual(Matrix(reverse.model_output(x, 5).slice(Eigen::array<Index, 2>{0, 4}, Eigen::array<Index, 2>{3, 4}))));
 }
 
-TEST_CASE("an empty batch is valid everywhere", "[reverse_process]") {
+TEST_CASE("every function of a ReverseProcess accepts an empty batch", "[reverse_process]") {
   using Tensor = FloatColMajor::Tensor<3>;
   const Tensor x(0, 2, 3);
   for (const ModelVarType var_type : {ModelVarType::fixed_small, ModelVarType::learned_range}) {
-    const auto reverse =
-        ReverseProcess(spaced_process<float>(), Writing{}, {ModelMeanType::epsilon, var_type}).with_cond_fn(Writing{});
+    const auto reverse = ReverseProcess(spaced_process<float>(), QuarterModel{}, {ModelMeanType::epsilon, var_type})
+                             .with_cond_fn(QuarterModel{});
     for (const Tensor& out : everything(reverse, x, Timesteps(0), x)) REQUIRE(out.size() == 0);
     REQUIRE(reverse.p_sample_loop(x, PhiloxNoise(1)).dimension(1) == 2);
     REQUIRE(reverse.ddim_sample_loop(x).dimension(2) == 3);
   }
 }
 
-TEST_CASE("_into forms write the same, into maps, over x, from expressions, on any device", "[reverse_process]") {
+TEST_CASE("_into forms write what the other forms return, into maps, in place, from expressions and on any device",
+          "[reverse_process]") {
   using Tensor = FloatRowMajor::Tensor<3>;
   using Map = Eigen::TensorMap<Tensor>;
   Eigen::ThreadPool threads(3);
@@ -166,8 +169,9 @@ TEST_CASE("_into forms write the same, into maps, over x, from expressions, on a
   const Tensor x = random_tensor<Tensor>({50, 2, 40}, 1), noise = random_tensor<Tensor>({50, 2, 40}, 2);
   for (const ModelVarType var_type : {ModelVarType::fixed_small, ModelVarType::learned_range}) {
     for (const ModelMeanType mean_type : {ModelMeanType::previous_x, ModelMeanType::epsilon}) {
-      const auto reverse = ReverseProcess(spaced_process<float>(), models::Guided{var_type}, {mean_type, var_type})
-                               .with_cond_fn(models::Gradient{});
+      const auto reverse =
+          ReverseProcess(spaced_process<float>(), models::AnyGuidedModel{var_type}, {mean_type, var_type})
+              .with_cond_fn(models::Gradient{});
       ReverseWorkspace<Tensor> workspace;
       const PMeanVariance<Tensor> p = reverse.p_mean_variance(x, 7);
       const ReverseStep<Tensor> step = reverse.p_sample(x, 7, noise), ddim = reverse.ddim_sample(x, 7, noise, 0.5);
@@ -196,16 +200,17 @@ TEST_CASE("_into forms write the same, into maps, over x, from expressions, on a
   }
 }
 
-TEMPLATE_TEST_CASE("with a model that writes, only the first step allocates", "[reverse_process]", FloatRowMajor,
+TEMPLATE_TEST_CASE("only the first step allocates if the model writes its output", "[reverse_process]", FloatRowMajor,
                    DoubleColMajor) {
   using Tensor = typename TestType::template Tensor<3>;
   const Tensor x = random_tensor<Tensor>({4, 2, 40}, 1);
   const Timesteps t = timesteps({3, 0, 39, 7});
   for (const ModelVarType var_type : {ModelVarType::fixed_small, ModelVarType::learned_range}) {
     for (const ModelMeanType mean_type : {ModelMeanType::previous_x, ModelMeanType::velocity}) {
-      const auto reverse = ReverseProcess(spaced_process<typename TestType::Scalar>(), Writing{}, {mean_type, var_type})
-                               .with_cond_fn(Writing{})
-                               .with_denoised_fn([](auto& y) { y = y * y; });
+      const auto reverse =
+          ReverseProcess(spaced_process<typename TestType::Scalar>(), QuarterModel{}, {mean_type, var_type})
+              .with_cond_fn(QuarterModel{})
+              .with_denoised_fn([](auto& y) { y = y * y; });
       ReverseWorkspace<Tensor> workspace;
       PMeanVariance<Tensor> p{x, x, x, x};
       ReverseStep<Tensor> step{x, x};

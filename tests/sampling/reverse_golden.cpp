@@ -29,7 +29,7 @@ const Golden& records() { return golden("guided_reverse.txt"); }
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
-/// The groups "<kind>/<group>/" of a kind, in the order of the file.
+/// The names "<kind>/<group>/" of all groups of a kind, in the order of the file.
 std::vector<std::string> groups(const std::string& kind) {
   std::vector<std::string> out;
   for (const std::string& name : records().names()) {
@@ -40,7 +40,8 @@ std::vector<std::string> groups(const std::string& kind) {
   return out;
 }
 
-/// The process of a group. Its betas are the reference's where they are recorded: its cosine loses digits that ours keeps.
+/// The process of a group. It has the reference's betas if they are recorded, because the
+/// reference's cosine schedule loses digits that ours keeps.
 template <class Scalar>
 GaussianDiffusion<Scalar> process_of(const std::string& group, bool cosine) {
   const Golden& g = golden("guided_schedules.txt");
@@ -50,7 +51,8 @@ GaussianDiffusion<Scalar> process_of(const std::string& group, bool cosine) {
   return GaussianDiffusion<Scalar>(g.contains(name) ? g.array(name) : diffusion::named_beta_schedule(schedule, T));
 }
 
-/// A record as [N, C, rest], which keeps what the reverse process knows of a shape.
+/// A record as a tensor [N, C, rest]. The reverse process uses only the batch and the channels of a
+/// shape.
 template <class Case>
 typename Case::template Tensor<3> tensor(const std::string& name) {
   const std::vector<Index>& dims = records().dims(name);
@@ -61,7 +63,7 @@ typename Case::template Tensor<3> tensor(const std::string& name) {
   return with_layout<Case::layout>(out);
 }
 
-/// A record of several such tensors, one after another along its first axis.
+/// A record of several such tensors, stacked along its first axis.
 template <class Case>
 std::vector<typename Case::template Tensor<3>> tensors(const std::string& name) {
   const std::vector<Index>& dims = records().dims(name);
@@ -88,9 +90,9 @@ ArrayXd values(const Tensor& x) {
       .template cast<double>();
 }
 
-/// What the reference's float32 run is off in the worst record of the kind of `name`: of the same operation and mean type
-/// ("step/eps_"), and the same result ("/sample"). In a single record it is off by chance, and by another chance with
-/// fused multiply-adds.
+/// The largest error of the reference's float32 run in all records of the kind of `name`: those of
+/// the same operation and mean type ("step/eps_") and the same result ("/sample"). The error of a
+/// single record varies by chance, and with fused multiply-adds.
 double reference_error(const std::string& name) {
   const std::string kind = name.substr(0, name.find('_', name.find('/')));
   const std::string result = name.substr(name.rfind('/')) + ".f32";
@@ -103,7 +105,8 @@ double reference_error(const std::string& name) {
   return worst;
 }
 
-/// x against the reference's float64 record. In float it may be off by twice what the reference's float32 run is off.
+/// Compares x with the reference's float64 record. In float, its error may be twice that of the
+/// reference's float32 run.
 template <class Case, class Tensor>
 void require_recorded(const Tensor& x, const std::string& name, double tolerance_f32) {
   INFO(name);
@@ -120,7 +123,7 @@ void require_recorded(const Tensor& x, const std::string& name, double tolerance
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("p_mean_variance is guided-diffusion's for every mean, variance, clip, rescale and denoised_fn",
+TEMPLATE_TEST_CASE("p_mean_variance equals guided-diffusion's for all mean and variance types and options",
                    "[reverse_process]", DoubleColMajor, FloatRowMajor) {
   using Tensor = typename TestType::template Tensor<3>;
   const std::vector<std::string> all = groups("p_mean_variance");
@@ -128,14 +131,14 @@ TEMPLATE_TEST_CASE("p_mean_variance is guided-diffusion's for every mean, varian
   for (const std::string& group : all) {
     INFO(group);
     const ReverseOptions options = GuidedSettings(group).options;
-    std::vector<double> heard;
+    std::vector<double> received_times;
     const auto reverse = ReverseProcess(process_of<typename TestType::Scalar>(group, has(group, "cosine")),
-                                        models::Guided{options.var_type, &heard}, options)
-                             .with_denoised_fn(models::Denoised{has(group, "_dn1")});
+                                        models::AnyGuidedModel{options.var_type, &received_times}, options)
+                             .with_denoised_fn(models::DenoisedFn{has(group, "_dn1")});
     const Tensor x = tensor<TestType>(group + "x");
     const diffusion::Timesteps t = records().timesteps(group + "t");
     const PMeanVariance<Tensor> p = reverse.p_mean_variance(x, t);
-    REQUIRE_THAT(Eigen::Map<ArrayXd>(heard.data(), static_cast<Index>(heard.size())),
+    REQUIRE_THAT(Eigen::Map<ArrayXd>(received_times.data(), static_cast<Index>(received_times.size())),
                  AllClose(records().array(group + "model_t"), Tolerance<typename TestType::Scalar>::rel));
     if (records().contains(group + "model_output")) {
       require_recorded<TestType>(reverse.model_output(x, t), group + "model_output", tolerance::mean_f32);
@@ -147,7 +150,8 @@ TEMPLATE_TEST_CASE("p_mean_variance is guided-diffusion's for every mean, varian
   }
 }
 
-TEMPLATE_TEST_CASE("the conversions are guided-diffusion's", "[reverse_process]", DoubleRowMajor, FloatColMajor) {
+TEMPLATE_TEST_CASE("the conversions between x_0, x_{t-1} and epsilon equal guided-diffusion's", "[reverse_process]",
+                   DoubleRowMajor, FloatColMajor) {
   const std::vector<std::string> all = groups("predict");
   REQUIRE(all.size() == 6);
   for (const std::string& group : all) {
@@ -165,7 +169,7 @@ TEMPLATE_TEST_CASE("the conversions are guided-diffusion's", "[reverse_process]"
 
 namespace {
 
-/// Everything recorded of one step at x and t.
+/// Compares every recorded kind of step at x and t.
 template <class Case, class Reverse, class Tensor>
 void check_step(const std::string& group, const Reverse& reverse, const Tensor& x, const diffusion::Timesteps& t) {
   const auto check = [&](const auto& step, const std::string& name) {
@@ -185,7 +189,7 @@ void check_step(const std::string& group, const Reverse& reverse, const Tensor& 
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("a step, plain or guided, is guided-diffusion's", "[reverse_process]", DoubleRowMajor,
+TEMPLATE_TEST_CASE("a step equals guided-diffusion's, with and without cond_fn", "[reverse_process]", DoubleRowMajor,
                    FloatColMajor) {
   using Tensor = typename TestType::template Tensor<3>;
   const std::vector<std::string> all = groups("step");
@@ -193,7 +197,7 @@ TEMPLATE_TEST_CASE("a step, plain or guided, is guided-diffusion's", "[reverse_p
   for (const std::string& group : all) {
     const ReverseOptions options = GuidedSettings(group).options;
     const ReverseProcess plain(process_of<typename TestType::Scalar>(group, has(group, "cosine")),
-                               models::Guided{options.var_type}, options);
+                               models::AnyGuidedModel{options.var_type}, options);
     const Tensor x = tensor<TestType>(group + "x");
     const diffusion::Timesteps t = records().timesteps(group + "t");
     if (has(group, "_cond0")) {
@@ -211,7 +215,7 @@ TEMPLATE_TEST_CASE("a step, plain or guided, is guided-diffusion's", "[reverse_p
                                tolerance::reverse_xstart_f32);
     require_recorded<TestType>(scored.log_variance, group + "condition_score_log_variance", tolerance::mean_f32);
     REQUIRE_THAT(scored.variance, AllEqual(p.variance));
-    // Of mean 0 and variance 1, condition_mean is the gradient.
+    // For mean 0 and variance 1, condition_mean returns the gradient.
     const Tensor zero = x * typename TestType::Scalar(0), one = zero + typename TestType::Scalar(1);
     require_recorded<TestType>(guided.condition_mean(PMeanVariance<Tensor>{zero, one, zero, zero}, x, t),
                                group + "cond_grad", tolerance::mean_f32);
@@ -220,13 +224,14 @@ TEMPLATE_TEST_CASE("a step, plain or guided, is guided-diffusion's", "[reverse_p
 
 namespace {
 
-/// A recorded loop: its samples and predictions at the steps kept, what the model heard, and the result. lost: the relative
-/// error of the reference's abar, which the differences in the equations amplify.
+/// Compares a loop with its record: the samples and predictions at the recorded steps, the model
+/// times and the result. lost: the relative error of the reference's abar, which differences in the
+/// equations amplify.
 template <class Case, class Run>
-void check_loop(const std::string& group, const std::string& name, double lost, std::vector<double>& heard,
+void check_loop(const std::string& group, const std::string& name, double lost, std::vector<double>& received_times,
                 const Run& run) {
   using Tensor = typename Case::template Tensor<3>;
-  const ArrayXd kept_steps = records().array(group + "kept_steps");
+  const ArrayXd recorded_steps = records().array(group + "kept_steps");
   const std::string record = group + name + "/";
   INFO(record);
   const auto samples = tensors<DoubleRowMajor>(record + "samples");
@@ -235,24 +240,24 @@ void check_loop(const std::string& group, const std::string& name, double lost, 
   const double tolerance =
       std::is_same_v<typename Case::Scalar, double> ? tolerance::reverse + 10 * lost : tolerance::loop_f32;
   Index steps = 0;
-  std::size_t kept = 0;
-  heard.clear();
+  std::size_t compared = 0;
+  received_times.clear();
   const Tensor out = run([&](Index step, Index t, const auto& state) {
     REQUIRE(step == steps++);
     REQUIRE(t == T - 1 - step);
-    if (kept < samples.size() && static_cast<Index>(kept_steps[static_cast<Index>(kept)]) == step) {
+    if (compared < samples.size() && static_cast<Index>(recorded_steps[static_cast<Index>(compared)]) == step) {
       INFO("step " << step);
-      REQUIRE_THAT(state.sample, AllClose(samples[kept++], tolerance, tolerance));
+      REQUIRE_THAT(state.sample, AllClose(samples[compared++], tolerance, tolerance));
     }
     if (step == T / 2) REQUIRE_THAT(state.pred_xstart, AllClose(middle, tolerance, tolerance));
   });
   REQUIRE(steps == T);
-  REQUIRE(kept == samples.size());
+  REQUIRE(compared == samples.size());
   REQUIRE_THAT(out, AllClose(samples.back(), tolerance, tolerance));
-  ArrayXd heard_once(T);
-  const std::size_t batch = heard.size() / static_cast<std::size_t>(T);
-  for (Index k = 0; k < T; ++k) heard_once[k] = heard[static_cast<std::size_t>(k) * batch];
-  REQUIRE_THAT(heard_once, AllClose(records().array(record + "model_t"), Tolerance<typename Case::Scalar>::rel));
+  ArrayXd step_times(T);
+  const std::size_t batch = received_times.size() / static_cast<std::size_t>(T);
+  for (Index k = 0; k < T; ++k) step_times[k] = received_times[static_cast<std::size_t>(k) * batch];
+  REQUIRE_THAT(step_times, AllClose(records().array(record + "model_t"), Tolerance<typename Case::Scalar>::rel));
   if constexpr (std::is_same_v<typename Case::Scalar, float>) {
     const ArrayXd expected = values(samples.back());
     const double reference = error(records().array(record + "final.f32"), expected);
@@ -261,7 +266,7 @@ void check_loop(const std::string& group, const std::string& name, double lost, 
 }
 
 template <class Case, class Reverse>
-void check_loops(const std::string& group, const Reverse& reverse, std::vector<double>& heard) {
+void check_loops(const std::string& group, const Reverse& reverse, std::vector<double>& received_times) {
   using Tensor = typename Case::template Tensor<3>;
   const Tensor x = tensor<Case>(group + "x_init");
   const ArrayXd& alphas_cumprod = reverse.process().alphas_cumprod();
@@ -270,20 +275,20 @@ void check_loops(const std::string& group, const Reverse& reverse, std::vector<d
     return RecordedNoise<Tensor>(tensors<Case>(group + name + "/noise"));
   };
   auto recorded = noise("p_sample_loop");
-  check_loop<Case>(group, "p_sample_loop", lost, heard,
+  check_loop<Case>(group, "p_sample_loop", lost, received_times,
                    [&](const auto& observer) { return reverse.p_sample_loop(x, recorded, observer); });
   REQUIRE(recorded.call() == recorded.size());
-  check_loop<Case>(group, "ddim_sample_loop_eta0.0", lost, heard,
+  check_loop<Case>(group, "ddim_sample_loop_eta0.0", lost, received_times,
                    [&](const auto& observer) { return reverse.ddim_sample_loop(x, NoNoise(), 0.0, observer); });
-  check_loop<Case>(group, "ddim_sample_loop_eta0.7", lost, heard, [&](const auto& observer) {
+  check_loop<Case>(group, "ddim_sample_loop_eta0.7", lost, received_times, [&](const auto& observer) {
     return reverse.ddim_sample_loop(x, noise("ddim_sample_loop_eta0.7"), 0.7, observer);
   });
 }
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("sampling loops, respaced or not, follow guided-diffusion's step for step", "[reverse_process]",
-                   DoubleColMajor, FloatRowMajor) {
+TEMPLATE_TEST_CASE("sampling loops equal guided-diffusion's at every recorded step, respaced or not",
+                   "[reverse_process]", DoubleColMajor, FloatRowMajor) {
   const std::vector<std::string> all = groups("loop");
   REQUIRE(all.size() == 10);
   for (const std::string& group : all) {
@@ -291,20 +296,22 @@ TEMPLATE_TEST_CASE("sampling loops, respaced or not, follow guided-diffusion's s
     const auto base = process_of<typename TestType::Scalar>(group, records().integer(group + "schedule") == 1);
     std::vector<Index> steps;
     for (const double step : records().array(group + "use_timesteps")) steps.push_back(static_cast<Index>(step));
-    std::vector<double> heard;
-    const ReverseProcess plain(respace(base, steps), models::Guided{options.var_type, &heard}, options);
+    std::vector<double> received_times;
+    const ReverseProcess plain(respace(base, steps), models::AnyGuidedModel{options.var_type, &received_times},
+                               options);
     if (has(group, "_cond1")) {
-      check_loops<TestType>(group, plain.with_cond_fn(models::Gradient{}), heard);
+      check_loops<TestType>(group, plain.with_cond_fn(models::Gradient{}), received_times);
     } else {
-      check_loops<TestType>(group, plain, heard);
+      check_loops<TestType>(group, plain, received_times);
     }
   }
 }
 
-TEST_CASE("a loop draws x_T first when the caller does, as guided-diffusion's does", "[reverse_process]") {
+TEST_CASE("p_sample_loop equals guided-diffusion's if the caller draws x_T from the same source first",
+          "[reverse_process]") {
   using Tensor = DoubleRowMajor::Tensor<3>;
   const std::string group = "loop_internal_noise/";
-  const ReverseProcess reverse(process_of<double>(group, true), models::Guided{});
+  const ReverseProcess reverse(process_of<double>(group, true), models::AnyGuidedModel{});
   std::vector<Tensor> drawn = tensors<DoubleRowMajor>(group + "noise");
   drawn.insert(drawn.begin(), tensor<DoubleRowMajor>(group + "x_T_first_draw"));
   RecordedNoise<Tensor> noise(drawn);

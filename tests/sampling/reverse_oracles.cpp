@@ -1,7 +1,11 @@
-// Tests of diffusion/sampling/reverse_process.hpp against exact answers. For data x_0 ~ N(m, s^2) the best model has a closed form,
+// Tests of diffusion/sampling/reverse_process.hpp against exact answers. For data x_0 ~ N(m, s^2)
+// the optimal model has a closed form:
+//
 //     E[x_0 | x_t] = m + g (x_t - sqrt(abar) m),   g = sqrt(abar) s^2 / (abar s^2 + 1 - abar)
-// it is affine in x_t, and so is every sampler that uses it. What a loop makes of Gaussian x_T and noise is then a Gaussian,
-// known from a few runs without any chance in them: one from 0, one from 1, and one for each draw of noise.
+//
+// It is affine in x_t, and so is every sampler that uses it. For Gaussian x_T and noise, the result
+// of a loop is therefore Gaussian. A few deterministic runs determine its mean and variance: one
+// from 0, one from 1, and one for each draw of noise.
 #include <array>
 #include <cmath>
 #include <vector>
@@ -38,8 +42,8 @@ struct Data {
   }
 };
 
-/// The best model of the data for one value per sample, in any parameterisation; with learned variances also the variance
-/// that p(x_{t-1} | x_t) then really has.
+/// The optimal model of the data for one value per sample, in any parameterisation. For learned
+/// variances it also predicts the true variance of p(x_{t-1} | x_t).
 struct Optimal {
   Process process;
   Data data;
@@ -47,7 +51,7 @@ struct Optimal {
 
   void operator()(const Matrix& x, const Eigen::Tensor<double, 1>& t, Matrix& out) const {
     for (Index n = 0; n < x.dimension(0); ++n) {
-      Index i = 0;  // the step of the process that the timestep heard is
+      Index i = 0;  // the timestep of the process whose model time is t(n)
       while (static_cast<double>(process.timestep_map()[static_cast<std::size_t>(i)]) != t(n)) ++i;
       const double alpha_bar = process.alphas_cumprod()[i], sigma = process.sqrt_one_minus_alphas_cumprod()[i];
       const double x_0 = data.xstart(x(n, 0), alpha_bar), coef1 = process.posterior_mean_coef1()[i];
@@ -65,7 +69,7 @@ struct Optimal {
         case ModelMeanType::velocity:
           out(n, 0) = std::sqrt(alpha_bar) * eps - sigma * x_0;
           break;
-        default:  // a ReverseProcess refuses the others
+        default:  // a ReverseProcess throws for the others
           break;
       }
       if (out.dimension(1) == 2) {
@@ -81,7 +85,8 @@ ReverseProcess<double, Optimal> optimal(const Process& process, const Data& data
   return {process, Optimal{process, data, options}, options};
 }
 
-/// Sample 0 starts at 0 and sample 1 at 1; sample 2 + k starts at 0 and alone gets noise, 1, at step k.
+/// x_T of the deterministic runs, the probes, in a batch. Sample 1 starts at 1, all others at 0.
+/// In step k only sample 2 + k gets noise, which is 1.
 Matrix probes(Index T) {
   Matrix x(T + 2, 1);
   x.setZero();
@@ -100,7 +105,7 @@ struct Gaussian {
   double mean, variance;
 };
 
-/// What x is when x_T ~ start and every draw is N(0, 1), from the probes.
+/// The distribution of x for x_T ~ start and N(0, 1) noise, computed from the probes.
 Gaussian law(const Matrix& x, const Gaussian& start) {
   const double offset = x(0, 0), slope = x(1, 0) - offset;
   Gaussian out{offset + slope * start.mean, slope * slope * start.variance};
@@ -108,7 +113,8 @@ Gaussian law(const Matrix& x, const Gaussian& start) {
   return out;
 }
 
-/// At every step but the last, which adds no noise, `run` must leave x with the law that q gives it.
+/// Requires that x has the marginal distribution of q after every step of `run` except the last,
+/// which adds no noise.
 template <class Run>
 void check_marginals(const Process& process, const Data& data, const Run& run) {
   const ArrayXd& alphas_cumprod = process.alphas_cumprod();
@@ -135,12 +141,13 @@ std::vector<Process> processes() {
 
 constexpr Data spread{0.4, 0.5}, point{-0.7, 0}, standard{0, 1};
 
-/// -log2 of the ratio of the errors at twice the steps.
+/// The order of convergence, from the errors at n and at 2 n steps.
 double order(double error, double error_of_twice) { return std::log2(error / error_of_twice); }
 
 }  // namespace
 
-TEST_CASE("with the true variance learned, p_sample_loop has q's marginals at every step", "[reverse_process]") {
+TEST_CASE("p_sample_loop has the marginals of q at every step if the model predicts the true variance",
+          "[reverse_process]") {
   for (const Process& process : processes()) {
     for (const ModelMeanType type : models::mean_types) {
       const auto reverse = optimal(process, spread, type, ModelVarType::learned);
@@ -151,7 +158,7 @@ TEST_CASE("with the true variance learned, p_sample_loop has q's marginals at ev
   }
 }
 
-TEST_CASE("fixed_small is the true variance of data that is a point, fixed_large of N(0, 1)", "[reverse_process]") {
+TEST_CASE("fixed_small is the true variance for data at one point, fixed_large for N(0, 1) data", "[reverse_process]") {
   for (const Process& process : processes()) {
     for (const ModelMeanType type : models::mean_types) {
       const auto small = optimal(process, point, type, ModelVarType::fixed_small);
@@ -166,7 +173,7 @@ TEST_CASE("fixed_small is the true variance of data that is a point, fixed_large
   }
 }
 
-TEST_CASE("ddim_sample_loop keeps q's marginals of a point at every eta", "[reverse_process]") {
+TEST_CASE("ddim_sample_loop has the marginals of q for data at one point and every eta", "[reverse_process]") {
   for (const Process& process : processes()) {
     for (const double eta : {0.0, 0.3, 1.0}) {
       const auto reverse = optimal(process, point, ModelMeanType::velocity);
@@ -178,8 +185,9 @@ TEST_CASE("ddim_sample_loop keeps q's marginals of a point at every eta", "[reve
   }
 }
 
-TEST_CASE("DDIM ends where the product of its steps says", "[reverse_process]") {
-  // About its mean, x is multiplied by (sqrt(a b) s^2 + sqrt((1 - a)(1 - b))) / (a s^2 + 1 - a) on its way from a to b.
+TEST_CASE("DDIM ends at the product of the exact factors of its steps, up and down", "[reverse_process]") {
+  // The step from abar = a to abar = b multiplies the deviation of x from its mean by
+  // (sqrt(a b) s^2 + sqrt((1 - a)(1 - b))) / (a s^2 + 1 - a).
   const auto factor = [](double a, double b) {
     return (std::sqrt(a * b) * spread.s * spread.s + std::sqrt((1 - a) * (1 - b))) / spread.variance(a);
   };
@@ -204,11 +212,10 @@ TEST_CASE("DDIM ends where the product of its steps says", "[reverse_process]") 
   }
 }
 
-TEST_CASE("DDIM nears the probability flow's end, and ddim_reverse undoes it, with an error of 1 / steps",
-          "[reverse_process]") {
+TEST_CASE("the errors of DDIM and of its inversion by ddim_reverse_sample fall as 1 / steps", "[reverse_process]") {
   const Process base(linear_beta_schedule(1000));
   const double last = base.alphas_cumprod()[999];
-  // The flow takes quantiles to quantiles.
+  // The probability flow maps quantiles to quantiles.
   const double exact = spread.m + std::sqrt(spread.variance(base.alphas_cumprod()[0]) / spread.variance(last)) *
                                       (1.3 - spread.mean(last));
   std::vector<double> end_errors, round_trips;
@@ -230,7 +237,7 @@ TEST_CASE("DDIM nears the probability flow's end, and ddim_reverse undoes it, wi
   }
 }
 
-TEMPLATE_TEST_CASE("ddim_sample with eta = 1 is p_sample with fixed_small", "[reverse_process]", DoubleColMajor,
+TEMPLATE_TEST_CASE("ddim_sample with eta = 1 equals p_sample with fixed_small", "[reverse_process]", DoubleColMajor,
                    FloatRowMajor) {
   using Tensor = typename TestType::template Tensor<2>;
   using Scalar = typename TestType::Scalar;
@@ -243,7 +250,7 @@ TEMPLATE_TEST_CASE("ddim_sample with eta = 1 is p_sample with fixed_small", "[re
     const Tensor x = random_tensor<Tensor>({T, 5}, 1), noise = random_tensor<Tensor>({T, 5}, 2);
     diffusion::Timesteps t(T);
     for (Index i = 0; i < T; ++i) t(i) = i;
-    const auto guided = ReverseProcess(process, models::Guided{}).with_denoised_fn(models::Denoised{});
+    const auto guided = ReverseProcess(process, models::AnyGuidedModel{}).with_denoised_fn(models::DenoisedFn{});
     REQUIRE_THAT(guided.ddim_sample(x, t, noise, 1.0).sample,
                  AllClose(guided.p_sample(x, t, noise).sample, Tolerance<Scalar>::rel, Tolerance<Scalar>::abs));
   }

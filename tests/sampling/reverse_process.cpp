@@ -1,5 +1,6 @@
-// Tests of diffusion/sampling/reverse_process.hpp: how it calls what the user gives it, what its equations say, what it refuses.
-// (reverse_batches.cpp is about batches, reverse_golden.cpp has the reference's runs, reverse_oracles.cpp exact answers.)
+// Tests of diffusion/sampling/reverse_process.hpp: calls of the user's functions, equations and
+// errors. Batches are tested in reverse_batches.cpp, recorded runs of guided-diffusion in
+// reverse_golden.cpp, exact answers in reverse_oracles.cpp.
 #include "diffusion/sampling/reverse_process.hpp"
 
 #include <algorithm>
@@ -33,14 +34,14 @@ using diffusion::ReverseWorkspace;
 using diffusion::Timesteps;
 using Eigen::ArrayXd;
 using Eigen::Index;
+using models::QuarterModel;
 using models::spaced_process;
 using models::timesteps;
 using models::var_types;
-using models::Writing;
 
 // ---- how the model is called ----
 
-TEST_CASE("a model may return a tensor or an expression, write its output, or have state behind std::ref",
+TEST_CASE("a model may return a tensor or an expression, write its output, or change its state through std::ref",
           "[reverse_process]") {
   using Tensor = FloatColMajor::Tensor<2>;
   using Times = Eigen::Tensor<float, 1>;
@@ -48,14 +49,14 @@ TEST_CASE("a model may return a tensor or an expression, write its output, or ha
   const auto sampled = [&](const auto& model) {
     return ReverseProcess(spaced_process<float>(), model).ddim_sample_loop(x);
   };
-  const Tensor expected = sampled(Writing{});
+  const Tensor expected = sampled(QuarterModel{});
   REQUIRE_THAT(sampled([](const Tensor& y, const Times&) -> Tensor { return y * 0.25f; }), AllEqual(expected));
   REQUIRE_THAT(sampled([](const auto& y, const auto&) { return y * 0.25f; }), AllEqual(expected));
   REQUIRE_THAT(sampled(std::function<Tensor(const Tensor&, const Times&)>(
                    [](const Tensor& y, const Times&) { return Tensor(y * 0.25f); })),
                AllEqual(expected));
-  Tensor kept;
-  REQUIRE_THAT(sampled([&kept](const Tensor& y, const Times&) -> const Tensor& { return kept = y * 0.25f; }),
+  Tensor output;
+  REQUIRE_THAT(sampled([&output](const Tensor& y, const Times&) -> const Tensor& { return output = y * 0.25f; }),
                AllEqual(expected));
   int calls = 0;
   auto counting = [&calls](const Tensor& y, const Times& t) mutable {
@@ -67,11 +68,11 @@ TEST_CASE("a model may return a tensor or an expression, write its output, or ha
   REQUIRE(calls == 40);
 }
 
-TEST_CASE("denoised_fn may return a tensor, an expression that moves values about, or change x_0 in place",
+TEST_CASE("denoised_fn may return a tensor or an expression that permutes values, or change x_0 in place",
           "[reverse_process]") {
   using Tensor = FloatRowMajor::Tensor<2>;
   const Tensor x = random_tensor<Tensor>({3, 4}, 1);
-  const ReverseProcess reverse(spaced_process<float>(), models::Guided{}, {ModelMeanType::start_x});
+  const ReverseProcess reverse(spaced_process<float>(), models::AnyGuidedModel{}, {ModelMeanType::start_x});
   const Eigen::array<bool, 2> flip = {false, true};
   const Tensor expected = reverse.p_mean_variance(x, 5).pred_xstart.reverse(flip);
   const auto with = [&](const auto& f) { return reverse.with_denoised_fn(f).p_mean_variance(x, 5).pred_xstart; };
@@ -80,7 +81,7 @@ TEST_CASE("denoised_fn may return a tensor, an expression that moves values abou
   REQUIRE_THAT(with([&](auto& y) { y = Tensor(y.reverse(flip)); }), AllEqual(expected));
 }
 
-TEST_CASE("denoised_fn comes before the clip", "[reverse_process]") {
+TEST_CASE("denoised_fn is applied before clipping", "[reverse_process]") {
   using Tensor = DoubleRowMajor::Tensor<2>;
   Tensor x(1, 3);
   x.setValues({{-0.1, 0.04, 0.2}});
@@ -92,26 +93,26 @@ TEST_CASE("denoised_fn comes before the clip", "[reverse_process]") {
   REQUIRE_THAT(reverse.p_mean_variance(x, 5).pred_xstart, AllEqual(expected));
 }
 
-TEST_CASE("a NaN in the model's output stays one through the clip", "[reverse_process]") {
+TEST_CASE("clipping keeps a NaN in the model's output", "[reverse_process]") {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   using Tensor = DoubleRowMajor::Tensor<2>;
   Tensor x(1, 9);
   x.setConstant(nan);
-  const ReverseProcess reverse(spaced_process<double>(), Writing{}, {ModelMeanType::start_x});
+  const ReverseProcess reverse(spaced_process<double>(), QuarterModel{}, {ModelMeanType::start_x});
   const Tensor out = reverse.p_mean_variance(x, 5).pred_xstart;
   for (Index i = 0; i < 9; ++i) REQUIRE(std::isnan(out(0, i)));
 }
 
-TEST_CASE("the model is called, then noise and cond_fn or, by DDIM, these in turn, at the same original and rescaled t",
+TEST_CASE("p_sample calls model, noise, cond_fn and ddim_sample model, cond_fn, noise, with the same model time",
           "[reverse_process]") {
   using Tensor = DoubleRowMajor::Tensor<2>;
   const Tensor x = random_tensor<Tensor>({2, 3}, 1);
   std::string calls;
-  std::vector<double> heard;
+  std::vector<double> received_times;
   const auto called = [&](char who) {
-    return [&calls, &heard, who](const auto& y, const auto& t) {
+    return [&calls, &received_times, who](const auto& y, const auto& t) {
       calls += who;
-      for (Index n = 0; n < t.size(); ++n) heard.push_back(t(n));
+      for (Index n = 0; n < t.size(); ++n) received_times.push_back(t(n));
       return Tensor(y * 0.1);
     };
   };
@@ -126,7 +127,7 @@ TEST_CASE("the model is called, then noise and cond_fn or, by DDIM, these in tur
           .with_cond_fn(called('c'));
   (void)reverse.p_sample(x, timesteps({0, 1}), noise);
   REQUIRE(calls == "mnc");
-  REQUIRE(heard == std::vector<double>{25, 999.75, 25, 999.75});
+  REQUIRE(received_times == std::vector<double>{25, 999.75, 25, 999.75});
   calls.clear();
   (void)reverse.p_sample_loop(x, noise);
   REQUIRE(calls == "mncmnc");
@@ -138,15 +139,15 @@ TEST_CASE("the model is called, then noise and cond_fn or, by DDIM, these in tur
   REQUIRE(calls == "mcmc");
 }
 
-TEST_CASE("half and bfloat16 differ from float by their roundings", "[reverse_process]") {
+TEST_CASE("half and bfloat16 results equal float results up to rounding", "[reverse_process]") {
   using Tensor = FloatRowMajor::Tensor<2>;
   const Tensor x = random_tensor<Tensor>({3, 5}, 1), noise = random_tensor<Tensor>({3, 5}, 2);
   const Tensor expected =
-      ReverseProcess(spaced_process<float>(), Writing{}, {ModelMeanType::start_x}).p_sample(x, 20, noise).sample;
+      ReverseProcess(spaced_process<float>(), QuarterModel{}, {ModelMeanType::start_x}).p_sample(x, 20, noise).sample;
   const auto check = [&](auto zero) {
     using S = decltype(zero);
     using Small = Eigen::Tensor<S, 2, Eigen::RowMajor, Index>;
-    const ReverseProcess reverse(spaced_process<S>(), Writing{}, {ModelMeanType::start_x});
+    const ReverseProcess reverse(spaced_process<S>(), QuarterModel{}, {ModelMeanType::start_x});
     const auto step = reverse.p_sample(Small(x.template cast<S>()), 20, Small(noise.template cast<S>()));
     REQUIRE_THAT(step.sample, AllClose(expected, 4 * Tolerance<S>::rel, 4 * Tolerance<S>::abs));
   };
@@ -154,33 +155,33 @@ TEST_CASE("half and bfloat16 differ from float by their roundings", "[reverse_pr
   check(Eigen::bfloat16());
 }
 
-// ---- what the equations say ----
+// ---- equations ----
 
-TEST_CASE("the four predictions of one x_0 and epsilon give the same p(x_{t-1} | x_t)", "[reverse_process]") {
+TEST_CASE("the four mean types give the same p(x_{t-1} | x_t) for the same x_0 and epsilon", "[reverse_process]") {
   using Tensor = DoubleRowMajor::Tensor<2>;
   const GaussianDiffusion<double> p = spaced_process<double>();
   const Tensor x_0 = random_tensor<Tensor>({4, 6}, 1) * 0.9, eps = random_tensor<Tensor>({4, 6}, 2);
   const Timesteps t = timesteps({0, 3, 20, 39});
   const Tensor x = p.q_sample(x_0, t, eps), v = p.velocity(x_0, t, eps);
   const Tensor mean = p.q_posterior_mean_variance(x_0, x, t).mean;
-  const auto says = [&](ModelMeanType type, const Tensor& output) {
+  const auto require_same = [&](ModelMeanType type, const Tensor& output) {
     const ReverseProcess reverse(p, [&](const auto&, const auto&) { return output; }, {type});
     const PMeanVariance<Tensor> m = reverse.p_mean_variance(x, t);
     REQUIRE_THAT(m.mean, AllClose(mean, tolerance::converted, tolerance::converted));
     REQUIRE_THAT(m.pred_xstart, AllClose(x_0, tolerance::converted, tolerance::converted));
   };
-  says(ModelMeanType::start_x, x_0);
-  says(ModelMeanType::epsilon, eps);
-  says(ModelMeanType::velocity, v);
-  says(ModelMeanType::previous_x, mean);
+  require_same(ModelMeanType::start_x, x_0);
+  require_same(ModelMeanType::epsilon, eps);
+  require_same(ModelMeanType::velocity, v);
+  require_same(ModelMeanType::previous_x, mean);
 }
 
-TEST_CASE("fixed variances are the tables', at t = 0 and T = 1 too", "[reverse_process]") {
+TEST_CASE("fixed variances equal the tables of the process, also at t = 0 and for T = 1", "[reverse_process]") {
   using Tensor = DoubleRowMajor::Tensor<1>;
   const auto moments = [](const GaussianDiffusion<double>& p, ModelVarType type, Index t) {
     Tensor x(1);
     x.setConstant(0.5);
-    return ReverseProcess(p, Writing{}, {ModelMeanType::epsilon, type}).p_mean_variance(x, t);
+    return ReverseProcess(p, QuarterModel{}, {ModelMeanType::epsilon, type}).p_mean_variance(x, t);
   };
   const GaussianDiffusion<double> p(linear_beta_schedule(50));
   ArrayXd one(1);
@@ -198,7 +199,8 @@ TEST_CASE("fixed variances are the tables', at t = 0 and T = 1 too", "[reverse_p
   REQUIRE(moments(single, ModelVarType::fixed_large, 0).variance(0) == 0.25);
 }
 
-TEST_CASE("the learned range goes from posterior_log_variance_clipped at -1 to log(betas) at 1", "[reverse_process]") {
+TEST_CASE("learned_range interpolates from posterior_log_variance_clipped at v = -1 to log(betas) at v = 1",
+          "[reverse_process]") {
   using Tensor = DoubleColMajor::Tensor<2>;
   const GaussianDiffusion<double> p(linear_beta_schedule(50));
   const Tensor x = random_tensor<Tensor>({2, 1}, 1);
@@ -217,12 +219,12 @@ TEST_CASE("the learned range goes from posterior_log_variance_clipped at -1 to l
   }
 }
 
-TEST_CASE("p_sample is mean + exp(log_variance / 2) noise, and the mean alone at t = 0", "[reverse_process]") {
+TEST_CASE("p_sample returns mean + exp(log_variance / 2) noise, and the mean alone at t = 0", "[reverse_process]") {
   using Tensor = DoubleRowMajor::Tensor<2>;
   const Tensor x = random_tensor<Tensor>({3, 4}, 1), noise = random_tensor<Tensor>({3, 4}, 2);
   const Timesteps t = timesteps({0, 1, 39});
   for (const ModelVarType type : var_types) {
-    const ReverseProcess plain(spaced_process<double>(), models::Guided{type}, {ModelMeanType::epsilon, type});
+    const ReverseProcess plain(spaced_process<double>(), models::AnyGuidedModel{type}, {ModelMeanType::epsilon, type});
     const auto guided = plain.with_cond_fn(models::Gradient{});
     const PMeanVariance<Tensor> p = plain.p_mean_variance(x, t);
     Tensor spread = (p.log_variance * 0.5).exp() * noise;
@@ -236,18 +238,19 @@ TEST_CASE("p_sample is mean + exp(log_variance / 2) noise, and the mean alone at
   }
 }
 
-// ---- where x_0 cannot be told ----
+// ---- where x_0 cannot be recovered ----
 
-TEST_CASE("at a zero terminal SNR epsilon is refused, and x_0 and v sample", "[reverse_process]") {
+TEST_CASE("at zero terminal SNR, models of epsilon throw std::domain_error, and models of x_0 and v sample",
+          "[reverse_process]") {
   using Tensor = DoubleRowMajor::Tensor<2>;
   const GaussianDiffusion<double> p(diffusion::rescale_zero_terminal_snr(linear_beta_schedule(50)));
   const Tensor x = random_tensor<Tensor>({3, 4}, 1);
-  const auto reverse = [&](ModelMeanType type) { return ReverseProcess(p, models::Guided{}, {type}); };
-  REQUIRE_THAT(refusal<std::domain_error>([&] {
+  const auto reverse = [&](ModelMeanType type) { return ReverseProcess(p, models::AnyGuidedModel{}, {type}); };
+  REQUIRE_THAT(error_message<std::domain_error>([&] {
                  (void)reverse(ModelMeanType::epsilon).p_mean_variance(x, timesteps({3, 49, 2}));
                }),
                StartsWith("diffusion::ReverseProcess::p_mean_variance: alphas_cumprod[49] = 0"));
-  REQUIRE_THAT(refusal<std::domain_error>([&] { (void)reverse(ModelMeanType::epsilon).ddim_sample(x, 49); }),
+  REQUIRE_THAT(error_message<std::domain_error>([&] { (void)reverse(ModelMeanType::epsilon).ddim_sample(x, 49); }),
                StartsWith("diffusion::ReverseProcess::ddim_sample: alphas_cumprod[49] = 0"));
   REQUIRE_THROWS_AS(reverse(ModelMeanType::epsilon).p_sample_loop(x, PhiloxNoise(1)), std::domain_error);
   for (const ModelMeanType type : {ModelMeanType::start_x, ModelMeanType::velocity}) {
@@ -256,43 +259,46 @@ TEST_CASE("at a zero terminal SNR epsilon is refused, and x_0 and v sample", "[r
                               r.ddim_reverse_sample(x, 49).sample, r.ddim_sample(x, 49, x, 1.0).sample}) {
       for (Index i = 0; i < out.size(); ++i) REQUIRE(std::isfinite(out.data()[i]));
     }
-    REQUIRE_THAT(refusal<std::domain_error>([&] { (void)r.with_cond_fn(models::Gradient{}).ddim_sample(x, 49); }),
+    REQUIRE_THAT(error_message<std::domain_error>([&] { (void)r.with_cond_fn(models::Gradient{}).ddim_sample(x, 49); }),
                  StartsWith("diffusion::ReverseProcess::ddim_sample: alphas_cumprod[49] = 0"));
   }
 }
 
-// ---- refusals ----
+// ---- errors ----
 
-TEST_CASE("an eta that leaves no variance, or is negative, or has no noise, is refused", "[reverse_process]") {
+TEST_CASE("ddim_sample throws for an eta that is too large, negative or not finite, or that needs noise",
+          "[reverse_process]") {
   using Tensor = DoubleRowMajor::Tensor<2>;
   const GaussianDiffusion<double> p(linear_beta_schedule(50));
-  const ReverseProcess reverse(p, models::Guided{});
+  const ReverseProcess reverse(p, models::AnyGuidedModel{});
   const Tensor x = random_tensor<Tensor>({2, 3}, 1);
   const std::string where = "diffusion::ReverseProcess::ddim_sample: ";
   // The largest eta at t: 1 - abar_prev = sigma^2.
   const double largest = std::sqrt(p.one_minus_alphas_cumprod()[20] / p.betas()[20]);
   REQUIRE(std::isfinite(reverse.ddim_sample(x, 20, x, largest * (1 - 1e-9)).sample(0, 0)));
-  REQUIRE_THAT(refusal<std::invalid_argument>([&] {
-                 (void)reverse.ddim_sample(x, timesteps({0, 20}), x, largest * (1 + 1e-9));
-               }),
-               ContainsSubstring(" is too large at t = 20: 1 - alphas_cumprod_prev - sigma^2 would be negative"));
+  REQUIRE_THAT(
+      error_message<std::invalid_argument>([&] {
+        (void)reverse.ddim_sample(x, timesteps({0, 20}), x, largest * (1 + 1e-9));
+      }),
+      ContainsSubstring(
+          " is too large at t = 20: 1 - alphas_cumprod_prev - sigma^2 would be negative; any eta <= 1 is valid"));
   REQUIRE(std::isfinite(reverse.ddim_sample(x, 0, x, 5.0).sample(0, 0)));
   const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
-  REQUIRE(refusal<std::invalid_argument>([&] { (void)reverse.ddim_sample(x, 5, x, -0.5); }) ==
+  REQUIRE(error_message<std::invalid_argument>([&] { (void)reverse.ddim_sample(x, 5, x, -0.5); }) ==
           where + "eta = -0.5 must be finite and not negative");
   REQUIRE_THROWS_AS(reverse.ddim_sample(x, 5, x, nan), std::invalid_argument);
   REQUIRE_THROWS_AS(reverse.ddim_sample(x, 5, x, inf), std::invalid_argument);
-  REQUIRE(refusal<std::invalid_argument>([&] { (void)reverse.ddim_sample(x, 5, NoNoise(), 0.5); }) ==
-          where + "eta = 0.5 needs noise, and none is given");
-  // A loop refuses it before its first step.
+  REQUIRE(error_message<std::invalid_argument>([&] { (void)reverse.ddim_sample(x, 5, NoNoise(), 0.5); }) ==
+          where + "eta = 0.5 needs noise: pass a tensor or a noise source");
+  // A loop throws before its first step.
   int calls = 0;
   const ReverseProcess counted(p, [&](const auto& y, const auto&) { return ++calls, Tensor(y); });
-  REQUIRE_THAT(refusal<std::invalid_argument>([&] { (void)counted.ddim_sample_loop(x, PhiloxNoise(1), 3.0); }),
+  REQUIRE_THAT(error_message<std::invalid_argument>([&] { (void)counted.ddim_sample_loop(x, PhiloxNoise(1), 3.0); }),
                StartsWith("diffusion::ReverseProcess::ddim_sample_loop: eta = 3 is too large at t = "));
   REQUIRE(calls == 0);
 }
 
-TEST_CASE("outputs of the wrong shape are refused with both shapes", "[reverse_process]") {
+TEST_CASE("the error for a tensor of the wrong shape names both shapes", "[reverse_process]") {
   using Tensor = FloatRowMajor::Tensor<3>;
   const Tensor x = random_tensor<Tensor>({2, 3, 4}, 1);
   const auto doubled = [](const Tensor& y, const auto&) { return Tensor(y.concatenate(y, 1)); };
@@ -300,43 +306,43 @@ TEST_CASE("outputs of the wrong shape are refused with both shapes", "[reverse_p
   const ReverseOptions learned{ModelMeanType::epsilon, ModelVarType::learned};
   const std::string where = "diffusion::ReverseProcess::p_sample: ";
   REQUIRE(
-      refusal<std::invalid_argument>(
+      error_message<std::invalid_argument>(
           [&] { (void)ReverseProcess(spaced_process<float>(), doubled).p_sample(x, 5, x); }) ==
       where +
           "the model's output has shape [2, 6, 4], but for x of shape [2, 3, 4] it must have [2, 3, 4]; for a model "
           "with learned variances set ReverseOptions::var_type to learned or learned_range");
-  REQUIRE(refusal<std::invalid_argument>(
+  REQUIRE(error_message<std::invalid_argument>(
               [&] { (void)ReverseProcess(spaced_process<float>(), same, learned).p_sample(x, 5, x); }) ==
           where +
               "the model's output has shape [2, 3, 4], but for x of shape [2, 3, 4] it must have [2, 6, 4]; for a "
               "model without learned variances set ReverseOptions::var_type to fixed_small or fixed_large");
-  REQUIRE_THAT(refusal<std::invalid_argument>([&] {
+  REQUIRE_THAT(error_message<std::invalid_argument>([&] {
                  (void)ReverseProcess(spaced_process<float>(), same).moments_from_output(doubled(x, 5), x, 5, true);
                }),
                EndsWith("set ReverseOptions::var_type to learned or learned_range"));
   const auto resizing = [](const Tensor&, const auto&, Tensor& out) { out.resize(1, 1, 1); };
-  REQUIRE_THAT(refusal<std::invalid_argument>(
+  REQUIRE_THAT(error_message<std::invalid_argument>(
                    [&] { (void)ReverseProcess(spaced_process<float>(), resizing).p_sample(x, 5, x); }),
                StartsWith(where + "the model's output has shape [1, 1, 1]"));
   const ReverseProcess good(spaced_process<float>(), same);
-  REQUIRE_THAT(refusal<std::invalid_argument>([&] { (void)good.with_cond_fn(doubled).p_sample(x, 5, x); }),
+  REQUIRE_THAT(error_message<std::invalid_argument>([&] { (void)good.with_cond_fn(doubled).p_sample(x, 5, x); }),
                StartsWith(where + "cond_fn's output has shape [2, 6, 4]"));
-  REQUIRE_THAT(refusal<std::invalid_argument>([&] {
+  REQUIRE_THAT(error_message<std::invalid_argument>([&] {
                  (void)good.with_denoised_fn([](const auto& y) { return y.concatenate(y, 1); }).p_sample(x, 5, x);
                }),
                ContainsSubstring("denoised_fn(x_start) has shape [2, 6, 4]"));
   const Tensor small(2, 3, 1);
-  REQUIRE(refusal<std::invalid_argument>([&] { (void)good.p_sample(x, 5, small); }) ==
+  REQUIRE(error_message<std::invalid_argument>([&] { (void)good.p_sample(x, 5, small); }) ==
           where + "noise has shape [2, 3, 1], but for x of shape [2, 3, 4] it must have [2, 3, 4]");
-  REQUIRE_THAT(refusal<std::invalid_argument>([&] { (void)good.moments_from_output(small, x, 5, true); }),
+  REQUIRE_THAT(error_message<std::invalid_argument>([&] { (void)good.moments_from_output(small, x, 5, true); }),
                ContainsSubstring("output has shape [2, 3, 1]"));
   ReverseStep<Tensor> step{small, x};
   ReverseWorkspace<Tensor> workspace;
-  REQUIRE_THAT(refusal<std::invalid_argument>([&] { good.p_sample_into(step, x, 5, x, workspace); }),
+  REQUIRE_THAT(error_message<std::invalid_argument>([&] { good.p_sample_into(step, x, 5, x, workspace); }),
                ContainsSubstring("has shape [2, 3, 1]"));
 }
 
-TEST_CASE("x as a result that is written before x is last read is refused", "[reverse_process]") {
+TEST_CASE("an output other than out.sample may not be x", "[reverse_process]") {
   using Tensor = FloatRowMajor::Tensor<2>;
   const ReverseProcess reverse(spaced_process<float>(), [](const Tensor& y, const auto&) { return y; });
   Tensor x = random_tensor<Tensor>({2, 3}, 1);
@@ -347,40 +353,42 @@ TEST_CASE("x as a result that is written before x is last read is refused", "[re
   struct Step {
     Tensor &sample, &pred_xstart;
   };
-  const auto refused = [](const std::string& of) {
-    return "diffusion::ReverseProcess::" + of + ": only out.sample may be x; another result of out is";
+  const auto aliasing_message = [](const std::string& function) {
+    return "diffusion::ReverseProcess::" + function +
+           ": only out.sample may be x, but another tensor of out has x's memory";
   };
-  REQUIRE(refusal<std::invalid_argument>([&] {
+  REQUIRE(error_message<std::invalid_argument>([&] {
             reverse.p_sample_into(Step{step.sample, x}, x, 5, noise, workspace);
-          }) == refused("p_sample"));
-  REQUIRE(refusal<std::invalid_argument>([&] {
+          }) == aliasing_message("p_sample"));
+  REQUIRE(error_message<std::invalid_argument>([&] {
             reverse.ddim_sample_into(Step{step.sample, x}, x, 5, noise, 0.0, workspace);
-          }) == refused("ddim_sample"));
+          }) == aliasing_message("ddim_sample"));
   using Moments = diffusion::PMeanVariance<Tensor&>;
   REQUIRE(
-      refusal<std::invalid_argument>([&] {
+      error_message<std::invalid_argument>([&] {
         reverse.p_mean_variance_into(Moments{moments.mean, moments.variance, moments.log_variance, x}, x, 5, workspace);
-      }) == refused("moments_from_output"));
+      }) == aliasing_message("moments_from_output"));
   REQUIRE_THAT(x, AllEqual(before));
   const Tensor expected = reverse.p_sample(x, 5, noise).sample;
   reverse.p_sample_into(Step{x, step.pred_xstart}, x, 5, noise, workspace);
   REQUIRE_THAT(x, AllEqual(expected));
 }
 
-TEST_CASE("learned variances of a tensor without channels are refused", "[reverse_process]") {
+TEST_CASE("learned variances throw for a tensor without channels", "[reverse_process]") {
   using Tensor = FloatRowMajor::Tensor<1>;
   const Tensor x = random_tensor<Tensor>({4}, 1);
-  const ReverseProcess reverse(spaced_process<float>(), Writing{}, {ModelMeanType::epsilon, ModelVarType::learned});
-  REQUIRE(refusal<std::invalid_argument>([&] { (void)reverse.p_mean_variance(x, 5); }) ==
+  const ReverseProcess reverse(spaced_process<float>(), QuarterModel{},
+                               {ModelMeanType::epsilon, ModelVarType::learned});
+  REQUIRE(error_message<std::invalid_argument>([&] { (void)reverse.p_mean_variance(x, 5); }) ==
           "diffusion::ReverseProcess::p_mean_variance: x has rank 1; learned variances are the second half of the "
           "channels, which are axis 1");
 }
 
-TEST_CASE("model_output_into writes what model_output returns, and refuses a result of another shape",
+TEST_CASE("model_output_into writes what model_output returns, and throws for an output of another shape",
           "[reverse_process]") {
   using Tensor = FloatRowMajor::Tensor<2>;
   const Tensor x = random_tensor<Tensor>({2, 3}, 1);
-  const ReverseProcess reverse(spaced_process<float>(), Writing{});
+  const ReverseProcess reverse(spaced_process<float>(), QuarterModel{});
   ReverseWorkspace<Tensor> workspace;
   Tensor out(2, 3), narrow(2, 2);
   reverse.model_output_into(out, x, 7, workspace);
@@ -389,18 +397,18 @@ TEST_CASE("model_output_into writes what model_output returns, and refuses a res
   REQUIRE_THROWS_AS(reverse.model_output_into(narrow, x, 7, workspace), std::invalid_argument);
 }
 
-TEST_CASE("timesteps out of range or of the wrong number are refused before the model is called", "[reverse_process]") {
+TEST_CASE("timesteps out of range or of the wrong number throw before the model is called", "[reverse_process]") {
   using Tensor = FloatRowMajor::Tensor<2>;
   const Tensor x = random_tensor<Tensor>({2, 3}, 1);
   int calls = 0;
   const ReverseProcess reverse(spaced_process<float>(), [&](const Tensor& y, const auto&) { return ++calls, y; });
   const std::string where = "diffusion::ReverseProcess::";
-  REQUIRE(refusal<std::out_of_range>([&] { (void)reverse.p_mean_variance(x, 40); }) ==
+  REQUIRE(error_message<std::out_of_range>([&] { (void)reverse.p_mean_variance(x, 40); }) ==
           where + "p_mean_variance: t = 40 is outside [0, 40)");
-  REQUIRE(refusal<std::out_of_range>([&] {
+  REQUIRE(error_message<std::out_of_range>([&] {
             (void)reverse.ddim_sample(x, timesteps({0, -1}));
           }) == where + "ddim_sample: t[1] = -1 is outside [0, 40)");
-  REQUIRE(refusal<std::invalid_argument>([&] {
+  REQUIRE(error_message<std::invalid_argument>([&] {
             (void)reverse.ddim_reverse_sample(x, timesteps({0, 1, 2}));
           }) == where + "ddim_reverse_sample: t has 3 entries for a batch of 2 samples");
   REQUIRE_THROWS_AS(reverse.model_output(x, 41), std::out_of_range);

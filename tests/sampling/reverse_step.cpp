@@ -1,11 +1,11 @@
-// Test ../../include/diffusion/sampling/reverse_step.hpp
+// Tests of diffusion/sampling/reverse_step.hpp
 #include "diffusion/sampling/reverse_step.hpp"
 
 #include "matchers.hpp"
 
 using namespace diffusion;
 
-TEST_CASE("by default a ReverseProcess reads its model as guided-diffusion does", "[reverse_step]") {
+TEST_CASE("by default a ReverseProcess reads epsilon, with fixed_small variances and clipping", "[reverse_step]") {
   const ReverseOptions options;
   REQUIRE(options.mean_type == ModelMeanType::epsilon);
   REQUIRE(options.var_type == ModelVarType::fixed_small);

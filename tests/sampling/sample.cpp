@@ -1,4 +1,5 @@
-// Tests of diffusion/sampling/sample.hpp: the loop, its hooks, what it refuses; and samplers that are more than a step.
+// Tests of diffusion/sampling/sample.hpp: the loop, its hooks and its errors. Also tests of single
+// samplers that need a whole run.
 #include "diffusion/sampling/sample.hpp"
 
 #include <algorithm>
@@ -44,7 +45,7 @@ Tensor start() { return random_tensor<Tensor>({2, 3}, 1); }
 
 }  // namespace
 
-TEST_CASE("sample moves x down the levels, one step after another", "[sample]") {
+TEST_CASE("sample takes one step of the sampler from each level of the grid to the next", "[sample]") {
   Tensor x = start();
   const TimeGrid levels = grid(5);
   for (Index i = 0; i < 5; ++i) {
@@ -56,7 +57,7 @@ TEST_CASE("sample moves x down the levels, one step after another", "[sample]") 
   CHECK_THAT(sampled, AllClose(x, Tolerance<double>::rel, Tolerance<double>::abs));
 }
 
-TEST_CASE("Ddim is ReverseProcess's, on the timesteps of a respaced process", "[sample]") {
+TEST_CASE("Ddim and Ddpm equal the loops of ReverseProcess on a respaced process", "[sample]") {
   const auto respaced = respace(process(), space_timesteps(1000, "ddim10"));
   const auto reverse =
       ReverseProcess(respaced, Model{}, {ModelMeanType::epsilon, ModelVarType::fixed_small, false, false});
@@ -67,12 +68,12 @@ TEST_CASE("Ddim is ReverseProcess's, on the timesteps of a respaced process", "[
              AllClose(reverse.ddim_sample_loop(start()), tolerance::sampler, tolerance::sampler));
   CHECK_THAT(sample(Ddim{0.7}, levels, denoiser(), start(), PhiloxNoise(5)),
              AllClose(reverse.ddim_sample_loop(start(), PhiloxNoise(5), 0.7), tolerance::sampler, tolerance::sampler));
-  // ReverseProcess draws noise at the last step too, which has no use for it.
+  // Ddpm draws no noise in the last step; ReverseProcess draws it there and ignores it.
   CHECK_THAT(sample(Ddpm{}, levels, denoiser(), start(), PhiloxNoise(5)),
              AllClose(reverse.p_sample_loop(start(), PhiloxNoise(5)), tolerance::sampler, tolerance::sampler));
 }
 
-TEST_CASE("Ddim on a grid upside down inverts itself as steps grow short", "[sample]") {
+TEST_CASE("Ddim on a reversed grid inverts Ddim with an error that falls with the step length", "[sample]") {
   double errors[2];
   for (const int i : {0, 1}) {
     const TimeGrid down = timestep_grid(process(), TimestepSpacing::trailing, i == 0 ? 100 : 200);
@@ -84,7 +85,7 @@ TEST_CASE("Ddim on a grid upside down inverts itself as steps grow short", "[sam
   REQUIRE(errors[1] < 0.6 * errors[0]);
 }
 
-TEST_CASE("hooks are called where they say, with the levels of the grid", "[sample]") {
+TEST_CASE("hooks are called at the documented times with the levels of the grid", "[sample]") {
   const TimeGrid levels = grid(4);
   std::vector<double> corrected, denoised, observed;
   Hooks<Tensor> hooks;
@@ -103,7 +104,7 @@ TEST_CASE("hooks are called where they say, with the levels of the grid", "[samp
   REQUIRE(observed == std::vector<double>{749, 499, 249, 0});
 }
 
-TEST_CASE("correct_x_t holds a part of x fixed to the end", "[sample]") {
+TEST_CASE("correct_x_t keeps a part of x fixed until the end of a run", "[sample]") {
   const Tensor known = random_tensor<Tensor>({2, 3}, 9), noise = random_tensor<Tensor>({2, 3}, 10);
   Hooks<Tensor> hooks;
   hooks.correct_x_t = [&](Tensor& x, const NoiseLevel& level) {
@@ -113,11 +114,11 @@ TEST_CASE("correct_x_t holds a part of x fixed to the end", "[sample]") {
   const Tensor held = sample(Ddim{}, grid(6), denoiser(), start(), NoNoise(), hooks);
   for (Index n = 0; n < 2; ++n) {
     REQUIRE(held(n, 0) == known(n, 0));
-    REQUIRE(held(n, 1) == free(n, 1));  // this model treats each value for itself
+    REQUIRE(held(n, 1) == free(n, 1));  // this model treats each value by itself
   }
 }
 
-TEST_CASE("correct_x_start changes the prediction, and epsilon follows", "[sample]") {
+TEST_CASE("correct_x_start changes the prediction of x_0, and epsilon follows from it", "[sample]") {
   Hooks<Tensor> hooks;
   hooks.correct_x_start = [](Tensor& x_start, const NoiseLevel&) { x_start.setConstant(0.25); };
   const Tensor expected = start().constant(0.25);
@@ -131,7 +132,7 @@ TEST_CASE("correct_x_start changes the prediction, and epsilon follows", "[sampl
              AllClose(still_noisy, tolerance::sampler));
 }
 
-TEST_CASE("stop ends a run after a step, and x is corrected once more", "[sample]") {
+TEST_CASE("stop ends a run after a step, and correct_x_t is called once more", "[sample]") {
   Index steps = 0;
   std::vector<double> corrected;
   Hooks<Tensor> hooks;
@@ -150,7 +151,7 @@ TEST_CASE("stop ends a run after a step, and x is corrected once more", "[sample
   REQUIRE_THAT(stopped, AllEqual(after_three));
 }
 
-TEST_CASE("a second run in the memory of the first allocates nothing, and does not remember it", "[sample]") {
+TEST_CASE("a second run with the State of the first allocates nothing and equals a run with a new State", "[sample]") {
   const TimeGrid levels = grid(8);
   const auto run_twice = [&](const auto& sampler) {
     using Sampler = std::decay_t<decltype(sampler)>;
@@ -181,7 +182,7 @@ TEMPLATE_TEST_CASE("a step of Ddim on a small plan allocates nothing", "[sample]
   Ddim::State<Plan> state;
   state.prediction.x_start = x.constant(0.5f);
   state.prediction.epsilon = x.constant(0.25f);
-  const auto predicted = [](const auto&...) {};  // the prediction is there
+  const auto predicted = [](const auto&...) {};  // the state has the prediction already
   const auto no_noise = [](const auto&...) { throw std::logic_error("noise was asked for"); };
   REQUIRE(count_allocations([&] { Ddim{}.step(step, x, predicted, no_noise, state); }) == 0);
   const Plan expected = state.prediction.x_start * static_cast<float>(step.to.alpha) +
@@ -189,7 +190,7 @@ TEMPLATE_TEST_CASE("a step of Ddim on a small plan allocates nothing", "[sample]
   REQUIRE_THAT(x, AllClose(expected, 1e-6, 1e-6));
 }
 
-TEST_CASE("a run part-way starts from noised data", "[sample]") {
+TEST_CASE("add_noise makes the start of a run that begins part-way", "[sample]") {
   const TimeGrid part = grid(10).with_strength(0.3);
   const Tensor data = random_tensor<Tensor>({2, 3}, 5), noise = random_tensor<Tensor>({2, 3}, 6);
   const NoiseLevel& level = part.levels().front();
@@ -201,7 +202,7 @@ TEST_CASE("a run part-way starts from noised data", "[sample]") {
   CHECK_THAT(add_noise(data, level, PhiloxNoise(8)), AllEqual(add_noise(data, level, drawn)));
   const auto q = process().q_sample(data, static_cast<Index>(level.t), noise);
   CHECK_THAT(add_noise(data, level, noise), AllClose(q, Tolerance<double>::rel, Tolerance<double>::abs));
-  REQUIRE_THAT(refusal([&] { (void)add_noise(data, level, Tensor(2, 4)); }),
+  REQUIRE_THAT(error_message([&] { (void)add_noise(data, level, Tensor(2, 4)); }),
                StartsWith("diffusion::add_noise: noise has shape [2, 4]"));
 }
 
@@ -223,11 +224,11 @@ TEST_CASE("add_noise_into writes what add_noise returns", "[sample]") {
   add_noise_into(drawn_on_data, drawn_on_data, level, PhiloxNoise(2));
   CHECK_THAT(drawn_on_data, AllEqual(expected));
   Tensor small(2, 4);
-  REQUIRE_THAT(refusal([&] { add_noise_into(small, data, level, epsilon); }),
+  REQUIRE_THAT(error_message([&] { add_noise_into(small, data, level, epsilon); }),
                StartsWith("diffusion::add_noise: out has shape [2, 4]"));
 }
 
-TEST_CASE("RePaint keeps what is known, fills the rest, and steps as often as its jumps ask", "[sample]") {
+TEST_CASE("RePaint keeps the known values, fills in the rest, and takes the extra steps of its jumps", "[sample]") {
   Tensor known = start().constant(0.5), mask = start().constant(0.0);
   mask(0, 0) = mask(1, 2) = 1;
   Index calls = 0;
@@ -239,16 +240,17 @@ TEST_CASE("RePaint keeps what is known, fills the rest, and steps as often as it
   REQUIRE(x(0, 0) == 0.5);
   REQUIRE(x(1, 2) == 0.5);
   REQUIRE(std::abs(x(0, 1) - 0.5) > 1e-6);
-  // 7 steps, and at the levels 0, 2 and 4 above the last noisy one two jumps of 2 steps each: 7 + 3 * 2 * 2.
+  // 7 steps, and two jumps of 2 steps at each of three levels, which are 0, 2 and 4 above the last
+  // noisy one: 7 + 3 * 2 * 2.
   REQUIRE(calls == 19);
-  // With nothing known it is Ddpm but for the draws; with all known it is the picture.
+  // If all values are known, the result is the picture.
   const Tensor all =
       sample(RePaint<Tensor>{known, Tensor(start().constant(1.0)), 1, 2}, grid(4), counted, start(), PhiloxNoise(3));
   REQUIRE_THAT(all, AllEqual(known));
-  REQUIRE(refusal([&] {
+  REQUIRE(error_message([&] {
             (void)sample(RePaint<Tensor>{known, mask, 0, 3}, grid(7), counted, start(), PhiloxNoise(3));
           }) == "diffusion::RePaint: jump_length = 0 must be at least 1");
-  REQUIRE_THAT(refusal([&] {
+  REQUIRE_THAT(error_message([&] {
                  (void)sample(RePaint<Tensor>{known, mask}, grid(7), counted, Tensor(2, 4), PhiloxNoise(3));
                }),
                StartsWith("diffusion::RePaint: known has shape [2, 3], but x has [2, 4]"));
@@ -256,7 +258,7 @@ TEST_CASE("RePaint keeps what is known, fills the rest, and steps as often as it
 
 namespace {
 
-/// Between Ddim and sampling anew, written as a user would who has read the contract.
+/// A sampler as a user may write it. It keeps `share` of epsilon and redraws the rest.
 struct MySampler {
   double share = 0.5;
   template <class T>
@@ -265,7 +267,7 @@ struct MySampler {
   };
   template <class T, class Denoise, class Noise>
   void step(const Step& step, T& x, Denoise& denoise, Noise& noise, State<T>& state) const {
-    if (step.index == 0) state.steps = 0;
+    if (step.first) state.steps = 0;
     REQUIRE(state.steps++ == step.index);
     const auto at_x = denoise(x, step.from);
     T z = x;
@@ -279,7 +281,7 @@ struct MySampler {
 
 }  // namespace
 
-TEST_CASE("a sampler of one's own is a struct and nothing else", "[sample]") {
+TEST_CASE("a user's sampler needs only a State and a step, and check is called if it has one", "[sample]") {
   const Tensor x = sample(MySampler{}, grid(5), denoiser(), start(), PhiloxNoise(4));
   Tensor expected = start(), z = start();
   PhiloxNoise noise(4);
@@ -294,7 +296,7 @@ TEST_CASE("a sampler of one's own is a struct and nothing else", "[sample]") {
   REQUIRE_THROWS_AS(sample(MySampler{-1}, grid(5), denoiser(), start(), PhiloxNoise(4)), std::invalid_argument);
 }
 
-TEST_CASE("guided models and denoisers are sampled", "[sample]") {
+TEST_CASE("sample accepts a guided model and a guided denoiser", "[sample]") {
   const auto cond = [](const Tensor& x, const Eigen::Tensor<double, 1>&, Tensor& out) { out = x * 0.5; };
   const auto uncond = [](const Tensor& x, const Eigen::Tensor<double, 1>&, Tensor& out) { out = x * 0.4 + 0.1; };
   const auto by_hand = [&](const Tensor& x, const Eigen::Tensor<double, 1>&) {
@@ -305,27 +307,28 @@ TEST_CASE("guided models and denoisers are sampled", "[sample]") {
              AllClose(sample(UniPc{}, grid(8), Denoiser(by_hand, ModelMeanType::epsilon), start()), tolerance::sampler,
                       tolerance::sampler));
 
-  // CFG++ goes to alpha_to x_0 of the guided prediction + sigma_to epsilon of the unconditional one.
+  // A step of CFG++ ends at alpha_to x_0 + sigma_to epsilon, with the guided x_0 and the
+  // unconditional epsilon.
   Tensor x = start();
   const TimeGrid levels = grid(4);
-  const Denoiser of_cond(cond, ModelMeanType::epsilon);
-  const Denoiser of_uncond(uncond, ModelMeanType::epsilon);
+  const Denoiser cond_denoiser(cond, ModelMeanType::epsilon);
+  const Denoiser uncond_denoiser(uncond, ModelMeanType::epsilon);
   for (Index i = 0; i < 4; ++i) {
     const NoiseLevel& from = levels.levels()[static_cast<std::size_t>(i)];
-    const auto c = of_cond(x, from), u = of_uncond(x, from);
+    const auto c = cond_denoiser(x, from), u = uncond_denoiser(x, from);
     x = (u.x_start + (c.x_start - u.x_start) * 0.6) * levels.target(i).alpha + u.epsilon * levels.target(i).sigma;
   }
-  CHECK_THAT(sample(Ddim{}, levels, cfg_plus_plus(of_cond, of_uncond, 0.6), start()),
+  CHECK_THAT(sample(Ddim{}, levels, cfg_plus_plus(cond_denoiser, uncond_denoiser, 0.6), start()),
              AllClose(x, tolerance::sampler, tolerance::sampler));
 }
 
-TEST_CASE("an empty batch is sampled", "[sample]") {
+TEST_CASE("sample accepts an empty batch", "[sample]") {
   const Tensor none(0, 3);
   REQUIRE(sample(DpmSolverPP{}, grid(5), denoiser(), none).dimension(0) == 0);
   REQUIRE(sample(DpmSolverAdaptive{}, grid(5), denoiser(), none).dimension(0) == 0);
 }
 
-TEST_CASE("samplers that reckon with timesteps refuse a grid that tells none, before anything is done", "[sample]") {
+TEST_CASE("samplers that need timesteps throw for a grid without them before the denoiser is called", "[sample]") {
   const TimeGrid levels = diffusion::edm_grid(diffusion::karras_sigmas(8, 0.01, 10));
   int calls = 0;
   const auto point = [&calls](const Tensor& x, const NoiseLevel& level, Prediction<Tensor>& out) {
@@ -333,22 +336,22 @@ TEST_CASE("samplers that reckon with timesteps refuse a grid that tells none, be
     out.x_start = x.constant(0.7);
     out.epsilon = (x - out.x_start * level.alpha) / level.sigma;
   };
-  const auto refused = [&](const auto& sampler) {
-    return refusal([&] { (void)sample(sampler, levels, point, start(), PhiloxNoise(1)); });
+  const auto sample_error = [&](const auto& sampler) {
+    return error_message([&] { (void)sample(sampler, levels, point, start(), PhiloxNoise(1)); });
   };
-  REQUIRE_THAT(refused(Lcm{}),
-               StartsWith("diffusion::Lcm: t = -0.") && EndsWith("is no timestep, which this sampler reckons with"));
-  REQUIRE_THAT(refused(Tcd{}), StartsWith("diffusion::Tcd: t = -0."));
+  REQUIRE_THAT(sample_error(Lcm{}), StartsWith("diffusion::Lcm: t = -0.") &&
+                                        EndsWith("is not a timestep; this sampler needs a grid of timesteps"));
+  REQUIRE_THAT(sample_error(Tcd{}), StartsWith("diffusion::Tcd: t = -0."));
   REQUIRE(calls == 0);
-  // Those that do not reckon with them may.
+  // With these parameters the samplers do not use timesteps.
   const Tensor data = start().constant(0.7);
   CHECK_THAT(sample(Lcm{10, 0}, levels, point, start(), PhiloxNoise(1)),
              AllClose(data, tolerance::sampler, tolerance::sampler));
   CHECK_THAT(sample(Tcd{0}, levels, point, start()), AllClose(data, tolerance::sampler, tolerance::sampler));
 }
 
-TEST_CASE("Lcm mixes x into x_0, less where there is less noise", "[sample]") {
-  // Of one step from t: x_0' = c_skip x + c_out x_0, then alpha_to x_0' (the step ends clean).
+TEST_CASE("Lcm applies the boundary condition of consistency models to x_0", "[sample]") {
+  // One step from t: x_0' = c_skip x + c_out x_0, then alpha_to x_0'. The step ends clean.
   const TimeGrid levels = timestep_grid(process(), std::vector<Index>{3});
   const Lcm sampler{0.1, 0.5};
   const double u = 0.1 * 3, n = u * u + 0.25;
@@ -360,8 +363,8 @@ TEST_CASE("Lcm mixes x into x_0, less where there is less noise", "[sample]") {
   REQUIRE_THAT(sample(sampler, levels, point, x), AllClose(expected, tolerance::sampler, tolerance::sampler));
 }
 
-TEST_CASE("UniPc's corrector leaves what correct_x_t adds to x", "[sample]") {
-  // Of x_0 = 0.25, whatever x is, a step scales what was added by sigma_to / sigma.
+TEST_CASE("the corrector of UniPc keeps what correct_x_t adds to x", "[sample]") {
+  // If x_0 = 0.25 for every x, a step scales an addition to x by sigma_to / sigma.
   const TimeGrid levels = timestep_grid(process(), TimestepSpacing::trailing, 6, 0, Ending::sigma_min);
   const auto constant = [](const Tensor& x, const NoiseLevel& level, Prediction<Tensor>& out) {
     out.x_start = x.constant(0.25);
@@ -371,15 +374,15 @@ TEST_CASE("UniPc's corrector leaves what correct_x_t adds to x", "[sample]") {
   Hooks<Tensor> hooks;
   hooks.correct_x_t = [&expected](Tensor& x, const NoiseLevel& level) {
     x = x + 0.1 * level.sigma;
-    expected += 0.1;  // times sigma
+    expected += 0.1;  // in units of sigma
   };
   const Tensor pushed = sample(UniPc{3}, levels, constant, start(), NoNoise(), hooks);
-  const Tensor alone = sample(Ddim{}, levels, constant, start());  // exact, as every sampler's
+  const Tensor alone = sample(Ddim{}, levels, constant, start());  // exact, as with every sampler
   const Tensor moved = alone + alone.constant(expected * levels.levels().back().sigma);
   REQUIRE_THAT(pushed, AllClose(moved, tolerance::sampler, tolerance::sampler));
 }
 
-TEST_CASE("the last level that correct_x_t hears is where x is", "[sample]") {
+TEST_CASE("correct_x_t is called last with the level at which the run ends", "[sample]") {
   for (const TimeGrid& levels : {grid(7), diffusion::diffusers_ddim_grid(process(), TimestepSpacing::trailing, 7)}) {
     NoiseLevel last{};
     Hooks<Tensor> hooks;
@@ -390,47 +393,49 @@ TEST_CASE("the last level that correct_x_t hears is where x is", "[sample]") {
   }
 }
 
-TEST_CASE("parameters of samplers out of range are refused before anything is done", "[sample]") {
-  const auto refused = [](const auto& sampler) {
-    return refusal([&] { (void)sample(sampler, grid(5), denoiser(), start(), PhiloxNoise(1)); });
+TEST_CASE("sample throws for parameters of a sampler that are out of range", "[sample]") {
+  const auto sample_error = [](const auto& sampler) {
+    return error_message([&] { (void)sample(sampler, grid(5), denoiser(), start(), PhiloxNoise(1)); });
   };
-  REQUIRE(refused(Ddim{1.5}) == "diffusion::Ddim: eta = 1.5 is outside [0, 1]");
-  REQUIRE(refused(Ddim{std::nan("")}) == "diffusion::Ddim: eta = nan is outside [0, 1]");
-  REQUIRE(refused(EulerAncestral{-1}) == "diffusion::EulerAncestral: eta = -1 must be finite and not negative");
-  REQUIRE(refused(Heun{{-1}}) == "diffusion::Heun: s_churn = -1 must not be negative");
-  REQUIRE(refused(Lms{5}) == "diffusion::Lms: order = 5 is outside [1, 4]");
-  REQUIRE(refused(DpmSolverPP{4}) == "diffusion::DpmSolverPP: order = 4 is outside [1, 3]");
-  REQUIRE(refused(DpmSolver{0}) == "diffusion::DpmSolver: order = 0 is outside [1, 3]");
-  REQUIRE(refused(Deis{7}) == "diffusion::Deis: order = 7 is outside [1, 3]");
-  REQUIRE(refused(UniPc{4}) == "diffusion::UniPc: order = 4 is outside [1, 3]");
-  REQUIRE(refused(Ipndm{0}) == "diffusion::Ipndm: order = 0 is outside [1, 4]");
-  REQUIRE(refused(DpmSolverPPSde{1, 1, 1}) == "diffusion::DpmSolverPPSde: r = 1 is outside (0, 1)");
-  REQUIRE(refused(Tcd{2}) == "diffusion::Tcd: eta = 2 is outside [0, 1]");
-  REQUIRE(refused(DpmSolverAdaptive{4}) == "diffusion::DpmSolverAdaptive: order = 4 is neither 2 nor 3");
+  REQUIRE(sample_error(Ddim{1.5}) == "diffusion::Ddim: eta = 1.5 is outside [0, 1]");
+  REQUIRE(sample_error(Ddim{std::nan("")}) == "diffusion::Ddim: eta = nan is outside [0, 1]");
+  REQUIRE(sample_error(EulerAncestral{-1}) == "diffusion::EulerAncestral: eta = -1 must be finite and not negative");
+  REQUIRE(sample_error(Heun{{-1}}) == "diffusion::Heun: s_churn = -1 must not be negative");
+  REQUIRE(sample_error(Lms{5}) == "diffusion::Lms: order = 5 is outside [1, 4]");
+  REQUIRE(sample_error(DpmSolverPP{4}) == "diffusion::DpmSolverPP: order = 4 is outside [1, 3]");
+  REQUIRE(sample_error(DpmSolver{0}) == "diffusion::DpmSolver: order = 0 is outside [1, 3]");
+  REQUIRE(sample_error(Deis{7}) == "diffusion::Deis: order = 7 is outside [1, 3]");
+  REQUIRE(sample_error(UniPc{4}) == "diffusion::UniPc: order = 4 is outside [1, 3]");
+  REQUIRE(sample_error(Ipndm{0}) == "diffusion::Ipndm: order = 0 is outside [1, 4]");
+  REQUIRE(sample_error(DpmSolverPPSde{1, 1, 1}) == "diffusion::DpmSolverPPSde: r = 1 is outside (0, 1)");
+  REQUIRE(sample_error(Tcd{2}) == "diffusion::Tcd: eta = 2 is outside [0, 1]");
+  REQUIRE(sample_error(DpmSolverAdaptive{4}) == "diffusion::DpmSolverAdaptive: order = 4 must be 2 or 3");
   DpmSolverAdaptive hard_to_please;
   hard_to_please.accept_safety = 3;
-  REQUIRE(refused(hard_to_please) == "diffusion::DpmSolverAdaptive: accept_safety = 3 is outside (0, 1]");
+  REQUIRE(sample_error(hard_to_please) == "diffusion::DpmSolverAdaptive: accept_safety = 3 is outside (0, 1]");
   const double infinity = std::numeric_limits<double>::infinity();
-  REQUIRE(refused(EulerAncestral{1, infinity}) ==
+  REQUIRE(sample_error(EulerAncestral{1, infinity}) ==
           "diffusion::EulerAncestral: s_noise = inf must be finite and not negative");
-  REQUIRE(refused(Lcm{std::nan("")}) == "diffusion::Lcm: timestep_scaling = nan must be finite and not negative");
-  REQUIRE(refused(FlowHeun{{1, 0, std::nan("")}}) == "diffusion::FlowHeun: s_tmax = nan must not be negative");
-  REQUIRE(refused(Heun{{infinity}}) == "nothing was thrown");  // no more than sqrt(2) - 1 of it is used
+  REQUIRE(sample_error(Lcm{std::nan("")}) == "diffusion::Lcm: timestep_scaling = nan must be finite and not negative");
+  REQUIRE(sample_error(FlowHeun{{1, 0, std::nan("")}}) == "diffusion::FlowHeun: s_tmax = nan must not be negative");
+  REQUIRE(sample_error(Heun{{infinity}}) == "nothing was thrown");  // gamma is limited to sqrt(2) - 1
   DpmSolverAdaptive backwards;
   backwards.icoeff = -1;
-  REQUIRE(refused(backwards) == "diffusion::DpmSolverAdaptive: icoeff = -1 must be finite and not negative");
-  REQUIRE(refused(DpmSolverFast{30}) == "diffusion::DpmSolverFast: model_calls = 30 need a grid of 11 steps, not 5");
+  REQUIRE(sample_error(backwards) == "diffusion::DpmSolverAdaptive: icoeff = -1 must be finite and not negative");
+  REQUIRE(sample_error(DpmSolverFast{30}) ==
+          "diffusion::DpmSolverFast: model_calls = 30 requires a grid of 11 steps, not 5");
 }
 
-TEST_CASE("a sampler that needs noise and has none says so", "[sample]") {
-  REQUIRE(refusal([] { (void)sample(Ddim{0.5}, grid(5), denoiser(), start()); }) ==
-          "diffusion::sample: this sampler needs noise, and none is given");
+TEST_CASE("sample throws std::invalid_argument if the sampler needs noise and none is passed", "[sample]") {
+  REQUIRE(error_message([] { (void)sample(Ddim{0.5}, grid(5), denoiser(), start()); }) ==
+          "diffusion::sample: this sampler needs noise: pass a noise source");
   REQUIRE_NOTHROW(sample(Ddim{}, grid(5), denoiser(), start()));
 }
 
-TEST_CASE("predictions and corrections of another shape are refused", "[sample]") {
+TEST_CASE("sample throws if a prediction or a hook has another shape than x", "[sample]") {
   const auto run = [](const auto& denoise, const Hooks<Tensor>& hooks) {
-    return refusal<std::invalid_argument>([&] { (void)sample(Ddim{}, grid(3), denoise, start(), NoNoise(), hooks); });
+    return error_message<std::invalid_argument>(
+        [&] { (void)sample(Ddim{}, grid(3), denoise, start(), NoNoise(), hooks); });
   };
   const auto forgets_epsilon = [](const Tensor& x, const NoiseLevel&, Prediction<Tensor>& out) { out.x_start = x; };
   const auto too_small = [](const Tensor& x, const NoiseLevel&) {
@@ -450,16 +455,16 @@ TEST_CASE("predictions and corrections of another shape are refused", "[sample]"
           "[2, 3]");
   hooks = {};
   hooks.correct_x_t = [](Tensor& x, const NoiseLevel&) { x = Tensor(3, 2); };
-  REQUIRE(run(denoiser(), hooks) == "diffusion::sample: correct_x_t made x of shape [2, 3] one of shape [3, 2]");
+  REQUIRE(run(denoiser(), hooks) == "diffusion::sample: correct_x_t changed the shape of x from [2, 3] to [3, 2]");
 }
 
-TEST_CASE("epsilon at a level without signal is refused by a run", "[sample]") {
+TEST_CASE("sample throws std::domain_error for a model of epsilon at a level without signal", "[sample]") {
   const GaussianDiffusion<double> zero(rescale_zero_terminal_snr(scaled_linear_beta_schedule(1000)));
   REQUIRE_THROWS_AS(sample(Ddim{}, timestep_grid(zero, TimestepSpacing::trailing, 5), denoiser(), start()),
                     std::domain_error);
 }
 
-TEST_CASE("what correct_x_t holds is held at the end of a run that stop has ended", "[sample]") {
+TEST_CASE("correct_x_t keeps a value fixed in a run that stop ends", "[sample]") {
   Hooks<Tensor> hooks;
   hooks.correct_x_t = [](Tensor& x, const NoiseLevel& level) { x(0, 0) = level.alpha * 0.25; };
   hooks.stop = [](const Step& step, const Tensor&) { return step.index == 3; };
@@ -468,19 +473,20 @@ TEST_CASE("what correct_x_t holds is held at the end of a run that stop has ende
   REQUIRE(plan(0, 0) == levels.levels()[4].alpha * 0.25);
 }
 
-TEST_CASE("hooks without noise are a call of their own", "[sample]") {
+TEST_CASE("sample accepts hooks without noise", "[sample]") {
   Hooks<Tensor> hooks;
   hooks.correct_x_start = [](Tensor& x_start, const NoiseLevel&) { x_start.setConstant(0.25); };
   const Tensor expected = sample(Ddim{}, grid(5), denoiser(), start(), NoNoise(), hooks);
   REQUIRE_THAT(sample(Ddim{}, grid(5), denoiser(), start(), hooks), AllEqual(expected));
   REQUIRE_THAT(sample(Ddim{}, grid(5), denoiser(), start(), Hooks<Tensor>(hooks)), AllEqual(expected));
-  REQUIRE_THAT(refusal([&] { (void)sample(Ddpm{}, grid(5), denoiser(), start(), hooks); }),
+  REQUIRE_THAT(error_message([&] { (void)sample(Ddpm{}, grid(5), denoiser(), start(), hooks); }),
                StartsWith("diffusion::sample: this sampler needs noise"));
 }
 
 namespace {
 
-/// The run of `sampler` from level `first` of the grid on, from where the whole run is there, with the noise of those steps.
+/// Requires that a run from level `first` of the grid equals the rest of the whole run, if it
+/// starts at the x that the whole run has at that level and draws the same noise.
 template <class Sampler>
 void check_part_of_run(const Sampler& sampler, const TimeGrid& whole, Index first) {
   Tensor there = start();
@@ -505,7 +511,7 @@ void check_part_of_run(const Sampler& sampler, const TimeGrid& whole, Index firs
 
 }  // namespace
 
-TEST_CASE("a run that starts part-way takes the steps that the whole run takes from there", "[sample]") {
+TEST_CASE("a run that starts part-way takes the same steps as the whole run from there on", "[sample]") {
   const TimeGrid whole = grid(12);
   for (const Index first : {3, 6}) {
     check_part_of_run(Ddim{0.5}, whole, first);
@@ -516,9 +522,10 @@ TEST_CASE("a run that starts part-way takes the steps that the whole run takes f
   }
 }
 
-TEST_CASE("the second half of 20 steps of DpmSolverPP has diffusers' sum", "[sample]") {
-  // diffusers 58eb52c: DPMSolverMultistepScheduler(beta_end=0.02, final_sigmas_type="sigma_min"), 20 steps from the 10th on, with the
-  // sample, noise and model of its tests. lower_order_final is for runs of fewer than 15 steps, which this one is not.
+TEST_CASE("the second half of 20 steps of DpmSolverPP has the same sum as in diffusers", "[sample]") {
+  // diffusers 58eb52c: DPMSolverMultistepScheduler(beta_end=0.02, final_sigmas_type="sigma_min"),
+  // 20 steps from the 10th on, with the sample, noise and model of its tests. lower_order_final
+  // applies to runs of fewer than 15 steps only.
   using Batch = Eigen::Tensor<double, 4, Eigen::RowMajor, Index>;
   Batch x_0(4, 3, 8, 8), noise(4, 3, 8, 8);
   for (Index n = 0; n < 4; ++n) {

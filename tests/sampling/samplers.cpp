@@ -1,4 +1,5 @@
-// Tests of diffusion/sampling/samplers/*.hpp: what every sampler must do, on data whose denoiser is known exactly.
+// Tests of diffusion/sampling/samplers/*.hpp: properties of every sampler, on data whose exact
+// denoiser is known.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -43,20 +44,21 @@ TimeGrid grid(Index n, Ending ending = Ending::clean) {
   return timestep_grid(process(), TimestepSpacing::trailing, n, 0, ending);
 }
 
-/// The same run with x at another scale: of every level, scale(alpha, sigma) times it.
+/// The grid with alpha and sigma of every level multiplied by scale(alpha, sigma).
 template <class Scale>
 TimeGrid rescaled(const TimeGrid& grid, Scale scale) {
-  const auto of = [scale](NoiseLevel level) {
+  const auto rescaled_level = [scale](NoiseLevel level) {
     const double by = scale(level.alpha, level.sigma);
     return NoiseLevel{level.t, by * level.alpha, by * level.sigma};
   };
   std::vector<NoiseLevel> levels;
-  for (const NoiseLevel& level : grid.levels()) levels.push_back(of(level));
-  return {levels, NoisePath{[=](double half_log_snr) { return of(grid.at(half_log_snr)); },
-                            [=](double t) { return of(grid.at_time(t)); }}};
+  for (const NoiseLevel& level : grid.levels()) levels.push_back(rescaled_level(level));
+  return {levels, NoisePath{[=](double half_log_snr) { return rescaled_level(grid.at(half_log_snr)); },
+                            [=](double t) { return rescaled_level(grid.at_time(t)); }}};
 }
 
-/// E[x_0 | x] of data N(mean, deviation^2), each value for itself, and the epsilon that goes with it:
+/// The exact denoiser of data whose values are independent N(mean, deviation^2), E[x_0 | x]:
+///
 ///     x_0 = mean + alpha deviation^2 / (alpha^2 deviation^2 + sigma^2) (x - alpha mean)
 template <class T>
 ErasedDenoiser<T> gaussian(double mean, double deviation) {
@@ -69,7 +71,7 @@ ErasedDenoiser<T> gaussian(double mean, double deviation) {
   };
 }
 
-/// All data is one point.
+/// The exact denoiser of data that is one point.
 template <class T>
 ErasedDenoiser<T> point(double value) {
   return gaussian<T>(value, 0.0);
@@ -93,7 +95,7 @@ ErasedNoise<T> no_noise() {
   return [](T&) { throw std::logic_error("noise was asked for"); };
 }
 
-/// A model that is not linear, so that nothing cancels by chance.
+/// A nonlinear model, so that errors do not cancel by chance.
 template <class T>
 ErasedDenoiser<T> model() {
   const auto epsilon = [](const T& x, const Eigen::Tensor<typename T::Scalar, 1>& t, T& out) {
@@ -108,7 +110,7 @@ ErasedDenoiser<T> model() {
 
 }  // namespace
 
-TEST_CASE("every sampler finds the data that is one point", "[samplers]") {
+TEST_CASE("every sampler returns the data exactly if all data is one point", "[samplers]") {
   for (const auto& sampler : all_samplers<Tensor>()) {
     for (const Index n : {1, 2, 3, 7, 20}) {
       INFO(sampler.name << ", " << n << " steps");
@@ -119,12 +121,13 @@ TEST_CASE("every sampler finds the data that is one point", "[samplers]") {
   }
 }
 
-TEST_CASE("a deterministic sampler keeps the noise of data that is one point, and asks for none", "[samplers]") {
+TEST_CASE("a deterministic sampler keeps epsilon and draws no noise if all data is one point", "[samplers]") {
   for (const auto& sampler : all_samplers<Tensor>()) {
     if (sampler.stochastic) continue;
     for (const Index n : {1, 2, 3, 7, 20}) {
       INFO(sampler.name << ", " << n << " steps");
-      // Not to the least noise: epsilon there multiplies the rounding of x by 1 / sigma, and moves it by the whole of s.
+      // The grid ends at sigma / alpha = 0.5: at a small sigma, the rounding error of epsilon is
+      // that of x divided by sigma.
       const TimeGrid levels = sigma_grid(process(), diffusion::lu_sigmas(n + 1, 0.5, 14.6).head(n + 1));
       const Tensor data = start<Tensor>(2, 3).constant(0.7), epsilon = start<Tensor>(2, 3);
       const Tensor first = add_noise(data, levels.levels().front(), epsilon);
@@ -136,7 +139,8 @@ TEST_CASE("a deterministic sampler keeps the noise of data that is one point, an
 }
 
 TEST_CASE("the error of a run falls with the order of the sampler", "[samplers]") {
-  // Of Gaussian data, x - alpha mean stays in proportion to the deviation of x: sqrt(alpha^2 deviation^2 + sigma^2).
+  // For Gaussian data, x - alpha mean stays proportional to the standard deviation of x, which is
+  // sqrt(alpha^2 deviation^2 + sigma^2).
   const double mean = 0.3, deviation = 0.5;
   const auto spread = [&](const NoiseLevel& level) { return std::hypot(level.alpha * deviation, level.sigma); };
   std::printf("%-30s %10s %10s %10s %10s   order (claimed)\n", "error after steps", "90", "180", "360", "720");
@@ -160,10 +164,17 @@ TEST_CASE("the error of a run falls with the order of the sampler", "[samplers]"
   }
 }
 
-TEST_CASE("a stochastic sampler reaches the mean and the variance of the data as steps grow short", "[samplers]") {
-  // Of Gaussian data a run is linear in where it starts and in its draws: x = offset + a x_T + b_1 z_1 + b_2 z_2 + ...,
-  // and so x has mean offset + a E[x_T] and variance a^2 Var[x_T] + b_1^2 + b_2^2 + ..., exactly. Each sample of a batch
-  // has one input.
+TEST_CASE("a stochastic sampler converges to the mean and variance of the data as steps get shorter", "[samplers]") {
+  // For Gaussian data a run is linear in its start and its draws,
+  //
+  //     x = offset + a x_T + b_1 z_1 + b_2 z_2 + ...
+  //
+  // so the mean and variance of x are exactly
+  //
+  //     mean     = offset + a E[x_T]
+  //     variance = a^2 Var[x_T] + b_1^2 + b_2^2 + ...
+  //
+  // Sample 0 of the batch gives offset, and each other sample has one input set to 1.
   const double mean = 0.3, deviation = 0.5;
   const auto moments = [&](const ListedSampler<Tensor>& sampler, Index n, const ErasedDenoiser<Tensor>& denoiser) {
     const TimeGrid levels = diffusion::edm_grid(diffusion::karras_sigmas(n, 0.01, 80.0));
@@ -177,7 +188,7 @@ TEST_CASE("a stochastic sampler reaches the mean and the variance of the data as
     for (Index i = 2; i < out.size(); ++i) result[1] += (out(i, 0) - offset) * (out(i, 0) - offset);
     return result;
   };
-  // Sampling a consistency model noises its x_0 again, which is exact where x_0 is what the ODE leads to.
+  // A consistency sampler re-noises x_0. That is exact if x_0 is the end of the ODE from x.
   const ErasedDenoiser<Tensor> consistent = [&](const Tensor& x, const NoiseLevel& level, Prediction<Tensor>& out) {
     const double ratio = deviation / std::hypot(level.alpha * deviation, level.sigma);
     out.x_start = (x - level.alpha * mean) * ratio + mean;
@@ -196,13 +207,14 @@ TEST_CASE("a stochastic sampler reaches the mean and the variance of the data as
     }
     std::printf("%-30s %10.1e %10.1e %10.1e\n", sampler.name.c_str(), errors[0], errors[1], errors[2]);
     CHECK(std::abs(last_mean - mean) < tolerance::stochastic_mean);
-    // It falls at least as 1 / n: what is left when that is taken out is of second order, and what the last step leaves.
+    // The error falls at least as 1 / n. Extrapolation removes that term and leaves the second
+    // order and the error of the last step.
     CHECK(std::abs(errors[2]) <= std::abs(errors[1]) * 0.6 + tolerance::last_variance);
     CHECK(std::abs(2 * errors[2] - errors[1]) < tolerance::stochastic_variance);
   }
 }
 
-TEST_CASE("the same seed gives the same bits, whatever the batch and the layout", "[samplers]") {
+TEST_CASE("the same seed gives the same bits for any batch and layout", "[samplers]") {
   const auto samplers = all_samplers<Tensor>();
   const auto in_columns = all_samplers<ColMajorTensor>();
   for (std::size_t i = 0; i < samplers.size(); ++i) {
@@ -237,7 +249,7 @@ TEST_CASE("a run does not depend on the scale of the path", "[samplers]") {
   }
 }
 
-TEST_CASE("a run in float stays close to the one in double", "[samplers]") {
+TEST_CASE("a run in float stays close to the run in double", "[samplers]") {
   const auto samplers = all_samplers<Tensor>();
   const auto in_float = all_samplers<FloatTensor>();
   for (std::size_t i = 0; i < samplers.size(); ++i) {
@@ -256,7 +268,7 @@ TEST_CASE("a run in float stays close to the one in double", "[samplers]") {
   }
 }
 
-TEST_CASE("after the first step nothing is allocated", "[samplers]") {
+TEST_CASE("no sampler allocates after its first step", "[samplers]") {
   const auto denoiser = [](const Tensor& x, const Eigen::Tensor<double, 1>&, Tensor& out) {
     for (Index i = 0; i < x.size(); ++i) out.data()[i] = 0.5 * x.data()[i];
   };
@@ -274,7 +286,7 @@ TEST_CASE("after the first step nothing is allocated", "[samplers]") {
   }
 }
 
-TEST_CASE("two runs on shared objects, one inside the other, equal two separate ones", "[samplers]") {
+TEST_CASE("two nested runs on shared objects equal two separate runs", "[samplers]") {
   for (const auto& sampler : all_samplers<Tensor>()) {
     INFO(sampler.name);
     const TimeGrid shared = grid(6);
@@ -293,7 +305,7 @@ TEST_CASE("two runs on shared objects, one inside the other, equal two separate 
   }
 }
 
-TEST_CASE("a sampler that adds noise refuses to go up, any other inverts", "[samplers]") {
+TEST_CASE("a sampler runs on a reversed grid, or throws if it only goes from noise to data", "[samplers]") {
   const TimeGrid up = grid(20, Ending::sigma_min).reversed();
   for (const auto& sampler : all_samplers<Tensor>()) {
     INFO(sampler.name);
@@ -301,7 +313,8 @@ TEST_CASE("a sampler that adds noise refuses to go up, any other inverts", "[sam
       return sampler.run(up, gaussian<Tensor>(0.3, 0.5), start<Tensor>(1, 3), noise<Tensor>(), {});
     };
     if (!sampler.goes_up) {
-      REQUIRE_THAT(refusal(run), StartsWith("diffusion::sample: this sampler goes down only, but a step of the grid"));
+      REQUIRE_THAT(error_message(run),
+                   StartsWith("diffusion::sample: this sampler only goes from noise to data (Ddim can invert), but"));
     } else {
       const Tensor x = run();
       for (Index i = 0; i < x.size(); ++i) CHECK(std::abs(x.data()[i]) < 6);
@@ -309,7 +322,7 @@ TEST_CASE("a sampler that adds noise refuses to go up, any other inverts", "[sam
   }
 }
 
-TEST_CASE("from data without noise a sampler inverts, or says that it cannot", "[samplers]") {
+TEST_CASE("a sampler inverts from clean data, or throws", "[samplers]") {
   const TimeGrid up = grid(20).reversed();
   REQUIRE(up.levels().front().sigma == 0.0);
   for (const auto& sampler : all_samplers<Tensor>()) {
@@ -322,13 +335,13 @@ TEST_CASE("from data without noise a sampler inverts, or says that it cannot", "
       CHECK(!sampler.starts_clean);
       CHECK_THAT(error.what(), StartsWith("diffusion::sample: sigma = 0 at t = 0: this sampler cannot start without"));
     } catch (const std::invalid_argument& error) {
-      CHECK_THAT(error.what(), StartsWith("diffusion::sample: this sampler goes down only"));
+      CHECK_THAT(error.what(), StartsWith("diffusion::sample: this sampler only goes from noise to data"));
       CHECK(!sampler.goes_up);
     }
   }
 }
 
-TEST_CASE("a grid may end with its last sigma once more, which asks for no more noise", "[samplers]") {
+TEST_CASE("a repeated last sigma draws no additional noise", "[samplers]") {
   ArrayXd sigmas(9);
   sigmas << 12, 6, 3, 1.5, 0.8, 0.4, 0.2, 0.1, 0.1;
   for (const auto& sampler : all_samplers<Tensor>()) {
@@ -346,13 +359,14 @@ TEST_CASE("a grid may end with its last sigma once more, which asks for no more 
       REQUIRE(finite);
       const long with_repetition = draws;
       run(sigmas.head(8));
-      // (The last block of a singlestep solver is cut elsewhere for another number of steps.)
+      // (The last block of a singlestep solver depends on the number of steps.)
       if (!sampler.redraws && !sampler.in_blocks) REQUIRE(draws == 2 * with_repetition);
     }
   }
 }
 
-TEST_CASE("DpmSolverFast stays between the ends of its grid, up and down, with noise for eta alone", "[samplers]") {
+TEST_CASE("DpmSolverFast stays within its grid in both directions and draws noise only if eta is positive",
+          "[samplers]") {
   const auto grid_from = [](double least) {
     return sigma_grid(process(), diffusion::lu_sigmas(6, least, 10.0).head(6));
   };
@@ -364,9 +378,9 @@ TEST_CASE("DpmSolverFast stays between the ends of its grid, up and down, with n
     const auto counted = [&draws](Tensor& z) { ++draws, z.setConstant(0.5); };
     const Tensor out =
         sample(diffusion::DpmSolverFast{12, 1.0}, grid_from(least), gaussian<Tensor>(0.3, 0.5), x, counted);
-    REQUIRE(draws == 4);  // of five steps, the last of which ends where the grid does
+    REQUIRE(draws == 4);  // in four of five steps: the last one adds no noise
     for (Index i = 0; i < out.size(); ++i) REQUIRE(std::abs(out.data()[i]) < 4);
-    // With eta above 1 the way down would end below the grid.
+    // With eta > 1, s_down alone would be below the grid.
     double lowest = 10.0;
     const ErasedDenoiser<Tensor> watched = [&, exact = gaussian<Tensor>(0.3, 0.5)](
                                                const Tensor& y, const NoiseLevel& level, Prediction<Tensor>& p) {
@@ -383,7 +397,7 @@ TEST_CASE("DpmSolverFast stays between the ends of its grid, up and down, with n
   REQUIRE(worst(0) < 0.02);
 }
 
-TEST_CASE("the step of diffusers' DDIM that has no length keeps x, without noise", "[samplers]") {
+TEST_CASE("a zero-length step of diffusers_ddim_grid keeps x and draws no noise", "[samplers]") {
   const TimeGrid theirs = diffusers_ddim_grid(process(), TimestepSpacing::leading, 1, 0, Ending::sigma_min);
   const Tensor x = start<Tensor>(2, 5);
   const Tensor out = sample(diffusion::Ddim{1.0}, theirs, gaussian<Tensor>(0.3, 0.5), x);
@@ -397,7 +411,7 @@ TEST_CASE("Tcd draws no noise for a step that ends at timestep 0", "[samplers]")
     const Tensor x = start<Tensor>(1, 3);
     REQUIRE_NOTHROW(sample(diffusion::Tcd{0.3}, one_step, gaussian<Tensor>(0.3, 0.5), x));
   }
-  // Nor for one that ends clean, whatever the model is told there.
+  // It draws none for a step that ends clean either, whatever the model time there.
   const TimeGrid down = grid(1);
   const TimeGrid clean({down.levels().front(), {500, 1, 0}},
                        {[&](double lambda) { return down.at(lambda); }, [&](double t) { return down.at_time(t); }});
@@ -406,7 +420,7 @@ TEST_CASE("Tcd draws no noise for a step that ends at timestep 0", "[samplers]")
              AllEqual(sample(diffusion::Ddim{}, down, gaussian<Tensor>(0.3, 0.5), x)));
 }
 
-TEST_CASE("a run may begin where no signal is left", "[samplers]") {
+TEST_CASE("every sampler can start from a level without signal", "[samplers]") {
   const GaussianDiffusion<double> zero_snr(
       diffusion::rescale_zero_terminal_snr(diffusion::scaled_linear_beta_schedule(1000)));
   const TimeGrid levels = timestep_grid(zero_snr, TimestepSpacing::trailing, 8);

@@ -18,7 +18,7 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 
 }  // namespace
 
-TEST_CASE("lists of sigmas begin and end where they should, and fall", "[sigmas]") {
+TEST_CASE("lists of sigmas fall from sigma_max to sigma_min and then to 0", "[sigmas]") {
   for (const Index n : {1, 2, 5, 40}) {
     for (const ArrayXd& sigmas :
          {karras_sigmas(n, 0.03, 14.6), exponential_sigmas(n, 0.03, 14.6), lu_sigmas(n, 0.03, 14.6),
@@ -32,9 +32,11 @@ TEST_CASE("lists of sigmas begin and end where they should, and fall", "[sigmas]
   }
 }
 
-TEST_CASE("quantiles of beta distributions", "[sigmas]") {
+TEST_CASE("beta_quantile has the closed forms of uniform, arcsine and power distributions, and is symmetric",
+          "[sigmas]") {
   using detail::beta_quantile;
-  // Beta(1, 1) is uniform, Beta(1/2, 1/2) is that of sin^2, Beta(2, 1) has the distribution function x^2.
+  // Beta(1, 1) is uniform, Beta(1/2, 1/2) is the arcsine distribution, Beta(2, 1) has the
+  // distribution function x^2.
   for (const double p : {0.0, 1e-8, 0.1, 0.25, 0.5, 0.7, 0.999, 1.0}) {
     INFO(p);
     const double s = std::sin(p * 1.57079632679489661923);
@@ -43,7 +45,7 @@ TEST_CASE("quantiles of beta distributions", "[sigmas]") {
     REQUIRE(std::abs(beta_quantile(p, 2, 1) - std::sqrt(p)) <= tolerance::quantile);
     REQUIRE(std::abs(beta_quantile(p, 0.6, 0.6) + beta_quantile(1 - p, 0.6, 0.6) - 1) <= tolerance::quantile);
   }
-  // The middle, where rounding may put P(X <= mean) on either side of 1/2.
+  // The median, where rounding may put P(X <= mean) on either side of 1/2.
   for (const double a : {0.1, 0.5, 0.6, 0.7, 1.0, 3.0, 10.0, 1000.0}) {
     INFO(a);
     REQUIRE(std::abs(beta_quantile(0.5, a, a) - 0.5) <= tolerance::quantile);
@@ -51,7 +53,7 @@ TEST_CASE("quantiles of beta distributions", "[sigmas]") {
   }
 }
 
-TEST_CASE("the steps of Align Your Steps, and those between", "[sigmas]") {
+TEST_CASE("ays_sigmas has the published sigmas, and interpolates log sigma between them", "[sigmas]") {
   REQUIRE(ays_timesteps(AysModel::stable_diffusion).size() == 10);
   REQUIRE(ays_timesteps(AysModel::stable_diffusion_xl)[1] == 845);
   for (const AysModel model :
@@ -63,7 +65,7 @@ TEST_CASE("the steps of Align Your Steps, and those between", "[sigmas]") {
       REQUIRE(std::abs(sigmas[0] / ten[0] - 1) < tolerance::level);
       REQUIRE((sigmas.head(n) > sigmas.tail(n)).all());
     }
-    const ArrayXd twenty = ays_sigmas(model, 20);  // two for one, the last two of them on the way to the eleventh level
+    const ArrayXd twenty = ays_sigmas(model, 20);  // two steps for one; the last two lead to the eleventh level
     for (Index i = 0; i < 10; ++i) REQUIRE(twenty[2 * i] == ten[i]);
     for (Index i = 0; i < 9; ++i) {
       REQUIRE(std::abs(twenty[2 * i + 1] / std::sqrt(ten[i] * ten[i + 1]) - 1) < tolerance::level);
@@ -71,43 +73,43 @@ TEST_CASE("the steps of Align Your Steps, and those between", "[sigmas]") {
     const double eleventh = model == AysModel::stable_video_diffusion ? 0.002 : 0.029;
     REQUIRE(std::abs(twenty[19] / std::sqrt(ten[9] * eleventh) - 1) < tolerance::level);
   }
-  REQUIRE_THAT(refusal<std::invalid_argument>([] { (void)ays_timesteps(AysModel::stable_video_diffusion); }),
+  REQUIRE_THAT(error_message<std::invalid_argument>([] { (void)ays_timesteps(AysModel::stable_video_diffusion); }),
                StartsWith("diffusion::ays_timesteps: "));
 }
 
-TEST_CASE("parameters of lists of sigmas out of range are refused", "[sigmas]") {
-  REQUIRE(refusal<std::invalid_argument>([] { (void)ays_sigmas(static_cast<AysModel>(7)); }) ==
-          "diffusion::ays_sigmas: model = 7 is none");
-  REQUIRE(refusal<std::invalid_argument>([] { (void)karras_sigmas(0, 0.1, 1); }) ==
+TEST_CASE("functions of sigmas throw std::invalid_argument for parameters out of range", "[sigmas]") {
+  REQUIRE(error_message<std::invalid_argument>([] { (void)ays_sigmas(static_cast<AysModel>(7)); }) ==
+          "diffusion::ays_sigmas: model = 7 is not an AysModel");
+  REQUIRE(error_message<std::invalid_argument>([] { (void)karras_sigmas(0, 0.1, 1); }) ==
           "diffusion::karras_sigmas: n = 0 must be at least 1");
-  REQUIRE(refusal<std::invalid_argument>([] { (void)karras_sigmas(5, 1, 1); }) ==
+  REQUIRE(error_message<std::invalid_argument>([] { (void)karras_sigmas(5, 1, 1); }) ==
           "diffusion::karras_sigmas: sigma_min = 1 must be less than sigma_max = 1");
-  REQUIRE(refusal<std::invalid_argument>([] { (void)exponential_sigmas(5, 0, 1); }) ==
+  REQUIRE(error_message<std::invalid_argument>([] { (void)exponential_sigmas(5, 0, 1); }) ==
           "diffusion::exponential_sigmas: sigma_min = 0 must be positive and finite");
-  REQUIRE(refusal<std::invalid_argument>([] { (void)exponential_sigmas(5, 0.1, infinity); }) ==
+  REQUIRE(error_message<std::invalid_argument>([] { (void)exponential_sigmas(5, 0.1, infinity); }) ==
           "diffusion::exponential_sigmas: sigma_max = inf must be positive and finite");
-  REQUIRE(refusal<std::invalid_argument>([] { (void)karras_sigmas(5, 0.1, 1, 0); }) ==
+  REQUIRE(error_message<std::invalid_argument>([] { (void)karras_sigmas(5, 0.1, 1, 0); }) ==
           "diffusion::karras_sigmas: rho = 0 must be positive and finite");
-  REQUIRE(refusal<std::invalid_argument>([] { (void)vp_sigmas(5, 19.9, 0.1, 1); }) ==
+  REQUIRE(error_message<std::invalid_argument>([] { (void)vp_sigmas(5, 19.9, 0.1, 1); }) ==
           "diffusion::vp_sigmas: eps_s = 1 is outside (0, 1)");
-  REQUIRE(refusal<std::invalid_argument>([] { (void)vp_sigmas(5, 5000); }) ==
+  REQUIRE(error_message<std::invalid_argument>([] { (void)vp_sigmas(5, 5000); }) ==
           "diffusion::vp_sigmas: sigma(1) = inf must be positive and finite");
-  REQUIRE(refusal<std::invalid_argument>([] { (void)shifted_sigma(0.5, -1); }) ==
+  REQUIRE(error_message<std::invalid_argument>([] { (void)shifted_sigma(0.5, -1); }) ==
           "diffusion::shifted_sigma: shift = -1 must be positive and finite");
-  REQUIRE(refusal<std::invalid_argument>([] { (void)stretched_to_terminal(flow_matching_sigmas(4), 1); }) ==
+  REQUIRE(error_message<std::invalid_argument>([] { (void)stretched_to_terminal(flow_matching_sigmas(4), 1); }) ==
           "diffusion::stretched_to_terminal: terminal = 1 is outside (0, 1)");
 }
 
-TEST_CASE("stretching to a terminal moves the last sigma there and leaves 1 and 0", "[sigmas]") {
+TEST_CASE("stretched_to_terminal moves the last positive sigma to the terminal and keeps 1 and 0", "[sigmas]") {
   const ArrayXd sigmas = flow_matching_sigmas(5, 0.01), stretched = stretched_to_terminal(sigmas, 0.2);
   REQUIRE(stretched[0] == 1);
   REQUIRE(std::abs(stretched[4] - 0.2) < tolerance::level);
   REQUIRE(stretched[5] == 0);
-  const ArrayXd one = flow_matching_sigmas(1);  // of one step there is nothing to stretch
+  const ArrayXd one = flow_matching_sigmas(1);  // one step: nothing to stretch
   REQUIRE_THAT(stretched_to_terminal(one, 0.2), AllEqual(one));
 }
 
-TEST_CASE("shifting sigmas leaves the ends, and the shift grows with the picture", "[sigmas]") {
+TEST_CASE("shifted_sigma and dynamic_shift_mu have the published values", "[sigmas]") {
   REQUIRE(shifted_sigma(1, 3) == 1);
   REQUIRE(shifted_sigma(0, 3) == 0);
   REQUIRE(shifted_sigma(0.5, 3) == 0.75);
@@ -115,7 +117,8 @@ TEST_CASE("shifting sigmas leaves the ends, and the shift grows with the picture
   REQUIRE(std::abs(dynamic_shift_mu(4096) - 1.15) < tolerance::level);
 }
 
-TEST_CASE("lists of sigmas begin and end where they were asked to, for every rho", "[sigmas]") {
+TEST_CASE("karras_sigmas and polyexponential_sigmas begin at sigma_max and end at sigma_min for every rho",
+          "[sigmas]") {
   for (const double rho : {0.001, 0.01, 0.1, 0.3, 1.0, 7.0, 1000.0}) {
     for (const double sigma_max : {80.0, 1e10, std::numeric_limits<double>::max()}) {
       for (const Eigen::Index n : {2, 5, 50}) {
@@ -131,24 +134,24 @@ TEST_CASE("lists of sigmas begin and end where they were asked to, for every rho
   }
   const ArrayXd steep = karras_sigmas(5, 0.002, 80, 0.3);
   for (Eigen::Index i = 1; i < 4; ++i) {
-    const double u = static_cast<double>(i) / 4;  // (1 - u)^0.3 of the largest, beside which the smallest is nothing
+    const double u = static_cast<double>(i) / 4;  // (1 - u)^0.3 of sigma_max; sigma_min is negligible
     REQUIRE(std::abs(steep[i] - 80 * std::pow(1 - u, 0.3)) < 1e-7);
     REQUIRE(steep[i] < steep[i - 1]);
   }
 }
 
-TEST_CASE("shifted_sigma keeps 0 and 1", "[sigmas]") {
+TEST_CASE("shifted_sigma maps 0 to 0 and 1 to 1 for every shift", "[sigmas]") {
   for (int i = 1; i <= 1000; ++i) {
     REQUIRE(shifted_sigma(0, 0.01 * i) == 0);
     REQUIRE(shifted_sigma(1, 0.01 * i) == 1);
   }
 }
 
-TEST_CASE("stretched_to_terminal refuses sigmas that do not fall from 1 to 0", "[sigmas]") {
+TEST_CASE("stretched_to_terminal throws for sigmas that do not fall or are outside 0 to 1", "[sigmas]") {
   const auto message = [](std::initializer_list<double> list) {
     ArrayXd sigmas(static_cast<Eigen::Index>(list.size()));
     std::copy(list.begin(), list.end(), sigmas.data());
-    return refusal([&] { (void)stretched_to_terminal(sigmas, 0.1); });
+    return error_message([&] { (void)stretched_to_terminal(sigmas, 0.1); });
   };
   REQUIRE(message({0.1, 0.5, 0.9}) == "diffusion::stretched_to_terminal: sigmas[1] = 0.5 is not below sigmas[0] = 0.1");
   REQUIRE(message({1, 1, 0.5}) == "diffusion::stretched_to_terminal: sigmas[1] = 1 is not below sigmas[0] = 1");
@@ -158,7 +161,7 @@ TEST_CASE("stretched_to_terminal refuses sigmas that do not fall from 1 to 0", "
   REQUIRE(message({1, 0.5, 0.5}) == "nothing was thrown");
 }
 
-TEST_CASE("numbers of steps that no double counts are refused", "[sigmas]") {
-  REQUIRE_THAT(refusal([] { (void)karras_sigmas(std::numeric_limits<Eigen::Index>::max(), 0.002, 80); }),
+TEST_CASE("karras_sigmas throws for a number of steps above 2^53", "[sigmas]") {
+  REQUIRE_THAT(error_message([] { (void)karras_sigmas(std::numeric_limits<Eigen::Index>::max(), 0.002, 80); }),
                StartsWith("diffusion::karras_sigmas: n = 9223372036854775807 is above 2^53"));
 }

@@ -1,4 +1,5 @@
-/// Tests of diffusion/sampling/steps.hpp. (k_diffusion_golden.cpp has k-diffusion's ancestral steps.)
+/// Tests of diffusion/sampling/steps.hpp. (k_diffusion_golden.cpp compares ancestral steps
+/// with k-diffusion's.)
 #include "diffusion/sampling/steps.hpp"
 
 #include <cmath>
@@ -16,7 +17,7 @@ const NoiseLevel high{500.0, 0.6, 0.8}, low{100.0, 0.8, 0.6}, clean{0.0, 1.0, 0.
 
 }  // namespace
 
-TEST_CASE("a step with a fixed prediction keeps it", "[steps]") {
+TEST_CASE("a step with a fixed prediction keeps x_0 and epsilon", "[steps]") {
   const Tensor x_0 = random_tensor<Tensor>({2, 3}, 1), epsilon = random_tensor<Tensor>({2, 3}, 2);
   const auto at = [&](const NoiseLevel& level) { return Tensor(x_0 * level.alpha + epsilon * level.sigma); };
   const double close = Tolerance<double>::rel;
@@ -37,7 +38,7 @@ TEST_CASE("a step with a fixed prediction keeps it", "[steps]") {
   }
 }
 
-TEST_CASE("a step without noise to start from is refused", "[steps]") {
+TEST_CASE("a step from a level without noise throws std::domain_error", "[steps]") {
   Tensor x(1, 1);
   x.setZero();
   REQUIRE_THROWS_AS(step_with_fixed_x_start(x, x, clean, low, x), std::domain_error);
@@ -45,7 +46,7 @@ TEST_CASE("a step without noise to start from is refused", "[steps]") {
   REQUIRE_NOTHROW(check_has_noise(low));
 }
 
-TEST_CASE("the rise of lambda, and the level in the middle", "[steps]") {
+TEST_CASE("half_log_snr_rise returns the rise of lambda and midpoint_in_log_sigma the level halfway", "[steps]") {
   REQUIRE(std::abs(half_log_snr_rise(high, low) - 2 * std::log(4.0 / 3.0)) < Tolerance<double>::rel);
   const TimeGrid grid = edm_grid((Eigen::ArrayXd(3) << 4.0, 1.0, 0.0).finished());
   const NoiseLevel middle = midpoint_in_log_sigma(grid, grid.levels()[0], grid.levels()[1]);
@@ -53,7 +54,7 @@ TEST_CASE("the rise of lambda, and the level in the middle", "[steps]") {
   REQUIRE(middle.alpha == 1.0);
 }
 
-TEST_CASE("what kind of step it is", "[steps]") {
+TEST_CASE("touches_clean_or_pure_noise and is_zero_length recognise their steps", "[steps]") {
   const TimeGrid grid = edm_grid((Eigen::ArrayXd(2) << 1.0, 0.0).finished());
   REQUIRE(touches_clean_or_pure_noise(Step{high, clean, 0, 1, grid}));
   REQUIRE(touches_clean_or_pure_noise(Step{pure, low, 0, 1, grid}));
@@ -62,7 +63,7 @@ TEST_CASE("what kind of step it is", "[steps]") {
   REQUIRE_FALSE(is_zero_length(low, {100.0, 0.8, 0.6 * (1 - 1e-12)}));
 }
 
-TEST_CASE("steps up and levels without timesteps are refused where asked for", "[steps]") {
+TEST_CASE("check_goes_down rejects a rising step and check_has_timesteps a negative model time", "[steps]") {
   REQUIRE_NOTHROW(check_goes_down(high, low));
   REQUIRE_NOTHROW(check_goes_down(low, low));
   REQUIRE_THROWS_AS(check_goes_down(low, high), std::invalid_argument);
@@ -72,7 +73,7 @@ TEST_CASE("steps up and levels without timesteps are refused where asked for", "
                     std::invalid_argument);
 }
 
-TEST_CASE("an ancestral step splits its noise", "[steps]") {
+TEST_CASE("ancestral_step splits the noise of a step into a level below and added noise", "[steps]") {
   const AncestralStep posterior = ancestral_step(high, low, 1.0);
   REQUIRE(posterior.down.alpha == low.alpha);
   REQUIRE(std::abs(std::hypot(posterior.down.sigma, posterior.up) / low.sigma - 1) < tolerance::ancestral);
@@ -80,7 +81,7 @@ TEST_CASE("an ancestral step splits its noise", "[steps]") {
   REQUIRE((ode.up == 0.0 && ode.down.sigma == low.sigma));
 }
 
-TEST_CASE("noise of deviation 0 is not drawn", "[steps]") {
+TEST_CASE("add_step_noise draws no noise for a deviation of 0", "[steps]") {
   Tensor x = random_tensor<Tensor>({2, 3}, 3), z;
   const Tensor before = x;
   int draws = 0;
@@ -96,7 +97,7 @@ TEST_CASE("noise of deviation 0 is not drawn", "[steps]") {
   REQUIRE(draws == 1);
 }
 
-TEST_CASE("an ancestral step keeps its digits where little is left below", "[steps]") {
+TEST_CASE("ancestral_step stays accurate if the level below has little noise", "[steps]") {
   for (const double ratio : {0.5, 1e-3, 1e-6}) {
     const auto posterior = ancestral_step({0, 1, 3}, {0, 1, 3 * ratio}, 1.0);
     CHECK(std::abs(posterior.down.sigma / (3 * ratio * ratio) - 1) < tolerance::ancestral);

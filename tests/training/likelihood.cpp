@@ -29,8 +29,9 @@ struct Value {
   double log_likelihood;
 };
 
-/// The exact log-likelihood, computed with at least 60 digits: inner bins and both outermost ones, from all of the probability to
-/// the far tails, and where the ways to compute it meet.
+/// Exact log-likelihoods, computed with at least 60 digits: inner and outermost bins, probabilities
+/// from 1 down to the far tails, and points at which the implementation switches from one formula
+/// to another.
 // clang-format off
 const std::vector<Value> exact = {
     {-0.7098039215686274, -0.7137039215686274, -12.0, -0.00022374369786226653},
@@ -121,7 +122,7 @@ const std::vector<Value> exact = {
 };
 // clang-format on
 
-/// Central differences, with steps in proportion to the standard deviation.
+/// Central differences with steps proportional to the standard deviation.
 std::array<double, 2> slopes(Likelihood likelihood, double x, double mean, double log_scale) {
   const double h = 1e-5 * std::exp(log_scale), s = 1e-5;
   const auto f = [&](double m, double l) { return diffusion::detail::log_likelihood(likelihood, x, m, l); };
@@ -138,8 +139,7 @@ auto recorded(const std::string& name) {
 
 // ---- recorded reference ----
 
-TEMPLATE_TEST_CASE("normal_kl and the approximate distribution function are guided-diffusion's", "[likelihood]",
-                   LAYOUTS) {
+TEMPLATE_TEST_CASE("normal_kl and approx_standard_normal_cdf equal guided-diffusion's", "[likelihood]", LAYOUTS) {
   using Scalar = typename TestType::Scalar;
   const Golden& g = golden("guided_losses.txt");
   const bool f32 = std::is_same_v<Scalar, float>;
@@ -164,14 +164,16 @@ void check_discretized(const std::string& name) {
   const auto got = discretized_gaussian_log_likelihood(x, means, log_scales);
   const auto expected = golden("guided_losses.txt").tensor<double, Rank, Case::layout>(name + "out");
   for (Index i = 0; i < got.size(); ++i) {
-    // The reference has its probability to within one rounding of 1, and so the log of a small one to fewer digits.
+    // The absolute error of a probability in the reference is the rounding error of a number near
+    // 1, so the log of a small probability is less accurate.
     const double lost = tolerance::reference_probability * std::exp(-expected.data()[i]);
     const double allowed =
         (std::is_same_v<typename Case::Scalar, float> ? tolerance::nats_f32 : tolerance::loss) + lost;
     REQUIRE_THAT(static_cast<double>(got.data()[i]), WithinAbs(expected.data()[i], allowed));
   }
 
-  // Float is as good as double: where the reference's own float32 run is off by 7 nats, and for the exact form.
+  // Results for float are as accurate as for double, in both forms; the reference's own float32
+  // results are off by up to 7 nats.
   for (const Likelihood likelihood : {Likelihood::approximate, Likelihood::exact}) {
     using Double = Eigen::Tensor<double, Rank, Case::layout, Index>;
     const Double a = x.template cast<double>(), b = means.template cast<double>(),
@@ -181,7 +183,7 @@ void check_discretized(const std::string& name) {
   }
 }
 
-TEMPLATE_TEST_CASE("the discretised log-likelihood is guided-diffusion's, in float as in double", "[likelihood]",
+TEMPLATE_TEST_CASE("discretized_gaussian_log_likelihood equals guided-diffusion's in float and double", "[likelihood]",
                    LAYOUTS) {
   check_discretized<TestType, 3>("discretized_gaussian_log_likelihood/wide/");
   check_discretized<TestType, 3>("discretized_gaussian_log_likelihood/narrow/");
@@ -190,7 +192,7 @@ TEMPLATE_TEST_CASE("the discretised log-likelihood is guided-diffusion's, in flo
 
 // ---- exact values ----
 
-TEST_CASE("the exact log-likelihood is correct into the far tails", "[likelihood]") {
+TEST_CASE("the exact log-likelihood is accurate far into the tails", "[likelihood]") {
   for (const Value& v : exact) {
     INFO("x = " << v.x << ", mean = " << v.mean << ", log_scale = " << v.log_scale);
     REQUIRE_THAT(discretized_gaussian_log_likelihood(v.x, v.mean, v.log_scale, Likelihood::exact),
@@ -198,7 +200,7 @@ TEST_CASE("the exact log-likelihood is correct into the far tails", "[likelihood
   }
 }
 
-TEST_CASE("bins have probability 1 together", "[likelihood]") {
+TEST_CASE("the probabilities of all bins sum to 1", "[likelihood]") {
   for (const Likelihood likelihood : {Likelihood::exact, Likelihood::approximate}) {
     for (const double mean : {0.0, 0.3, -0.97, 1.4}) {
       for (const double log_scale : {-4.0, -1.0, 2.0}) {
@@ -207,21 +209,21 @@ TEST_CASE("bins have probability 1 together", "[likelihood]") {
           const double x = 2.0 * k / 255.0 - 1.0;
           sum += std::exp(discretized_gaussian_log_likelihood(x, mean, log_scale, likelihood));
         }
-        // The approximate ones are not below 1e-12 each.
+        // Each approximate probability is at least 1e-12.
         REQUIRE_THAT(sum, WithinAbs(1.0, likelihood == Likelihood::exact ? tolerance::sum_of_bins : 256 * 1e-12));
       }
     }
   }
 }
 
-TEST_CASE("the likelihood's two forms agree as far as the approximation is good", "[likelihood]") {
+TEST_CASE("the approximate and the exact log-likelihood agree within two standard deviations", "[likelihood]") {
   for (const double z : {0.0, 0.5, 1.0, 2.0}) {
     const double near = discretized_gaussian_log_likelihood(0.1, 0.1 + 0.05 * z, std::log(0.05));
     const double exactly = discretized_gaussian_log_likelihood(0.1, 0.1 + 0.05 * z, std::log(0.05), Likelihood::exact);
     REQUIRE_THAT(near, WithinAbs(exactly, 0.01));
     REQUIRE(near != exactly);
   }
-  // Far out the one stays at 1e-12 while the other goes on.
+  // Far from the mean the approximate probability stays at 1e-12, and the exact one keeps falling.
   REQUIRE(discretized_gaussian_log_likelihood(0.1, 0.9, -4) == std::log(1e-12));
   REQUIRE(discretized_gaussian_log_likelihood(0.1, 0.9, -4, Likelihood::exact) < -900);
   const double rare = approx_standard_normal_cdf(-6.0 + 5.0 / 255.0) - approx_standard_normal_cdf(-6.0 - 5.0 / 255.0);
@@ -230,8 +232,8 @@ TEST_CASE("the likelihood's two forms agree as far as the approximation is good"
                WithinRel(std::log(rare), tolerance::exact_sum));
 }
 
-TEST_CASE("the approximate distribution function keeps its digits near 0", "[likelihood]") {
-  // 1 / (1 + exp(-2 sqrt(2 / pi) (x + 0.044715 x^3))) with 60 digits.
+TEST_CASE("approx_standard_normal_cdf has full relative accuracy where it is near 0", "[likelihood]") {
+  // 1 / (1 + exp(-2 sqrt(2 / pi) (x + 0.044715 x^3))), computed with 60 digits.
   REQUIRE_THAT(approx_standard_normal_cdf(-1.0), WithinRel(0.1588080093917233, tolerance::exact_sum));
   REQUIRE_THAT(approx_standard_normal_cdf(-5.0), WithinRel(4.5835923932590121e-8, tolerance::exact_sum));
   REQUIRE_THAT(approx_standard_normal_cdf(-8.5), WithinRel(1.1969938010115643e-25, tolerance::exact_sum));
@@ -240,7 +242,7 @@ TEST_CASE("the approximate distribution function keeps its digits near 0", "[lik
   REQUIRE(approx_standard_normal_cdf(infinity) == 1.0);
 }
 
-TEST_CASE("normal_kl keeps its digits where the two Gaussians nearly agree", "[likelihood]") {
+TEST_CASE("normal_kl is accurate where the two Gaussians nearly agree", "[likelihood]") {
   const std::vector<std::array<double, 2>> equal_means = {
       // (e^d - 1 - d) / 2
       {1e-09, 2.5000000008333336e-19}, {-1e-05, 2.4999916666875004e-11}, {0.001, 2.5008335417083404e-7},
@@ -255,7 +257,7 @@ TEST_CASE("normal_kl keeps its digits where the two Gaussians nearly agree", "[l
   REQUIRE(normal_kl(3, -2, 3, -2) == 0);
 }
 
-TEST_CASE("the derivatives of the log-likelihood are its slopes", "[likelihood]") {
+TEST_CASE("the derivatives of the log-likelihood equal finite differences", "[likelihood]") {
   for (const Likelihood likelihood : {Likelihood::approximate, Likelihood::exact}) {
     for (const double x : {-1.0, -65.0 / 255.0, 3.0 / 255.0, 1.0}) {
       for (const double log_scale : {-5.5, -4.5, -3.0, -1.0, 1.0}) {
@@ -273,7 +275,7 @@ TEST_CASE("the derivatives of the log-likelihood are its slopes", "[likelihood]"
       }
     }
   }
-  // No slope where the probability is held at 1e-12.
+  // The gradient is 0 where the probability is held at 1e-12.
   for (const double x : {-1.0, 0.1, 1.0}) {
     const auto held = diffusion::detail::log_likelihood_gradient(Likelihood::approximate, x, x < 0 ? 0.9 : -0.9, -5.0);
     REQUIRE((held.mean == 0 && held.log == 0));
@@ -282,7 +284,7 @@ TEST_CASE("the derivatives of the log-likelihood are its slopes", "[likelihood]"
 
 // ---- arguments ----
 
-TEMPLATE_TEST_CASE("arguments may be tensors, maps, expressions and numbers", "[likelihood]", LAYOUTS) {
+TEMPLATE_TEST_CASE("the likelihood functions accept tensors, maps, expressions and numbers", "[likelihood]", LAYOUTS) {
   using Scalar = typename TestType::Scalar;
   using Tensor = typename TestType::template Tensor<3>;
   const Tensor x = random_tensor<Tensor>({2, 3, 4}, 1), y = random_tensor<Tensor>({2, 3, 4}, 2);
@@ -316,7 +318,7 @@ TEMPLATE_TEST_CASE("arguments may be tensors, maps, expressions and numbers", "[
   REQUIRE(approx_standard_normal_cdf(scalar)() == static_cast<Scalar>(approx_standard_normal_cdf(1)));
 }
 
-TEST_CASE("other scalar types are evaluated in double too", "[likelihood]") {
+TEST_CASE("the likelihood functions evaluate half, bfloat16 and long double in double", "[likelihood]") {
   Eigen::Tensor<Eigen::half, 1> half(1);
   half(0) = Eigen::half(0.5f);
   REQUIRE(static_cast<float>(approx_standard_normal_cdf(half)(0)) ==
@@ -327,7 +329,7 @@ TEST_CASE("other scalar types are evaluated in double too", "[likelihood]") {
   REQUIRE(normal_kl(Eigen::bfloat16(0.5f), 0, 0, 0) == 0.125);
 }
 
-TEST_CASE("a NaN stays one", "[likelihood]") {
+TEST_CASE("the likelihood functions return NaN for NaN arguments", "[likelihood]") {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   for (const Likelihood likelihood : {Likelihood::approximate, Likelihood::exact}) {
     for (const double x : {-1.0, 0.1, 1.0}) {
@@ -341,13 +343,13 @@ TEST_CASE("a NaN stays one", "[likelihood]") {
   REQUIRE(std::isnan(approx_standard_normal_cdf(nan)));
 }
 
-TEST_CASE("shapes that differ are refused", "[likelihood]") {
+TEST_CASE("the likelihood functions throw for shapes that differ", "[likelihood]") {
   const Eigen::Tensor<float, 2> x(2, 3), y(3, 2);
   Eigen::Tensor<float, 2> out(2, 2);
-  REQUIRE(refusal([&] { (void)normal_kl(0, x, y, 0); }) ==
+  REQUIRE(error_message([&] { (void)normal_kl(0, x, y, 0); }) ==
           "diffusion::normal_kl: mean2 has shape [3, 2], but logvar1 has [2, 3]");
-  REQUIRE(refusal([&] { (void)discretized_gaussian_log_likelihood(x, x, y); }) ==
+  REQUIRE(error_message([&] { (void)discretized_gaussian_log_likelihood(x, x, y); }) ==
           "diffusion::discretized_gaussian_log_likelihood: log_scales has shape [3, 2], but x has [2, 3]");
-  REQUIRE(refusal([&] { approx_standard_normal_cdf_into(out, x); }) ==
+  REQUIRE(error_message([&] { approx_standard_normal_cdf_into(out, x); }) ==
           "diffusion::approx_standard_normal_cdf: out has shape [2, 2], but x has [2, 3]");
 }

@@ -1,10 +1,17 @@
-/// Likelihoods that need no reference: for x_0 ~ N(m, s^2) the best model is known, and so is every term of its bound.
+/// Tests of the variational bound against closed forms. For x_0 ~ N(m, s^2) the optimal model is
+/// known, and so is every term of its bound.
 ///
-/// With a = sqrt(abar_t) and b^2 = 1 - abar_t, x_t = a x_0 + b z for a standard normal z, and x_0 given x_t is a Gaussian of mean
+/// With a = sqrt(abar_t) and b^2 = 1 - abar_t, x_t = a x_0 + b z for a standard normal z. Given
+/// x_t, x_0 is Gaussian with mean and variance
+///
 ///     m + k (x_t - a m),   k = s^2 a / (a^2 s^2 + b^2)
-/// and variance w = s^2 b^2 / (a^2 s^2 + b^2). So the error of the best prediction of x_0 is
+///     w = s^2 b^2 / (a^2 s^2 + b^2)
+///
+/// The error of the optimal prediction of x_0 is then
+///
 ///     x_0 - pred = (1 - k a) (x_0 - m) - k b z
-/// and p(x_{t-1} | x_t) has exactly the variance posterior_variance + coef1^2 w.
+///
+/// and the variance of p(x_{t-1} | x_t) is posterior_variance + coef1^2 w.
 #include <Eigen/Eigenvalues>
 #include <cmath>
 #include <vector>
@@ -30,16 +37,17 @@ namespace {
 
 const double log_two = std::log(2.0);
 
-/// The data, and what is known of them at one t of a process.
+/// Mean and standard deviation of the data.
 struct Data {
   double m, s;
 };
+/// The closed forms at one timestep of a process.
 struct Truth {
   double a, b, k, w;          // as above
-  double coef1;               // of x_0 in the posterior's mean
-  double posterior, reverse;  // the variances of q(x_{t-1} | x_t, x_0) and of the best p(x_{t-1} | x_t)
+  double coef1;               // coefficient of x_0 in the posterior mean
+  double posterior, reverse;  // the variances of q(x_{t-1} | x_t, x_0) and of the optimal p(x_{t-1} | x_t)
 
-  /// From abar_{t-1} and abar_t alone.
+  /// Computes them from abar_{t-1} and abar_t.
   Truth(const Data& data, double previous, double current) {
     a = std::sqrt(current);
     b = std::sqrt(1 - current);
@@ -61,17 +69,17 @@ Truth truth(const Data& data, const GaussianDiffusion<double>& process, Index t)
 /// KL(N(0, v) || N(d, u)) in bits.
 double kl(double d, double v, double u) { return 0.5 * (v / u - 1 + std::log(u / v) + d * d / u) / log_two; }
 
-/// log2 of the probability of x's bin.
+/// log2 of the probability of the bin of x.
 double log2_probability(const Data& data, double x) {
   const double unit = data.s * std::sqrt(2.0);
   return std::log2(0.5 * (std::erf((x + 1 / 255.0 - data.m) / unit) - std::erf((x - 1 / 255.0 - data.m) / unit)));
 }
 
-/// The model that predicts epsilon best: sqrt(1 - abar) (x_t - a m) / (a^2 s^2 + 1 - abar). If its variances are learned they
-/// are `log_variance`, by t.
+/// The optimal model of epsilon: sqrt(1 - abar) (x_t - a m) / (a^2 s^2 + 1 - abar). If log_variance
+/// is not empty, the variances are learned and log_variance holds their log for each t.
 struct BestModel {
   Data data;
-  GaussianDiffusion<double> base;  // the process whose timesteps the model hears
+  GaussianDiffusion<double> base;  // the original process, whose timesteps are the model time
   ArrayXd log_variance;
 
   Tensor operator()(const Tensor& x, const Eigen::Tensor<double, 1>& t) const {
@@ -86,7 +94,8 @@ struct BestModel {
   }
 };
 
-/// Nodes and weights of the rule sum_n weight_n f(node_n) for the mean of f(z), z ~ N(0, 1): exact for polynomials of degree 99.
+/// Gauss-Hermite quadrature: sum_n weight_n f(node_n) is the mean of f(z), z ~ N(0, 1), exactly for
+/// polynomials up to degree 99.
 struct Gauss {
   Gauss() {
     Eigen::MatrixXd jacobi = Eigen::MatrixXd::Zero(size, size);
@@ -99,7 +108,8 @@ struct Gauss {
   ArrayXd node, weight;
 };
 
-/// The mean over all noise of the bound on -log p(x_0), and of its terms, T in all: z takes the nodes of the rule at every t.
+/// The bound on -log p(x_0) and its T terms, averaged over the noise by quadrature: z takes the
+/// nodes of the rule at every t.
 struct MeanBound {
   template <class Reverse>
   MeanBound(const Reverse& reverse, double x_0) {
@@ -120,7 +130,8 @@ struct MeanBound {
   ArrayXd vb;  // by t
 };
 
-/// A process of some noise in its first step and then T - 1 small ones, in which log SNR falls by `fall` at an even pace.
+/// A process with some noise in its first step, followed by T - 1 small steps over which log SNR
+/// falls linearly by `fall`.
 GaussianDiffusion<double> even_process(Index T, double fall = 14) {
   ArrayXd abar(T);
   for (Index t = 0; t < T; ++t) {
@@ -129,7 +140,8 @@ GaussianDiffusion<double> even_process(Index T, double fall = 14) {
   return GaussianDiffusion<double>(diffusion::betas_from_alphas_cumprod(abar));
 }
 
-/// A model of the best mean: with the best variances, or with the posterior's at t > 0.
+/// A model with the optimal mean, and with the optimal variances or, at t > 0, those of the
+/// posterior.
 auto reverse_of(const GaussianDiffusion<double>& process, const Data& data, bool best_variance) {
   ArrayXd log_variance(process.num_timesteps());
   for (Index t = 0; t < process.num_timesteps(); ++t) {
@@ -144,7 +156,7 @@ constexpr double pixel(int k) { return 2.0 * k / 255.0 - 1.0; }
 
 }  // namespace
 
-TEST_CASE("every term of the best model's bound is its closed form", "[likelihood_oracles]") {
+TEST_CASE("every term of the bound of the optimal model equals its closed form", "[likelihood_oracles]") {
   const Data data{0.3, 0.5};
   const GaussianDiffusion<double> base(diffusion::linear_beta_schedule(200));
   for (const Index steps : {200, 15}) {
@@ -174,9 +186,10 @@ TEST_CASE("every term of the best model's bound is its closed form", "[likelihoo
   }
 }
 
-TEST_CASE("with the best variances the bound is the likelihood itself", "[likelihood_oracles]") {
-  // m = 0 and s = 1, so that x_T is N(0, 1) and the prior loses nothing either. What is left is that x_t is made from the middle
-  // of a bin: of the order of (width of a bin / deviation of the decoder)^4.
+TEST_CASE("with the optimal variances the bound equals the negative log-likelihood", "[likelihood_oracles]") {
+  // With m = 0 and s = 1, x_T is N(0, 1) and the prior is exact too. The remaining gap appears
+  // because x_0 is the centre of its bin. It is of the order of (width of a bin / standard
+  // deviation of p(x_0 | x_1))^4.
   const Data data{0.0, 1.0};
   for (const Index T : {2, 20, 200}) {
     const auto process = even_process(T);
@@ -186,7 +199,7 @@ TEST_CASE("with the best variances the bound is the likelihood itself", "[likeli
       const MeanBound bound(reverse, pixel(k));
       REQUIRE_THAT(bound.total, WithinAbs(-log2_probability(data, pixel(k)), tolerance::bin_width));
       for (Index t = 1; t < T; ++t) {
-        // The mean of error^2, of which z^2 has the mean 1.
+        // The mean of error^2 over z, where the mean of z^2 is 1.
         const Truth q = truth(data, process, t);
         const double drift = q.coef1 * q.error(data, pixel(k), 0), spread = q.coef1 * q.k * q.b;
         const double expected = kl(std::hypot(drift, spread), q.posterior, q.reverse);
@@ -197,7 +210,7 @@ TEST_CASE("with the best variances the bound is the likelihood itself", "[likeli
   }
 }
 
-TEST_CASE("with the posterior's variances the bound is loose by 1 / T", "[likelihood_oracles]") {
+TEST_CASE("with the variances of the posterior the gap of the bound falls as 1 / T", "[likelihood_oracles]") {
   const Data data{0.0, 1.0};
   double previous_gap = 0;
   for (const Index T : {64, 128, 256, 512}) {
@@ -205,7 +218,8 @@ TEST_CASE("with the posterior's variances the bound is loose by 1 / T", "[likeli
     const auto process = even_process(T);
     const MeanBound bound(reverse_of(process, data, false), pixel(190));
     const double gap = bound.total + log2_probability(data, pixel(190));
-    // Variances of the posterior in place of the best ones: the closed forms' difference.
+    // The difference between the closed forms for the variances of the posterior and for the
+    // optimal ones.
     double expected = 0;
     for (Index t = 1; t < T; ++t) {
       const Truth q = truth(data, process, t);
@@ -222,11 +236,12 @@ TEST_CASE("with the posterior's variances the bound is loose by 1 / T", "[likeli
   }
 }
 
-TEST_CASE("a mismatch of the prior is all that other data lose", "[likelihood_oracles]") {
-  // x_T of the data is N(a m, a^2 s^2 + b^2), of the model N(0, 1); the mean of the gap over all x_0 is the divergence of the two.
-  // At one x_0 it is the mean over x_T of the difference of their logarithms.
+TEST_CASE("with the optimal variances the gap of the bound equals the mismatch of the prior", "[likelihood_oracles]") {
+  // x_T is N(a m, a^2 s^2 + b^2) for the data and N(0, 1) for the model. The gap at one x_0 is the
+  // mean over x_T of the difference of their log-densities; its mean over x_0 is the KL divergence
+  // of the two.
   const Data data{0.2, 0.4};
-  const auto process = even_process(100, 5);  // which leaves abar_T = 0.05
+  const auto process = even_process(100, 5);  // abar_T = 0.05
   const Truth last = truth(data, process, 99);
   const double mean = last.a * data.m, variance = last.a * last.a * data.s * data.s + last.b * last.b;
   const auto reverse = reverse_of(process, data, true);

@@ -20,10 +20,11 @@ namespace {
 constexpr double infinity = std::numeric_limits<double>::infinity();
 const std::vector<double> ratios = {1e-300, 1e-20, 1e-8, 0.01, 0.5, 1.0, 3.0, 5.0, 7.5, 1e4, 1e20, 1e300};
 
-/// One weighting: of x_0 by its formula, and the functions for x_0, epsilon and v as far as it has them.
+/// One objective: the formula of its weight for x_0, and the functions for x_0, epsilon and v;
+/// nullptr if there is no such function.
 struct Weighting {
   const char* name;
-  long double (*of_x_start)(long double snr);
+  long double (*x_start_weight)(long double snr);
   double (*x_start)(double snr);
   double (*epsilon)(double snr);
   double (*v)(double snr);
@@ -32,7 +33,7 @@ const Weighting weightings[] = {
     {"min-SNR", [](long double snr) { return snr < 5 ? snr : 5.0L; },
      [](double snr) { return min_snr_weight_x_start(snr); }, [](double snr) { return min_snr_weight_epsilon(snr); },
      [](double snr) { return min_snr_weight_v(snr); }},
-    {"min-SNR of gamma 1.5", [](long double snr) { return snr < 1.5L ? snr : 1.5L; },
+    {"min-SNR with gamma 1.5", [](long double snr) { return snr < 1.5L ? snr : 1.5L; },
      [](double snr) { return min_snr_weight_x_start(snr, 1.5); },
      [](double snr) { return min_snr_weight_epsilon(snr, 1.5); },
      [](double snr) { return min_snr_weight_v(snr, 1.5); }},
@@ -56,23 +57,23 @@ const Weighting weightings[] = {
 
 // ---- values ----
 
-TEST_CASE("weights of x_0, epsilon and v are one objective", "[loss_weights]") {
+TEST_CASE("the weights for x_0, epsilon and v belong to one objective", "[loss_weights]") {
   for (const Weighting& weighting : weightings) {
     for (const double snr : ratios) {
       INFO(weighting.name << " at " << snr);
-      const long double of_x_start = weighting.of_x_start(snr), of_epsilon = of_x_start / snr,
-                        of_v = of_x_start / (snr + 1.0L);
+      const long double x_start_weight = weighting.x_start_weight(snr), epsilon_weight = x_start_weight / snr,
+                        v_weight = x_start_weight / (snr + 1.0L);
       const auto close = [](double got, long double expected) {
         return std::abs(got - expected) <= tolerance::exact_sum * expected + std::numeric_limits<double>::denorm_min();
       };
-      if (weighting.x_start) REQUIRE(close(weighting.x_start(snr), of_x_start));
-      if (weighting.epsilon) REQUIRE(close(weighting.epsilon(snr), of_epsilon));
-      if (weighting.v) REQUIRE(close(weighting.v(snr), of_v));
+      if (weighting.x_start) REQUIRE(close(weighting.x_start(snr), x_start_weight));
+      if (weighting.epsilon) REQUIRE(close(weighting.epsilon(snr), epsilon_weight));
+      if (weighting.v) REQUIRE(close(weighting.v(snr), v_weight));
     }
   }
 }
 
-TEST_CASE("weights at no signal and at no noise are their limits", "[loss_weights]") {
+TEST_CASE("the weights equal their limits at snr = 0 and at snr = infinity", "[loss_weights]") {
   REQUIRE(min_snr_weight_epsilon(0) == 1);
   REQUIRE(min_snr_weight_x_start(0) == 0);
   REQUIRE(min_snr_weight_v(0) == 0);
@@ -98,7 +99,7 @@ TEST_CASE("weights at no signal and at no noise are their limits", "[loss_weight
   REQUIRE(edm_weight_v(infinity) == 1);
 }
 
-TEST_CASE("weights known by hand", "[loss_weights]") {
+TEST_CASE("the weights equal values computed by hand", "[loss_weights]") {
   REQUIRE(min_snr_weight_epsilon(5) == 1);
   REQUIRE(min_snr_weight_epsilon(20) == 0.25);
   REQUIRE(min_snr_weight_x_start(20) == 5);
@@ -113,16 +114,17 @@ TEST_CASE("weights known by hand", "[loss_weights]") {
   REQUIRE(edm_weight_v(123, 1.0) == 1);
 }
 
-// ---- of a batch ----
+// ---- weights of a batch ----
 
-TEMPLATE_TEST_CASE("weights of a batch are those of its timesteps", "[loss_weights]", float, double, Eigen::half) {
+TEMPLATE_TEST_CASE("loss_weights returns the weight of each timestep of a batch", "[loss_weights]", float, double,
+                   Eigen::half) {
   const GaussianDiffusion<TestType> process(rescale_zero_terminal_snr(cosine_beta_schedule(50)));
   const Timesteps t = timesteps({0, 49, 7, 7, 30});
   const auto weight = [](double snr) { return min_snr_weight_v(snr); };
   const auto got = loss_weights(process, t, weight);
   REQUIRE(got.dimension(0) == 5);
   for (Index n = 0; n < 5; ++n) {
-    // abar_t again, as a product.
+    // abar_t, computed as a product.
     long double abar = 1;
     for (Index i = 0; i <= t(n); ++i) abar *= 1 - static_cast<long double>(process.betas()[i]);
     const long double snr = abar / (1 - abar);
@@ -141,14 +143,14 @@ TEMPLATE_TEST_CASE("weights of a batch are those of its timesteps", "[loss_weigh
   REQUIRE_THAT(map, AllEqual(got));
 }
 
-TEST_CASE("the ratio does not cancel where there is little noise", "[loss_weights]") {
+TEST_CASE("loss_weights computes the SNR without cancellation where there is little noise", "[loss_weights]") {
   const GaussianDiffusion<double> process(constant_beta_schedule(3, 1e-17));
   const auto snr = loss_weights(process, timesteps({0, 2}), [](double ratio) { return ratio; });
   REQUIRE_THAT(snr(0), WithinRel(1e17, tolerance::table));
   REQUIRE_THAT(snr(1), WithinRel(1e17 / 3, tolerance::table));
 }
 
-TEST_CASE("weighted losses of epsilon, x_0 and v are equal", "[loss_weights]") {
+TEST_CASE("the weighted losses of epsilon, x_0 and v are equal", "[loss_weights]") {
   using Tensor = DoubleRowMajor::Tensor<2>;
   const GaussianDiffusion<double> process(cosine_beta_schedule(30));
   const Timesteps t = timesteps({0, 3, 15, 25, 28});
@@ -165,22 +167,22 @@ TEST_CASE("weighted losses of epsilon, x_0 and v are equal", "[loss_weights]") {
     }
     return out;
   };
-  const auto of_epsilon = weighted(ModelMeanType::epsilon, eps, min_snr_weight_epsilon);
+  const auto epsilon_weight = weighted(ModelMeanType::epsilon, eps, min_snr_weight_epsilon);
   REQUIRE_THAT(weighted(ModelMeanType::start_x, x_0, min_snr_weight_x_start),
-               AllClose(of_epsilon, tolerance::converted));
-  REQUIRE_THAT(weighted(ModelMeanType::velocity, v, min_snr_weight_v), AllClose(of_epsilon, tolerance::converted));
+               AllClose(epsilon_weight, tolerance::converted));
+  REQUIRE_THAT(weighted(ModelMeanType::velocity, v, min_snr_weight_v), AllClose(epsilon_weight, tolerance::converted));
 }
 
-// ---- refusals ----
+// ---- errors ----
 
-TEST_CASE("weights refuse what is no ratio", "[loss_weights]") {
+TEST_CASE("the weights throw for invalid arguments", "[loss_weights]") {
   using Invalid = std::invalid_argument;
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  REQUIRE(refusal<Invalid>([] { (void)min_snr_weight_epsilon(-1); }) ==
+  REQUIRE(error_message<Invalid>([] { (void)min_snr_weight_epsilon(-1); }) ==
           "diffusion::min_snr_weight_epsilon: snr = -1 must be at least 0");
-  REQUIRE(refusal<Invalid>([] { (void)min_snr_weight_v(1, 0); }) ==
+  REQUIRE(error_message<Invalid>([] { (void)min_snr_weight_v(1, 0); }) ==
           "diffusion::min_snr_weight_v: gamma = 0 must be positive and finite");
-  REQUIRE(refusal<Invalid>([] { (void)edm_weight_v(1, -0.5); }) ==
+  REQUIRE(error_message<Invalid>([] { (void)edm_weight_v(1, -0.5); }) ==
           "diffusion::edm_weight_v: sigma_data = -0.5 must be positive and finite");
   REQUIRE_THROWS_AS(p2_weight_epsilon(1, 0), Invalid);
   for (const Weighting& weighting : weightings) {
@@ -192,11 +194,11 @@ TEST_CASE("weights refuse what is no ratio", "[loss_weights]") {
     }
   }
   const GaussianDiffusion<float> process(linear_beta_schedule(100));
-  REQUIRE(refusal<std::out_of_range>([&] {
+  REQUIRE(error_message<std::out_of_range>([&] {
             (void)loss_weights(process, timesteps({3, 100}), truncated_snr_weight_v);
           }) == "diffusion::loss_weights: t[1] = 100 is outside [0, 100)");
   Eigen::Tensor<float, 1> out(3);
-  REQUIRE(refusal<Invalid>([&] {
+  REQUIRE(error_message<Invalid>([&] {
             loss_weights_into(out, process, timesteps({3, 4}), truncated_snr_weight_v);
           }) == "diffusion::loss_weights: t has 2 entries for a batch of 3 samples");
 }

@@ -30,13 +30,14 @@ using Eigen::Index;
 
 namespace {
 
-/// Every element of the gradient against the slope of the loss of its sample, by central differences of fourth order.
+/// Compares every element of the gradient with the slope of the loss of its sample, by central
+/// differences of fourth order.
 template <class Problem>
 void check_slopes(const Problem& problem, LossType type, Likelihood likelihood) {
   using Tensor = typename Problem::Tensor;
   const Tensor gradient = problem.gradient(type, likelihood);
   REQUIRE(gradient.dimensions() == problem.output.dimensions());
-  // The losses of all samples when one value of each has moved by h.
+  // moved(h): the losses of all samples after value i of each sample has changed by h.
   const Index batch = problem.output.dimension(0), values = problem.output.size() / batch;
   const bool row_major = static_cast<int>(Tensor::Layout) == Eigen::RowMajor;
   const auto at = [&](Index n, Index i) { return row_major ? n * values + i : n + i * batch; };
@@ -67,30 +68,33 @@ GaussianDiffusion<double> cosine_process(Index T = 30) {
 
 // ---- targets ----
 
-TEMPLATE_TEST_CASE("the target is what the mean type says", "[losses]", LAYOUTS) {
+TEMPLATE_TEST_CASE("training_target returns the quantity that the mean type names", "[losses]", LAYOUTS) {
   using Scalar = typename TestType::Scalar;
   using Tensor = typename TestType::template Tensor<3>;
   const GaussianDiffusion<Scalar> process(diffusion::cosine_beta_schedule(20));
   const TrainingProblem<TestType, 3> p(process, ReverseOptions());
-  const auto of = [&](ModelMeanType type) { return training_target(process, type, p.x_start, p.x_t, p.noise, p.t); };
-  REQUIRE_THAT(of(ModelMeanType::previous_x), AllEqual(process.q_posterior_mean_variance(p.x_start, p.x_t, p.t).mean));
-  REQUIRE_THAT(of(ModelMeanType::start_x), AllEqual(p.x_start));
-  REQUIRE_THAT(of(ModelMeanType::epsilon), AllEqual(p.noise));
-  REQUIRE_THAT(of(ModelMeanType::velocity), AllEqual(process.velocity(p.x_start, p.t, p.noise)));
+  const auto target = [&](ModelMeanType type) {
+    return training_target(process, type, p.x_start, p.x_t, p.noise, p.t);
+  };
+  REQUIRE_THAT(target(ModelMeanType::previous_x),
+               AllEqual(process.q_posterior_mean_variance(p.x_start, p.x_t, p.t).mean));
+  REQUIRE_THAT(target(ModelMeanType::start_x), AllEqual(p.x_start));
+  REQUIRE_THAT(target(ModelMeanType::epsilon), AllEqual(p.noise));
+  REQUIRE_THAT(target(ModelMeanType::velocity), AllEqual(process.velocity(p.x_start, p.t, p.noise)));
   for (const ModelMeanType type : mean_types) {
     Tensor in_place = p.noise;
     REQUIRE(count_allocations([&] {
               diffusion::training_target_into(in_place, process, type, p.x_start, p.x_t, in_place, p.t);
             }) == 0);
-    REQUIRE_THAT(in_place, AllEqual(of(type)));
+    REQUIRE_THAT(in_place, AllEqual(target(type)));
     REQUIRE_THAT(training_target(process, type, p.x_start, p.x_t + p.x_t.constant(Scalar(0)), p.noise, p.t),
-                 AllEqual(of(type)));
+                 AllEqual(target(type)));
   }
 }
 
 // ---- identities ----
 
-TEST_CASE("a loss is its parts, and rescaling is by the number of steps", "[losses]") {
+TEST_CASE("a loss is the sum of its parts and is rescaled by the number of steps", "[losses]") {
   const auto process = diffusion::respace(cosine_process(400), diffusion::space_timesteps(400, "25"));
   for (const ModelMeanType mean_type : mean_types) {
     for (const ModelVarType var_type : var_types) {
@@ -107,10 +111,10 @@ TEST_CASE("a loss is its parts, and rescaling is by the number of steps", "[loss
         REQUIRE(mse.loss(n) == mse.mse(n) + (learned ? mse.vb(n) : 0));
         REQUIRE(rescaled_mse.mse(n) == mse.mse(n));
         if (!learned) continue;
-        REQUIRE(mse.vb(n) == kl.loss(n));  // frozen or not, the value is the same
+        REQUIRE(mse.vb(n) == kl.loss(n));  // the stop-gradient does not change the value
         REQUIRE_THAT(rescaled_mse.vb(n), WithinRel(0.025 * mse.vb(n), tolerance::exact_sum));
       }
-      // The bound's unclipped terms.
+      // The kl loss equals the term of the bound without clipping.
       const auto model_losses = training_losses(p.reverse, p.x_start, p.t, p.noise, LossType::kl, Likelihood::exact);
       const auto terms = diffusion::vb_terms_bpd(p.reverse, p.x_start, p.x_t, p.t, {false, Likelihood::exact});
       REQUIRE_THAT(model_losses.loss, AllEqual(terms.output));
@@ -118,7 +122,7 @@ TEST_CASE("a loss is its parts, and rescaling is by the number of steps", "[loss
   }
 }
 
-TEST_CASE("noise may be drawn, and a model's output computed before", "[losses]") {
+TEST_CASE("training_losses accepts a noise source, and training_losses_from_output a computed output", "[losses]") {
   const GaussianDiffusion<float> process(diffusion::linear_beta_schedule(100));
   const TrainingProblem<FloatRowMajor, 4> p(process, {ModelMeanType::epsilon, ModelVarType::learned, true, true});
   FloatRowMajor::Tensor<4> noise = p.noise;
@@ -134,7 +138,7 @@ TEST_CASE("noise may be drawn, and a model's output computed before", "[losses]"
   REQUIRE(source.call() == 1);
 }
 
-TEST_CASE("the mean of many values is accurate in float", "[losses]") {
+TEST_CASE("the mean over many values is accurate in float", "[losses]") {
   const GaussianDiffusion<float> process(diffusion::linear_beta_schedule(100));
   const auto reverse = guided_reverse<float, 2, Eigen::ColMajor>(process, ReverseOptions());
   Eigen::Tensor<float, 2> x(1, 3000000), noise(1, 3000000), output(1, 3000000);
@@ -147,7 +151,7 @@ TEST_CASE("the mean of many values is accurate in float", "[losses]") {
 
 // ---- gradients ----
 
-TEST_CASE("gradients are the slopes of the losses", "[losses]") {
+TEST_CASE("training_losses_gradient equals finite differences of the losses", "[losses]") {
   for (const ModelMeanType mean_type : mean_types) {
     for (const ModelVarType var_type : var_types) {
       for (const LossType type : {LossType::kl, LossType::rescaled_kl}) {
@@ -163,7 +167,7 @@ TEST_CASE("gradients are the slopes of the losses", "[losses]") {
   }
 }
 
-TEST_CASE("beside a mean squared error the bound trains the variance alone", "[losses]") {
+TEST_CASE("the bound trains only the variance where it is added to a mean squared error", "[losses]") {
   for (const ModelMeanType mean_type : mean_types) {
     for (const ModelVarType var_type : var_types) {
       INFO("mean type " << static_cast<int>(mean_type) << ", variance type " << static_cast<int>(var_type));
@@ -171,14 +175,14 @@ TEST_CASE("beside a mean squared error the bound trains the variance alone", "[l
       const auto target = training_target(p.process, mean_type, p.x_start, p.x_t, p.noise, p.t);
       const Index channels = p.x_start.dimension(1), values = p.x_start.size() / p.x_start.dimension(0);
       for (const LossType type : {LossType::mse, LossType::rescaled_mse}) {
-        const auto got = p.gradient(type), of_bound = p.gradient(LossType::kl);
+        const auto got = p.gradient(type), bound_gradient = p.gradient(LossType::kl);
         const double scale = type == LossType::mse ? 1.0 : 30 / 1000.0;
         for (Index n = 0; n < p.output.dimension(0); ++n) {
           for (Index c = 0; c < p.output.dimension(1); ++c) {
             for (Index i = 0; i < p.output.dimension(2); ++i) {
               const double expected = c < channels
                                           ? 2 * (p.output(n, c, i) - target(n, c, i)) / static_cast<double>(values)
-                                          : scale * of_bound(n, c, i);
+                                          : scale * bound_gradient(n, c, i);
               REQUIRE_THAT(got(n, c, i),
                            WithinRel(expected, tolerance::exact_sum) || WithinAbs(expected, tolerance::exact_sum));
             }
@@ -189,14 +193,14 @@ TEST_CASE("beside a mean squared error the bound trains the variance alone", "[l
   }
 }
 
-TEST_CASE("a model that is right has no gradient", "[losses]") {
+TEST_CASE("the gradient is 0 for a model that predicts the target", "[losses]") {
   for (const ModelMeanType mean_type : mean_types) {
     for (const LossType type : loss_types) {
       TrainingProblem<DoubleRowMajor, 2> p(cosine_process(), {mean_type, ModelVarType::learned_range, true, false});
       p.t.setConstant(12);
       p.x_t = p.process.q_sample(p.x_start, p.t, p.noise);
       const auto target = training_target(p.process, mean_type, p.x_start, p.x_t, p.noise, p.t);
-      p.output = target.concatenate(target.constant(-1.0), 1);  // -1: the posterior's variance
+      p.output = target.concatenate(target.constant(-1.0), 1);  // -1 selects the posterior variance
       REQUIRE_THAT(p.gradient(type), AllClose(p.output.constant(0.0).eval(), 0, tolerance::loss));
       const auto losses = p.losses(p.output, type, Likelihood::approximate);
       REQUIRE_THAT(losses.loss, AllClose(Eigen::Tensor<double, 1>(losses.loss.constant(0.0)), 0, tolerance::loss));
@@ -204,7 +208,7 @@ TEST_CASE("a model that is right has no gradient", "[losses]") {
   }
 }
 
-TEMPLATE_TEST_CASE("a gradient is written where it is asked for", "[losses]", LAYOUTS) {
+TEMPLATE_TEST_CASE("training_losses_gradient_into writes into tensors and maps, also in place", "[losses]", LAYOUTS) {
   using Scalar = typename TestType::Scalar;
   using Tensor = typename TestType::template Tensor<4>;
   const TrainingProblem<TestType, 4> p(GaussianDiffusion<Scalar>(diffusion::cosine_beta_schedule(30)),
@@ -227,7 +231,7 @@ TEMPLATE_TEST_CASE("a gradient is written where it is asked for", "[losses]", LA
   }
 }
 
-TEST_CASE("an empty batch has no losses", "[losses]") {
+TEST_CASE("the losses of an empty batch are empty", "[losses]") {
   const auto reverse =
       guided_reverse<float, 3, Eigen::RowMajor>(GaussianDiffusion<float>(diffusion::linear_beta_schedule(50)),
                                                 {ModelMeanType::epsilon, ModelVarType::learned, true, false});
@@ -236,9 +240,9 @@ TEST_CASE("an empty batch has no losses", "[losses]") {
   REQUIRE(training_losses_gradient(reverse, output, x, x, 0, x, LossType::kl).size() == 0);
 }
 
-// ---- refusals ----
+// ---- errors ----
 
-TEST_CASE("losses refuse what has none", "[losses]") {
+TEST_CASE("losses and their gradients throw for invalid arguments", "[losses]") {
   using Invalid = std::invalid_argument;
   const GaussianDiffusion<float> process(diffusion::jsd_beta_schedule(10));
   const auto reverse = guided_reverse<float, 2, Eigen::RowMajor>(process, ReverseOptions());
@@ -246,32 +250,35 @@ TEST_CASE("losses refuse what has none", "[losses]") {
       guided_reverse<float, 2, Eigen::RowMajor>(process, {ModelMeanType::epsilon, ModelVarType::learned, true, false});
   FloatRowMajor::Tensor<2> x(2, 3), y(2, 4);
   x.setZero();
-  REQUIRE(refusal<Invalid>([&] { (void)training_target(process, ModelMeanType::epsilon, x, x, y, 1); }) ==
+  REQUIRE(error_message<Invalid>([&] { (void)training_target(process, ModelMeanType::epsilon, x, x, y, 1); }) ==
           "diffusion::training_target: noise has shape [2, 4], but x_start has [2, 3]");
-  REQUIRE(refusal<Invalid>([&] { (void)training_losses(reverse, x, 1, y, LossType::mse); }) ==
+  REQUIRE(error_message<Invalid>([&] { (void)training_losses(reverse, x, 1, y, LossType::mse); }) ==
           "diffusion::training_losses: noise has shape [2, 4], but x_start has [2, 3]");
-  REQUIRE(refusal<Invalid>([&] { (void)training_losses_from_output(reverse, x, x, y, 1, x, LossType::kl); }) ==
+  REQUIRE(error_message<Invalid>([&] { (void)training_losses_from_output(reverse, x, x, y, 1, x, LossType::kl); }) ==
           "diffusion::training_losses: x_t has shape [2, 4], but x_start has [2, 3]");
-  REQUIRE(refusal<Invalid>([&] { (void)training_losses_from_output(learned, x, x, x, 1, x, LossType::kl); }) ==
+  REQUIRE(error_message<Invalid>([&] { (void)training_losses_from_output(learned, x, x, x, 1, x, LossType::kl); }) ==
           "diffusion::training_losses: output has shape [2, 3], but for x of shape [2, 3] it must have [2, 6]; for a "
           "model without learned variances set ReverseOptions::var_type to fixed_small or fixed_large");
   REQUIRE(
-      refusal<Invalid>([&] { training_losses_gradient_into(y, reverse, x, x, x, 1, x, LossType::kl); }) ==
+      error_message<Invalid>([&] { training_losses_gradient_into(y, reverse, x, x, x, 1, x, LossType::kl); }) ==
       "diffusion::training_losses_gradient: gradient has shape [2, 4], but for x of shape [2, 3] it must have [2, 3]");
-  REQUIRE(refusal<std::out_of_range>([&] { (void)training_losses_gradient(reverse, x, x, x, -1, x, LossType::kl); }) ==
-          "diffusion::training_losses_gradient: t = -1 is outside [0, 10)");
+  REQUIRE(error_message<std::out_of_range>([&] {
+            (void)training_losses_gradient(reverse, x, x, x, -1, x, LossType::kl);
+          }) == "diffusion::training_losses_gradient: t = -1 is outside [0, 10)");
   Timesteps t(2);
   t.setValues({1, 9});
-  REQUIRE(refusal<std::domain_error>([&] { (void)training_losses_gradient(reverse, x, x, x, t, x, LossType::kl); }) ==
-          "diffusion::training_losses_gradient: alphas_cumprod[9] = 0: epsilon does not determine x_0 (sample 1)");
-  // A mean squared error needs no x_0.
+  REQUIRE(
+      error_message<std::domain_error>([&] { (void)training_losses_gradient(reverse, x, x, x, t, x, LossType::kl); }) ==
+      "diffusion::training_losses_gradient: alphas_cumprod[9] = 0: epsilon does not determine x_0 (sample 1)");
+  // A mean squared error does not need x_0.
   REQUIRE(training_losses(reverse, x, t, x, LossType::mse).loss.size() == 2);
 
   const auto flat =
       guided_reverse<float, 1, Eigen::RowMajor>(process, {ModelMeanType::start_x, ModelVarType::learned, true, false});
   const FloatRowMajor::Tensor<1> line(3);
-  REQUIRE(refusal<Invalid>([&] { (void)training_losses_gradient(flat, line, line, line, 1, line, LossType::kl); }) ==
-          "diffusion::training_losses_gradient: x_t has rank 1; learned variances are the second half of the channels, "
-          "which "
-          "are axis 1");
+  REQUIRE(
+      error_message<Invalid>([&] { (void)training_losses_gradient(flat, line, line, line, 1, line, LossType::kl); }) ==
+      "diffusion::training_losses_gradient: x_t has rank 1; learned variances are the second half of the channels, "
+      "which "
+      "are axis 1");
 }

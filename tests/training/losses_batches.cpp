@@ -1,4 +1,5 @@
-/// Tests of diffusion/training/losses.hpp: a batch is nothing but its samples.
+/// Tests of diffusion/training/losses.hpp: each sample is independent of its batch and of the
+/// layout.
 #include "diffusion/process/respacing.hpp"
 #include "diffusion/training/losses.hpp"
 #include "guided_model.hpp"
@@ -48,7 +49,7 @@ void check_batch_independence() {
 
 }  // namespace
 
-TEST_CASE("a sample's loss does not depend on its batch nor on the layout", "[losses]") {
+TEST_CASE("the loss of a sample does not depend on its batch or on the layout", "[losses]") {
   check_batch_independence<DoubleRowMajor, 1>();
   check_batch_independence<FloatColMajor, 2>();
   check_batch_independence<DoubleRowMajor, 3>();

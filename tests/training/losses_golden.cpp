@@ -1,4 +1,5 @@
-/// Tests of diffusion/training/losses.hpp: guided-diffusion's results. (losses_batches.cpp says that the other layouts give the same bits.)
+/// Tests of diffusion/training/losses.hpp against recorded results of guided-diffusion.
+/// losses_batches.cpp tests that the other layouts give the same bits.
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -23,7 +24,7 @@ bool is_mse(LossType type) { return type == LossType::mse || type == LossType::r
 
 const Golden& recorded() { return golden("guided_losses.txt"); }
 
-/// What "training_losses/rescaled_kl_..." begins with.
+/// The loss type in the name of a group of records, such as "training_losses/rescaled_kl_...".
 LossType loss_type(const std::string& group) {
   const std::string name = group.substr(group.find('/') + 1);
   const bool rescaled = name.rfind("rescaled_", 0) == 0;
@@ -42,7 +43,7 @@ void check_recorded(const std::string& group, const GaussianDiffusion<typename C
   const auto got = training_losses(reverse, tensor("x_start"), t, tensor("noise"), type);
   const auto check = [&](const char* name, const Eigen::Tensor<Scalar, 1>& values) {
     if (!recorded().contains(group + name)) {
-      // guided-diffusion does not name the bound where it is the whole loss.
+      // guided-diffusion does not return the bound separately where it is the whole loss.
       REQUIRE(values.size() == (std::string(name) == "vb" && !is_mse(type) ? t.size() : 0));
       return;
     }
@@ -62,7 +63,7 @@ void check_recorded(const std::string& group, const GaussianDiffusion<typename C
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("training losses are guided-diffusion's", "[losses]", DoubleRowMajor, FloatColMajor) {
+TEMPLATE_TEST_CASE("the training losses equal guided-diffusion's", "[losses]", DoubleRowMajor, FloatColMajor) {
   int count = 0;
   for (const std::string& name : recorded().names()) {
     if (name.rfind("training_losses/", 0) != 0 || name.substr(name.size() - 2) != "/T") continue;
@@ -81,14 +82,14 @@ TEMPLATE_TEST_CASE("training losses are guided-diffusion's", "[losses]", DoubleR
         check_recorded<TestType, 4>(group, process, settings.options, loss_type(group));
         break;
       default:
-        FAIL("a record of another rank");
+        FAIL("the record has an unexpected rank");
     }
     ++count;
   }
   REQUIRE(count == 72);
 }
 
-TEMPLATE_TEST_CASE("training losses of a respaced process are guided-diffusion's", "[losses]", DoubleColMajor,
+TEMPLATE_TEST_CASE("the training losses of a respaced process equal guided-diffusion's", "[losses]", DoubleColMajor,
                    FloatRowMajor) {
   using Scalar = typename TestType::Scalar;
   for (const bool rescale : {false, true}) {

@@ -36,7 +36,7 @@ Losses losses(std::initializer_list<double> values) {
   return out;
 }
 
-/// A sampler that has seen enough: timestep t had losses near scale * (1 + t).
+/// A sampler with a full history, in which timestep t has losses near scale * (1 + t).
 LossSecondMomentResampler warm_sampler(Index T, Index history = 3, double uniform_prob = 0.001, double scale = 1.0) {
   LossSecondMomentResampler out(T, history, uniform_prob);
   for (Index k = 0; k < history; ++k) {
@@ -48,7 +48,7 @@ LossSecondMomentResampler warm_sampler(Index T, Index history = 3, double unifor
   return out;
 }
 
-/// Gives the numbers of a list, again and again.
+/// A random bit generator that repeats a list of numbers.
 struct Replay {
   using result_type = std::uint64_t;
   static constexpr result_type min() { return 0; }
@@ -64,7 +64,7 @@ void require_same(const LossSecondMomentResampler& a, const LossSecondMomentResa
   REQUIRE(a.uniform_prob() == b.uniform_prob());
 }
 
-/// The sum of (observed - expected)^2 / expected.
+/// The chi-square statistic, the sum of (observed - expected)^2 / expected.
 double chi_square(const Timesteps& drawn, const ArrayXd& p) {
   ArrayXd counts = ArrayXd::Zero(p.size());
   for (Index n = 0; n < drawn.size(); ++n) counts[drawn(n)] += 1;
@@ -72,7 +72,7 @@ double chi_square(const Timesteps& drawn, const ArrayXd& p) {
   return ((counts - expected).square() / expected).sum();
 }
 
-/// What chi_square exceeds with probability 1e-6, for k degrees of freedom (Wilson and Hilferty).
+/// The value that chi_square exceeds with probability 1e-6 (Wilson-Hilferty approximation).
 double chi_square_limit(Index degrees) {
   const double k = 2.0 / (9.0 * static_cast<double>(degrees));
   return static_cast<double>(degrees) * std::pow(1.0 - k + 4.753424 * std::sqrt(k), 3);
@@ -85,7 +85,7 @@ const double infinity = std::numeric_limits<double>::infinity();
 
 // ---- recorded reference ----
 
-TEST_CASE("the weights after every update are guided-diffusion's", "[timestep_samplers]") {
+TEST_CASE("the weights of a sampler equal guided-diffusion's after every update", "[timestep_samplers]") {
   const Golden& g = golden("guided_losses.txt");
   for (const char* const name : {"resampler/h10/", "resampler/small/"}) {
     INFO(name);
@@ -111,7 +111,7 @@ TEST_CASE("the weights after every update are guided-diffusion's", "[timestep_sa
   REQUIRE_THAT(UniformSampler(6).weights(), AllEqual(g.array("resampler/uniform/weights")));
 }
 
-TEST_CASE("timesteps drawn have guided-diffusion's importance weights", "[timestep_samplers]") {
+TEST_CASE("the importance weights of drawn timesteps equal guided-diffusion's", "[timestep_samplers]") {
   const Golden& g = golden("guided_losses.txt");
   for (const char* const name : {"resampler/h10/", "resampler/small/"}) {
     const std::string record = name;
@@ -124,7 +124,7 @@ TEST_CASE("timesteps drawn have guided-diffusion's importance weights", "[timest
     state.loss_counts.setConstant(history.dimension(0), history.dimension(1));
     const LossSecondMomentResampler sampler(state);
 
-    // Numbers in the middle of what belongs to each of the recorded indices.
+    // Random numbers in the middle of the interval of each recorded index.
     Replay engine;
     for (Index n = 0; n < indices.size(); ++n) {
       const double u = p.head(indices(n)).sum() + 0.5 * p[indices(n)];
@@ -141,13 +141,13 @@ TEST_CASE("timesteps drawn have guided-diffusion's importance weights", "[timest
 
 // ---- identities ----
 
-TEST_CASE("weighted by importance, the mean over p_t is the plain mean", "[timestep_samplers]") {
+TEST_CASE("the importance-weighted mean over p_t equals the plain mean", "[timestep_samplers]") {
   for (const double uniform_prob : {0.001, 0.0, 0.5, 1.0}) {
     const LossSecondMomentResampler sampler = warm_sampler(7, 3, uniform_prob);
     const ArrayXd p = sampler.weights();
     REQUIRE_THAT(p.sum(), WithinRel(1.0, tolerance::exact_sum));
 
-    // An engine that gives each timestep once, in order: weights(t) is then w_t.
+    // An engine that draws each timestep once, in order, so that weights(t) is w_t.
     Replay engine;
     for (Index t = 0; t < 7; ++t) {
       engine.numbers.push_back(static_cast<std::uint64_t>((p.head(t).sum() + 0.5 * p[t]) * 0x1p64));
@@ -164,16 +164,16 @@ TEST_CASE("weighted by importance, the mean over p_t is the plain mean", "[times
   }
 }
 
-TEST_CASE("p_t follows the root of the mean square of the last losses", "[timestep_samplers]") {
+TEST_CASE("p_t mixes uniform sampling with the root mean square of the last losses", "[timestep_samplers]") {
   LossSecondMomentResampler sampler(2, 2, 0.1);
-  sampler.update_with_all_losses(steps({0, 1, 0, 1, 0}), losses({100, 5, 3, 5, 4}));  // 100 is forgotten
+  sampler.update_with_all_losses(steps({0, 1, 0, 1, 0}), losses({100, 5, 3, 5, 4}));  // 100 is dropped
   const double r0 = std::sqrt((9.0 + 16.0) / 2.0), r1 = 5.0;
   ArrayXd expected(2);
   expected << 0.9 * r0 / (r0 + r1) + 0.05, 0.9 * r1 / (r0 + r1) + 0.05;
   REQUIRE_THAT(sampler.weights(), AllClose(expected, tolerance::exact_sum));
 }
 
-TEST_CASE("until every timestep has its losses, sampling is uniform", "[timestep_samplers]") {
+TEST_CASE("sampling is uniform until every timestep has a full history", "[timestep_samplers]") {
   LossSecondMomentResampler sampler(5, 2);
   sampler.update_with_all_losses(steps({0, 0, 1, 1, 2, 2, 3, 3, 4}), losses({9, 9, 8, 8, 7, 7, 6, 6, 5}));
   REQUIRE_FALSE(sampler.warmed_up());
@@ -189,7 +189,7 @@ TEST_CASE("until every timestep has its losses, sampling is uniform", "[timestep
   REQUIRE(sampler.weights()[0] > sampler.weights()[4]);
 }
 
-TEST_CASE("losses of 0, of any size and sign leave the weights finite", "[timestep_samplers]") {
+TEST_CASE("the weights are finite for losses that are 0, negative, tiny or huge", "[timestep_samplers]") {
   LossSecondMomentResampler zeros(3, 1);
   zeros.update_with_all_losses(steps({0, 1, 2}), losses({0, 0, 0}));
   REQUIRE(zeros.warmed_up());
@@ -201,7 +201,7 @@ TEST_CASE("losses of 0, of any size and sign leave the weights finite", "[timest
   }
 }
 
-TEST_CASE("a timestep of probability 0 is not drawn, nor one out of range", "[timestep_samplers]") {
+TEST_CASE("the samplers never draw a timestep of probability 0 or out of range", "[timestep_samplers]") {
   LossSecondMomentResampler sampler(4, 1, 0.0);
   sampler.update_with_all_losses(steps({0, 1, 2, 3}), losses({0, 2, 1, 0}));
   for (const std::uint64_t number : {std::uint64_t{0}, ~std::uint64_t{0}}) {
@@ -215,8 +215,9 @@ TEST_CASE("a timestep of probability 0 is not drawn, nor one out of range", "[ti
 
 // ---- draws ----
 
-TEST_CASE("timesteps are the same with every standard library", "[timestep_samplers]") {
-  // From the standard's mt19937, whose first 32-bit numbers for seed 5489 are 3499211612, 581869302, 3890346734: 53 bits of two.
+TEST_CASE("the drawn timesteps are the same with every standard library", "[timestep_samplers]") {
+  // The first 32-bit numbers of std::mt19937 for its default seed 5489 are 3499211612, 581869302,
+  // 3890346734. A draw takes 53 bits of two of them.
   std::mt19937 engine;
   const WeightedTimesteps drawn = UniformSampler(1000).sample(2, engine);
   REQUIRE(drawn.timesteps(0) == 814);  // floor(1000 * 3499211612 / 2^32)
@@ -226,7 +227,7 @@ TEST_CASE("timesteps are the same with every standard library", "[timestep_sampl
   REQUIRE(engine == other);
 }
 
-TEST_CASE("timesteps are drawn with their probabilities", "[timestep_samplers]") {
+TEST_CASE("the samplers draw each timestep with its probability", "[timestep_samplers]") {
   constexpr Index draws = 200000;
   std::mt19937_64 engine(11);
   {
@@ -243,7 +244,7 @@ TEST_CASE("timesteps are drawn with their probabilities", "[timestep_samplers]")
   }
 }
 
-TEST_CASE("a batch may be empty, and T may be 1", "[timestep_samplers]") {
+TEST_CASE("the samplers accept an empty batch and T = 1", "[timestep_samplers]") {
   std::mt19937 engine(1);
   REQUIRE(UniformSampler(10).sample(0, engine).timesteps.size() == 0);
   REQUIRE(LossSecondMomentResampler(10).sample(0, engine).weights.size() == 0);
@@ -256,9 +257,9 @@ TEST_CASE("a batch may be empty, and T may be 1", "[timestep_samplers]") {
   require_same(sampler, before);
 }
 
-// ---- state, workers ----
+// ---- state and workers ----
 
-TEST_CASE("a sampler goes on from a saved state as if nothing had happened", "[timestep_samplers]") {
+TEST_CASE("a sampler that is restored from a saved state continues as the saved one", "[timestep_samplers]") {
   LossSecondMomentResampler sampler(3, 2, 0.01);
   sampler.update_with_all_losses(steps({0, 1, 1, 1, 2}), losses({1, 2, 3, 4, 5}));
   const LossSecondMomentResampler::State saved = sampler.state();
@@ -275,7 +276,7 @@ TEST_CASE("a sampler goes on from a saved state as if nothing had happened", "[t
   REQUIRE_THAT(restored.sample(50, a).timesteps, AllEqual(sampler.sample(50, b).timesteps));
 }
 
-TEST_CASE("workers with batches of unequal size stay equal", "[timestep_samplers]") {
+TEST_CASE("the samplers of workers with batches of different size stay equal", "[timestep_samplers]") {
   const std::vector<TimestepLosses> local = {{steps({0, 1, 1}), losses({1, 2, 3})},
                                              {Timesteps(0), Losses(0)},
                                              {steps({2, 1, 0, 2, 2}), losses({4, 5, 6, 7, 8})}};
@@ -293,7 +294,7 @@ TEST_CASE("workers with batches of unequal size stay equal", "[timestep_samplers
   }
 }
 
-TEST_CASE("losses may be of any real type, an expression, and of one timestep", "[timestep_samplers]") {
+TEST_CASE("update_with_all_losses accepts any real type, expressions and a single timestep", "[timestep_samplers]") {
   LossSecondMomentResampler expected(2, 2), sampler(2, 2);
   expected.update_with_all_losses(steps({0, 0}), losses({0.5, 0.25}));
   Eigen::Tensor<float, 1, Eigen::RowMajor> x(2);
@@ -307,43 +308,43 @@ TEST_CASE("losses may be of any real type, an expression, and of one timestep", 
   require_same(one, expected);
 }
 
-// ---- refusals ----
+// ---- errors ----
 
-TEST_CASE("samplers refuse what they cannot sample from", "[timestep_samplers]") {
+TEST_CASE("the samplers throw for invalid arguments", "[timestep_samplers]") {
   using Invalid = std::invalid_argument;
   std::mt19937 engine(1);
-  REQUIRE(refusal<Invalid>([] { (void)UniformSampler(0); }) ==
+  REQUIRE(error_message<Invalid>([] { (void)UniformSampler(0); }) ==
           "diffusion::UniformSampler: num_timesteps = 0 must be at least 1");
-  REQUIRE(refusal<Invalid>([] { (void)LossSecondMomentResampler(-3); }) ==
+  REQUIRE(error_message<Invalid>([] { (void)LossSecondMomentResampler(-3); }) ==
           "diffusion::LossSecondMomentResampler: num_timesteps = -3 must be at least 1");
-  REQUIRE(refusal<Invalid>([] { (void)LossSecondMomentResampler(3, 0); }) ==
+  REQUIRE(error_message<Invalid>([] { (void)LossSecondMomentResampler(3, 0); }) ==
           "diffusion::LossSecondMomentResampler: history_per_term = 0 must be at least 1");
   for (const double u : {-0.1, 1.5, not_a_number}) {
     REQUIRE_THROWS_AS(LossSecondMomentResampler(3, 10, u), Invalid);
   }
-  REQUIRE(refusal<Invalid>([] { (void)LossSecondMomentResampler(3, 10, 1.5); }) ==
+  REQUIRE(error_message<Invalid>([] { (void)LossSecondMomentResampler(3, 10, 1.5); }) ==
           "diffusion::LossSecondMomentResampler: uniform_prob = 1.5 is outside [0, 1]");
-  REQUIRE(refusal<Invalid>([&] { (void)UniformSampler(3).sample(-1, engine); }) ==
+  REQUIRE(error_message<Invalid>([&] { (void)UniformSampler(3).sample(-1, engine); }) ==
           "diffusion::UniformSampler::sample: batch_size = -1 must be at least 0");
-  REQUIRE(refusal<Invalid>([&] { (void)LossSecondMomentResampler(3).sample(-2, engine); }) ==
+  REQUIRE(error_message<Invalid>([&] { (void)LossSecondMomentResampler(3).sample(-2, engine); }) ==
           "diffusion::LossSecondMomentResampler::sample: batch_size = -2 must be at least 0");
 }
 
-TEST_CASE("an update that is refused changes nothing", "[timestep_samplers]") {
+TEST_CASE("an update that throws leaves the sampler unchanged", "[timestep_samplers]") {
   using Invalid = std::invalid_argument;
   const std::string where = "diffusion::LossSecondMomentResampler::update_with_all_losses: ";
   LossSecondMomentResampler sampler = warm_sampler(3);
   const LossSecondMomentResampler before = sampler;
-  REQUIRE(refusal<std::out_of_range>([&] {
+  REQUIRE(error_message<std::out_of_range>([&] {
             sampler.update_with_all_losses(steps({0, 3}), losses({1, 2}));
           }) == where + "ts[1] = 3 is outside [0, 3)");
-  REQUIRE(refusal<std::out_of_range>([&] {
+  REQUIRE(error_message<std::out_of_range>([&] {
             sampler.update_with_all_losses(-1, losses({1, 2}));
           }) == where + "ts = -1 is outside [0, 3)");
-  REQUIRE(refusal<Invalid>([&] {
+  REQUIRE(error_message<Invalid>([&] {
             sampler.update_with_all_losses(steps({0, 1}), losses({1}));
-          }) == where + "losses has 1 entries for 2 timesteps");
-  REQUIRE(refusal<Invalid>([&] {
+          }) == where + "losses has 1 entries, but ts has 2: pass one loss per timestep");
+  REQUIRE(error_message<Invalid>([&] {
             sampler.update_with_all_losses(steps({0, 1}), losses({1, not_a_number}));
           }) == where + "losses[1] = nan is not finite");
   REQUIRE_THROWS_AS(sampler.update_with_all_losses(steps({0, 1}), losses({1, infinity})), Invalid);
@@ -352,19 +353,19 @@ TEST_CASE("an update that is refused changes nothing", "[timestep_samplers]") {
   const auto gather_bad = [](const TimestepLosses& mine) {
     return std::vector<TimestepLosses>{mine, {steps({1, 2}), losses({1, -infinity})}};
   };
-  REQUIRE(refusal<Invalid>([&] { sampler.update_with_local_losses(steps({0}), losses({1}), gather_bad); }) ==
+  REQUIRE(error_message<Invalid>([&] { sampler.update_with_local_losses(steps({0}), losses({1}), gather_bad); }) ==
           local + "losses[1] = -inf is not finite");
-  REQUIRE(refusal<Invalid>([&] {
+  REQUIRE(error_message<Invalid>([&] {
             sampler.update_with_local_losses(steps({0, 1}), losses({1}), gather_bad);
-          }) == local + "losses has 1 entries for 2 timesteps");
+          }) == local + "losses has 1 entries, but ts has 2: pass one loss per timestep");
   require_same(sampler, before);
 }
 
-TEST_CASE("a state that cannot be is refused", "[timestep_samplers]") {
+TEST_CASE("the constructor throws for an invalid state", "[timestep_samplers]") {
   using State = LossSecondMomentResampler::State;
   const State good = warm_sampler(3).state();
   const auto message = [](const State& state) {
-    return refusal<std::invalid_argument>([&] { (void)LossSecondMomentResampler{state}; });
+    return error_message<std::invalid_argument>([&] { (void)LossSecondMomentResampler{state}; });
   };
   REQUIRE(message(State()) == "diffusion::LossSecondMomentResampler: loss_history.rows() = 0 must be at least 1");
   State state = good;
@@ -382,7 +383,7 @@ TEST_CASE("a state that cannot be is refused", "[timestep_samplers]") {
   REQUIRE(message(state) == "diffusion::LossSecondMomentResampler: uniform_prob = -1 is outside [0, 1]");
 }
 
-TEST_CASE("weights of losses that are all 0 are p_t", "[timestep_samplers]") {
+TEST_CASE("weights returns p_t if all losses are 0", "[timestep_samplers]") {
   LossSecondMomentResampler sampler(4, 1);
   Eigen::Tensor<double, 1> losses(4);
   losses.setZero();

@@ -30,11 +30,10 @@ using diffusion::Timesteps;
 using diffusion::vb_terms_bpd;
 using Eigen::Index;
 
-namespace {}  // namespace
-
 // ---- definitions ----
 
-TEST_CASE("a term is the KL divergence of posterior and model, at t = 0 the decoder's", "[variational_bound]") {
+TEST_CASE("a term is the KL divergence of the posterior from the model or, at t = 0, the negative log-likelihood",
+          "[variational_bound]") {
   using Tensor = DoubleRowMajor::Tensor<3>;
   const GaussianDiffusion<double> process(diffusion::cosine_beta_schedule(30));
   const Tensor x_start = random_tensor<Tensor>({4, 2, 3}, 1), x_t = random_tensor<Tensor>({4, 2, 3}, 2);
@@ -64,7 +63,7 @@ TEST_CASE("a term is the KL divergence of posterior and model, at t = 0 the deco
   }
 }
 
-TEST_CASE("the whole bound is its terms and the prior", "[variational_bound]") {
+TEST_CASE("the whole bound is the sum of its terms and the prior", "[variational_bound]") {
   using Tensor = DoubleColMajor::Tensor<2>;
   const GaussianDiffusion<double> base(diffusion::linear_beta_schedule(100));
   const GaussianDiffusion<double> process = diffusion::respace(base, diffusion::space_timesteps(100, "7"));
@@ -96,8 +95,9 @@ TEST_CASE("the whole bound is its terms and the prior", "[variational_bound]") {
   }
 }
 
-TEST_CASE("the prior's term keeps its digits where almost no signal is left", "[variational_bound]") {
-  // abar_T = 1e-9: 1/2 (abar x^2 - abar - log(1 - abar)) / log 2, where the last two are abar^2/2 + abar^3/3 together.
+TEST_CASE("the prior term is accurate where almost no signal is left", "[variational_bound]") {
+  // abar_T = 1e-9: the term is 1/2 (abar x^2 - abar - log(1 - abar)) / log 2, whose last two
+  // summands add up to abar^2/2 + abar^3/3.
   Eigen::ArrayXd betas(2);
   betas << 0.5, 1 - 2e-9;
   const GaussianDiffusion<double> process(betas);
@@ -110,9 +110,9 @@ TEST_CASE("the prior's term keeps its digits where almost no signal is left", "[
   REQUIRE_THAT(got(1), WithinRel(0.5 * (abar * 0.5625 + last_two) / std::log(2.0), tolerance::exact_sum));
 }
 
-TEST_CASE("nothing leaks from the form of a term that t does not take", "[variational_bound]") {
+TEST_CASE("the formulas for t = 0 and t > 0 do not affect each other", "[variational_bound]") {
   using Tensor = DoubleRowMajor::Tensor<2>;
-  // A model that is sure of x_t: at t = 0 it is right, at t > 0 infinitely wrong.
+  // This model predicts x_t with variance e^-800. The term is 0 at t = 0 and infinite at t > 0.
   const auto model = [](const Tensor& x, const Eigen::Tensor<double, 1>&) {
     const Tensor log_variance = x.constant(-800.0);
     return Tensor(x.concatenate(log_variance, 1));
@@ -130,7 +130,7 @@ TEST_CASE("nothing leaks from the form of a term that t does not take", "[variat
   }
 }
 
-TEST_CASE("denoised_fn and cond_fn take no part in a bound", "[variational_bound]") {
+TEST_CASE("the bound ignores denoised_fn and cond_fn", "[variational_bound]") {
   using Tensor = FloatRowMajor::Tensor<2>;
   const auto reverse = guided_reverse<float, 2, Eigen::RowMajor>(
       GaussianDiffusion<float>(diffusion::linear_beta_schedule(50)), ReverseOptions());
@@ -184,13 +184,13 @@ void check_batch_independence() {
 
 }  // namespace
 
-TEST_CASE("a sample's bound does not depend on its batch nor on the layout", "[variational_bound]") {
+TEST_CASE("the bound of a sample does not depend on its batch or on the layout", "[variational_bound]") {
   check_batch_independence<DoubleRowMajor, 1>();
   check_batch_independence<FloatColMajor, 2>();
   check_batch_independence<DoubleColMajor, 4>();
 }
 
-TEST_CASE("of rank 1, and of an empty batch", "[variational_bound]") {
+TEST_CASE("the bound accepts tensors of rank 1 and empty batches", "[variational_bound]") {
   const GaussianDiffusion<double> process(diffusion::linear_beta_schedule(50));
   const auto reverse = guided_reverse<double, 1, Eigen::ColMajor>(process, ReverseOptions());
   const auto columns = guided_reverse<double, 2, Eigen::ColMajor>(process, ReverseOptions());
@@ -208,28 +208,28 @@ TEST_CASE("of rank 1, and of an empty batch", "[variational_bound]") {
   REQUIRE(bpd.vb.dimension(1) == 50);
 }
 
-// ---- refusals ----
+// ---- errors ----
 
-TEST_CASE("bounds refuse what has none", "[variational_bound]") {
+TEST_CASE("the bound throws for invalid arguments", "[variational_bound]") {
   using Invalid = std::invalid_argument;
   const auto reverse = guided_reverse<float, 2, Eigen::RowMajor>(
       GaussianDiffusion<float>(diffusion::jsd_beta_schedule(10)), ReverseOptions());
   const FloatRowMajor::Tensor<2> x(2, 3), y(2, 4), none(2, 0);
   Timesteps t(3);
   t.setConstant(1);
-  REQUIRE(refusal<Invalid>([&] { (void)vb_terms_bpd(reverse, x, y, 1); }) ==
+  REQUIRE(error_message<Invalid>([&] { (void)vb_terms_bpd(reverse, x, y, 1); }) ==
           "diffusion::vb_terms_bpd: x_t has shape [2, 4], but x_start has [2, 3]");
-  REQUIRE(refusal<Invalid>([&] { (void)vb_terms_bpd(reverse, x, x, t); }) ==
+  REQUIRE(error_message<Invalid>([&] { (void)vb_terms_bpd(reverse, x, x, t); }) ==
           "diffusion::vb_terms_bpd: t has 3 entries for a batch of 2 samples");
-  REQUIRE(refusal<std::out_of_range>([&] { (void)vb_terms_bpd(reverse, x, x, 10); }) ==
+  REQUIRE(error_message<std::out_of_range>([&] { (void)vb_terms_bpd(reverse, x, x, 10); }) ==
           "diffusion::vb_terms_bpd: t = 10 is outside [0, 10)");
-  REQUIRE(refusal<Invalid>([&] { (void)prior_bpd(reverse.process(), none); }) ==
+  REQUIRE(error_message<Invalid>([&] { (void)prior_bpd(reverse.process(), none); }) ==
           "diffusion::prior_bpd: x_start has shape [2, 0]: its samples have no values");
-  REQUIRE(refusal<std::domain_error>([&] { (void)vb_terms_bpd(reverse, x, x, 9); }) ==
+  REQUIRE(error_message<std::domain_error>([&] { (void)vb_terms_bpd(reverse, x, x, 9); }) ==
           "diffusion::vb_terms_bpd: alphas_cumprod[9] = 0: epsilon does not determine x_0 (sample 0)");
   int calls = 0;
   const auto counting = [&](auto&) { ++calls; };
-  REQUIRE(refusal<std::domain_error>([&] { (void)calc_bpd_loop(reverse, x, counting); }) ==
+  REQUIRE(error_message<std::domain_error>([&] { (void)calc_bpd_loop(reverse, x, counting); }) ==
           "diffusion::calc_bpd_loop: alphas_cumprod[9] = 0: epsilon does not determine x_0 (sample 0)");
   REQUIRE(calls == 0);
 }

@@ -1,5 +1,5 @@
-/// Tests of diffusion/training/variational_bound.hpp: guided-diffusion's results. (variational_bound.cpp says that the other layouts give the
-/// same bits.)
+/// Tests of diffusion/training/variational_bound.hpp against recorded results of guided-diffusion.
+/// variational_bound.cpp tests that the other layouts give the same bits.
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -23,7 +23,7 @@ namespace {
 
 const Golden& recorded() { return golden("guided_losses.txt"); }
 
-/// The groups of records "<kind>/<settings>/".
+/// Names of the groups of records, each "<kind>/<settings>/".
 std::vector<std::string> groups(const std::string& kind) {
   std::vector<std::string> out;
   for (const std::string& name : recorded().names()) {
@@ -83,7 +83,7 @@ struct Recorded {
   typename Case::template Tensor<Rank> x_start;
 };
 
-/// f(Recorded<Case, Rank>) for the group, by its rank.
+/// Calls f with the Recorded<Case, Rank> of the group, whose rank is known at run time only.
 template <class Case, class F>
 void with_recorded(const std::string& group, const F& f) {
   INFO(group);
@@ -95,20 +95,21 @@ void with_recorded(const std::string& group, const F& f) {
     case 4:
       return f(Recorded<Case, 4>(group));
     default:
-      FAIL("a record of another rank");
+      FAIL("the record has an unexpected rank");
   }
 }
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("terms of the bound are guided-diffusion's", "[variational_bound]", DoubleColMajor, FloatRowMajor) {
+TEMPLATE_TEST_CASE("the terms of the bound equal guided-diffusion's", "[variational_bound]", DoubleColMajor,
+                   FloatRowMajor) {
   REQUIRE(groups("vb_terms").size() == 24);
   for (const std::string& group : groups("vb_terms")) {
     with_recorded<TestType>(group, [](const auto& r) { r.check_vb_terms(); });
   }
 }
 
-TEMPLATE_TEST_CASE("the whole bound is guided-diffusion's", "[variational_bound]", DoubleColMajor, FloatRowMajor) {
+TEMPLATE_TEST_CASE("the whole bound equals guided-diffusion's", "[variational_bound]", DoubleColMajor, FloatRowMajor) {
   REQUIRE(groups("calc_bpd").size() == 3);
   for (const std::string& group : groups("calc_bpd")) {
     with_recorded<TestType>(group, [](const auto& r) { r.check_calc_bpd(); });

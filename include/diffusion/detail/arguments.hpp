@@ -1,8 +1,7 @@
 /// @file arguments.hpp
-/// What every operation checks of its tensors and timesteps before it touches a value.
+/// Checks of tensors and timesteps. Every operation runs them before it reads or writes a value.
 #pragma once
 
-#include <algorithm>  // std::copy_n
 #include <array>
 #include <cstddef>  // std::size_t
 #include <cstdint>
@@ -18,7 +17,7 @@
 namespace diffusion {
 namespace detail {
 
-/// A tensor argument in memory and its name in messages.
+/// A tensor argument whose values are in memory, with its name for messages.
 template <class Evaluated>
 struct Argument {
   const char* name;
@@ -29,7 +28,8 @@ Argument<decltype(evaluated(std::declval<const X&>()))> argument(const char* nam
   return {name, evaluated(x)};
 }
 
-/// Whether all are tensors of the given scalar type, of one layout and one rank; if not, one sentence says which is wrong.
+/// Whether all are tensors of the given scalar type and share one layout and one rank. If not, a
+/// static_assert says which requirement fails.
 template <class Scalar, class First, class... More>
 constexpr bool tensors_agree() {
   constexpr bool tensors = is_tensor_v<First> && (is_tensor_v<More> && ...);
@@ -42,8 +42,8 @@ constexpr bool tensors_agree() {
     constexpr bool layouts = ((Traits<First>::layout == Traits<More>::layout) && ...);
     constexpr bool ranks = ((Traits<First>::rank == Traits<More>::rank) && ...);
     static_assert(scalars,
-                  "diffusion: the scalar type of every tensor must be the Scalar of the process; convert with "
-                  "x.cast<Scalar>()");
+                  "diffusion: all tensors must have the same scalar type, that of the process if there is one; convert "
+                  "with x.cast<Scalar>()");
     static_assert(layouts,
                   "diffusion: the tensors mix RowMajor and ColMajor; convert one with swap_layout() and shuffle()");
     static_assert(ranks, "diffusion: the tensors differ in rank");
@@ -52,22 +52,23 @@ constexpr bool tensors_agree() {
   return false;
 }
 
-/// Whether all can be written to; if not, one sentence says so.
+/// Whether all Out can be written to. If not, a static_assert says so.
 template <class... Out>
 constexpr bool can_be_results() {
   constexpr bool writable = (is_writable_v<Out> && ...);
   static_assert(writable,
-                "diffusion: `out` must be an Eigen::Tensor, TensorMap or TensorFixedSize that is not const (to write a "
-                "part of a tensor, map it)");
+                "diffusion: `out` must be an Eigen::Tensor, TensorMap or TensorFixedSize that is not const (to write "
+                "to a part of a tensor, pass a TensorMap of it)");
   return writable;
 }
 
-/// Whether Moments has the tensors mean, variance and log_variance; if not, one sentence says so.
+/// Whether Moments has the members mean, variance and log_variance.
 template <class Moments, class = void>
 inline constexpr bool has_moments_v = false;
 template <class Moments>
 inline constexpr bool has_moments_v<
     Moments, std::void_t<decltype(Moments::mean), decltype(Moments::variance), decltype(Moments::log_variance)>> = true;
+/// As above. If it has not, a static_assert says so.
 template <class Moments>
 constexpr bool are_moments() {
   static_assert(has_moments_v<Moments>,
@@ -88,7 +89,7 @@ template <class X, class Y>
   fail<std::invalid_argument>(where, name, " has ", entries, " entries for a batch of ", batch, " samples");
 }
 
-/// Throws for the first of the timesteps that is not in [first, last).
+/// Throws std::out_of_range for the first timestep outside [first, last).
 [[noreturn, gnu::cold, gnu::noinline]] inline void fail_of_timesteps(const char* where, const char* name,
                                                                      TimestepsView t, Eigen::Index first,
                                                                      Eigen::Index last) {
@@ -104,7 +105,7 @@ void check_same_shape(const char* where, const Argument<X>& x, const Argument<Y>
   if (!has_shape(y.tensor, shape(x.tensor))) fail_of_shapes(where, x.name, x.tensor, y.name, y.tensor);
 }
 
-/// N, the size of the first axis. Throws std::invalid_argument for rank 0.
+/// Returns the size of the first axis. Throws std::invalid_argument if x has rank 0.
 template <class X>
 Eigen::Index batch_size(const char* where, const Argument<X>& x) {
   if constexpr (Traits<X>::rank == 0) {
@@ -114,7 +115,8 @@ Eigen::Index batch_size(const char* where, const Argument<X>& x) {
   }
 }
 
-/// Throws std::invalid_argument, with both shapes, unless what `name` gave for x has the shape `sizes`.
+/// Throws std::invalid_argument unless `out`, the result for x, has the shape `sizes`. The message
+/// calls the result `name`.
 template <class Out, class X, std::size_t Rank>
 void check_result(const char* where, const char* name, const Out& out, const X& x,
                   const std::array<Eigen::Index, Rank>& sizes) {
@@ -124,8 +126,8 @@ void check_result(const char* where, const char* name, const Out& out, const X& 
   }
 }
 
-/// Whether first <= t[n] < last for all n < count. Branch-free, so that it vectorises: both differences are non-negative
-/// exactly where t[n] is in range.
+/// Whether first <= t[n] < last for all n < count. Branch-free, so that it vectorises: t[n] is in
+/// range if and only if the sign bits of t[n] - first and last - 1 - t[n] are both 0.
 inline bool all_within(const Eigen::Index* t, Eigen::Index count, Eigen::Index first, Eigen::Index last) {
   const auto bits = [](Eigen::Index i) { return static_cast<std::uint64_t>(i); };
   std::uint64_t signs = 0;
@@ -133,7 +135,8 @@ inline bool all_within(const Eigen::Index* t, Eigen::Index count, Eigen::Index f
   return signs >> 63 == 0;
 }
 
-/// Throws std::invalid_argument unless t has one entry per sample, std::out_of_range unless first <= t[n] < last.
+/// Throws std::invalid_argument unless t is uniform or has one entry per sample, and
+/// std::out_of_range unless first <= t[n] < last for every entry.
 inline void check_timesteps(const char* where, const char* name, const TimestepsView& t, Eigen::Index batch,
                             Eigen::Index first, Eigen::Index last) {
   if (!t.uniform() && t.size() != batch) fail_of_entries(where, name, t.size(), batch);

@@ -1,6 +1,6 @@
 /// @file check.hpp
-/// Checks of numbers that functions are given. Each throws std::invalid_argument as "<name> =
-/// <value> must be ...".
+/// Checks of numeric arguments. Each throws std::invalid_argument with a message that begins
+/// "diffusion::<where>: <name> = <value>".
 #pragma once
 
 #include <Eigen/Core>
@@ -18,17 +18,19 @@ void check_at_least(const char* where, const char* name, Number value, Number le
   if (!(value >= least)) fail<std::invalid_argument>(where, name, " = ", value, " must be at least ", least);
 }
 
-/// The largest integer up to which a double has every integer: timesteps are computed as doubles.
+/// Largest timestep. Timesteps are computed in double, which represents every integer up to 2^53.
 inline constexpr double largest_timestep = 0x1p53;
 
 /// Throws unless 1 <= count <= 2^53.
 inline void check_count(const char* where, const char* name, Eigen::Index count) {
   check_at_least<Eigen::Index>(where, name, count, 1);
   if (static_cast<double>(count) > largest_timestep) {
-    fail<std::invalid_argument>(where, name, " = ", count, " is above 2^53, and a double cannot count so far");
+    fail<std::invalid_argument>(where, name, " = ", count,
+                                " is above 2^53; a double does not represent every larger integer");
   }
 }
 
+/// Throws unless 1 <= num_timesteps <= 2^53.
 inline void check_num_timesteps(const char* where, Eigen::Index num_timesteps) {
   check_count(where, "num_timesteps", num_timesteps);
 }
@@ -60,7 +62,7 @@ inline void check_finite(const char* where, const char* name, double value) {
   if (!std::isfinite(value)) fail<std::invalid_argument>(where, name, " = ", value, " is not finite");
 }
 
-/// Throws std::invalid_argument unless 1 <= order <= most.
+/// Throws unless 1 <= order <= most.
 inline void check_order(const char* where, int order, int most) { check_in(where, "order", order, 1, most); }
 
 }  // namespace detail

@@ -1,9 +1,10 @@
 /// @file error.hpp
-/// Messages of the exceptions: "diffusion::<function>: <what was wrong, with index and value>".
+/// Exceptions with messages of the form "diffusion::<function>: <what is wrong, with index and
+/// value>".
 #pragma once
 
 #if __cplusplus < 201703L && (!defined(_MSVC_LANG) || _MSVC_LANG < 201703L)
-#error "diffusion: C++17 is needed"
+#error "diffusion: C++17 or later is required (-std=c++17)"
 #endif
 
 #include <cstdio>   // std::snprintf
@@ -19,7 +20,8 @@ inline std::string text(long long i) { return std::to_string(i); }
 inline std::string text(long i) { return std::to_string(i); }
 inline std::string text(int i) { return std::to_string(i); }
 
-/// The fewest digits that read back as the same value: 1.5 stays 1.5, and 1 + 1e-15 does not become 1.
+/// Writes x with the fewest digits from which the same value is read back: 1.5 is "1.5", and
+/// 1 + 1e-15 does not become "1".
 inline std::string text(double x) {
   char buffer[32];
   for (int digits = 6; digits <= 17; ++digits) {
@@ -29,8 +31,8 @@ inline std::string text(double x) {
   return buffer;
 }
 
-/// Throws Error("diffusion::" + where + ": " + the parts one after another). Out of line: what a message takes is then no
-/// burden to the code that checks.
+/// Throws Error("diffusion::" + where + ": " + all parts in order). Out of line, so that building a
+/// message adds no code to the function that checks.
 template <class Error, class... Parts>
 [[noreturn, gnu::cold, gnu::noinline]] void fail(const char* where, const Parts&... parts) {
   std::string message = std::string("diffusion::") + where + ": ";

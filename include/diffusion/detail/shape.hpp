@@ -1,5 +1,5 @@
 /// @file shape.hpp
-/// Tensors in memory, their shapes, and the allocation of results.
+/// Evaluation of expressions, shapes of tensors, and allocation of results.
 #pragma once
 
 #include <algorithm>  // std::copy_n
@@ -15,7 +15,8 @@
 namespace diffusion {
 namespace detail {
 
-/// The tensor itself where its values are in memory; otherwise the value of the expression. (Bind it to a const reference.)
+/// Returns a reference to x if its values are in memory, otherwise the evaluated expression. Bind
+/// the result to a const reference.
 template <class X>
 decltype(auto) evaluated(const X& x) {
   if constexpr (is_tensor_v<X> && !is_stored_v<X>) {
@@ -33,13 +34,13 @@ std::array<Eigen::Index, sizeof...(axis)> shape(const X& x, std::index_sequence<
     return {};  // unreachable: a static_assert has rejected X already
   }
 }
-/// The sizes of the axes of a tensor in memory.
+/// Sizes of the axes of a tensor whose values are in memory.
 template <class X>
 auto shape(const X& x) {
   return shape(x, std::make_index_sequence<static_cast<std::size_t>(Traits<X>::rank)>());
 }
 
-/// Whether these are the sizes of x. (The comparison of std::arrays is a call of memcmp.)
+/// Whether x has this shape. A loop, because comparing two std::arrays calls memcmp.
 template <class X, std::size_t Rank>
 bool has_shape(const X& x, const std::array<Eigen::Index, Rank>& sizes) {
   const auto mine = shape(x);
@@ -48,7 +49,7 @@ bool has_shape(const X& x, const std::array<Eigen::Index, Rank>& sizes) {
   return same;
 }
 
-/// "[2, 3, 8, 8]"
+/// A shape as text, for example "[2, 3, 8, 8]".
 template <std::size_t Rank>
 std::string shape_text(const std::array<Eigen::Index, Rank>& sizes) {
   std::string out;
@@ -60,6 +61,7 @@ std::string shape_text(const X& x) {
   return shape_text(shape(x));
 }
 
+/// The sizes as the dimensions type of X, with X's index type.
 template <class X, std::size_t Rank>
 typename X::Dimensions dimensions_of(const std::array<Eigen::Index, Rank>& sizes) {
   typename X::Dimensions dimensions;
@@ -67,25 +69,27 @@ typename X::Dimensions dimensions_of(const std::array<Eigen::Index, Rank>& sizes
   return dimensions;
 }
 
-/// An uninitialised plain tensor of the shape of x, a tensor in memory.
+/// Returns an uninitialised plain tensor of x's shape. The values of x must be in memory.
 template <class X>
 PlainTensor<X> like(const X& x) {
   return PlainTensor<X>(dimensions_of<PlainTensor<X>>(shape(x)));
 }
 
-/// Gives a plain tensor the shape; allocates only where the size changes.
+/// Resizes a plain tensor to this shape. Allocates only if the number of values changes.
 template <class X, std::size_t Rank>
 void resize(X& x, const std::array<Eigen::Index, Rank>& sizes) {
   if (!has_shape(x, sizes)) x.resize(dimensions_of<X>(sizes));
 }
 
-/// Copies the values of a tensor in memory to one of its shape, which may be the same.
+/// Copies the values of `from` to `to`, a tensor of the same shape and layout. Both may be the same
+/// tensor.
 template <class From, class To>
 void copy(const From& from, To& to) {
   if (from.data() != to.data()) std::copy_n(from.data(), static_cast<std::size_t>(from.size()), to.data());
 }
 
-/// The value form of an operation: its `_into` form, f(out, x), plus one allocation.
+/// Calls the `_into` form f of a function on a new tensor: allocates `out` with the shape of x,
+/// calls f(out, x) and returns `out`.
 template <class X, class F>
 PlainTensor<X> returned(const X& x_or_expression, const F& f) {
   const auto& x = evaluated(x_or_expression);

@@ -1,5 +1,5 @@
 /// @file adaptive_projected.hpp
-/// Classifier-free guidance without what saturates at large scales; Sadat et al. 2024 (APG).
+/// Adaptive projected guidance (APG), which avoids saturation at large guidance scales.
 #pragma once
 
 #include <array>
@@ -19,29 +19,38 @@
 
 namespace diffusion {
 
-/// Adaptive projected guidance; Sadat et al. 2024 (APG): against the saturation that large scales bring, of the difference of
-/// the outputs only a part eta of what is parallel to the conditional output is kept,
-///     d        = cond - uncond + momentum d_before          (d_before: the last step's d, 0 in the first)
-///     d'       = d min(1, norm_threshold / |d|)
-///     parallel = <d', cond> / <cond, cond> cond
-///     guided   = cond + (s - 1) (d' - (1 - eta) parallel)
-/// with norms and products over a sample. The paper means predictions of x_0. With eta = 1, no momentum and no threshold it is
-/// classifier-free guidance. d of a sample stays as it was in steps where its s is 1.
+/// Adaptive projected guidance; Sadat et al 2024 (APG). Large guidance scales saturate samples. To
+/// avoid this, APG keeps only a fraction eta of the component of the update that is parallel to the
+/// conditional output:
 ///
-/// With momentum the model remembers: call GuidedModel::reset() before another run. (Another shape of x resets it too.)
+///     d        = cond - uncond + momentum d_before    (d of the previous step, 0 in the first)
+///     d'       = d min(1, norm_threshold / |d|)
+///     parallel = <d', cond> / <cond, cond> cond       (0 if cond is 0)
+///     guided   = cond + (s - 1) (d' - (1 - eta) parallel)
+///
+/// Norms and inner products are per sample. The paper applies this to predictions of x_0. With
+/// eta = 1, no momentum and no threshold, it is classifier-free guidance.
+///
+/// With momentum, d is kept between calls: call GuidedModel::reset() before another run. A change
+/// of x's shape also resets it. d of a sample does not change in steps where its s is 1.
 struct AdaptiveProjectedGuidance {
-  GuidanceScale scale;
-  double eta = 0.0;
-  double norm_threshold = std::numeric_limits<double>::infinity();  // r in the paper
-  double momentum = 0.0;                                            // beta in the paper, where it is negative
+  GuidanceScale scale;                                              ///< s, a number or a function of model time
+  double eta = 0.0;                                                 ///< fraction of the parallel component kept
+  double norm_threshold = std::numeric_limits<double>::infinity();  ///< bound on |d'|; r in the paper
+  double momentum = 0.0;                                            ///< beta in the paper, where it is negative
 
+  /// Workspace of a GuidedModel, and the momentum of a run.
   template <class Tensor>
   struct State {
-    Eigen::Tensor<double, Tensor::NumDimensions, Tensor::Layout, typename Tensor::Index> d;  // where there is momentum
-    std::vector<std::array<double, 2>> coefficients;  // {a, b} of each sample in guided = cond + a (d - b cond)
+    /// d of the previous step; empty without momentum.
+    Eigen::Tensor<double, Tensor::NumDimensions, Tensor::Layout, typename Tensor::Index> d;
+    /// {a, b} of each sample in guided = cond + a (d - b cond).
+    std::vector<std::array<double, 2>> coefficients;
   };
 
-  /// cond becomes the guided output. scales: of each sample, [N].
+  /// Replaces cond by the guided output; GuidedModel calls it. `scales` has shape [N], one scale
+  /// per sample. Throws std::invalid_argument unless eta and momentum are finite and norm_threshold
+  /// is positive.
   template <class Tensor>
   void guide(Tensor& cond, const Tensor& uncond, const Eigen::Tensor<double, 1>& scales, State<Tensor>& state) const {
     constexpr const char* where = "AdaptiveProjectedGuidance";
@@ -85,7 +94,7 @@ struct AdaptiveProjectedGuidance {
     detail::for_each_value_by_sample(
         device, cond, [&](Eigen::Index n) { return state.coefficients[static_cast<std::size_t>(n)]; },
         [&](const std::array<double, 2>& ab, Eigen::Index, Eigen::Index i) {
-          if (ab[0] == 0.0) return;  // s = 1: nothing is done to cond, not even rounding
+          if (ab[0] == 0.0) return;  // for s = 1, cond keeps its bits
           const double c = value(cond, i), orthogonal = detail::multiply_add(-ab[1], c, d_at(i));
           cond.data()[i] = static_cast<typename Tensor::Scalar>(detail::multiply_add(ab[0], orthogonal, c));
         },

@@ -1,5 +1,5 @@
 /// @file cfg_plus_plus.hpp
-/// Guidance of x_0 with the unconditional noise.
+/// CFG++: guidance of x_0 that keeps the unconditional noise.
 #pragma once
 
 #include <any>
@@ -14,17 +14,19 @@
 
 namespace diffusion {
 
-/// The denoiser that cfg_plus_plus() makes.
+/// A denoiser that combines a conditional and an unconditional denoiser; made by cfg_plus_plus().
+/// It reuses its workspace between calls, so its call is not const: use one object per thread.
 template <class Cond, class Uncond>
 class CfgPlusPlus {
  public:
-  /// cfg_plus_plus makes these.
+  /// Use cfg_plus_plus() instead. Throws std::invalid_argument unless scale is finite.
   CfgPlusPlus(Cond denoise_cond, Uncond denoise_uncond, double scale)
       : cond_(std::move(denoise_cond)), uncond_(std::move(denoise_uncond)), scale_(scale) {
     detail::check_finite("cfg_plus_plus", "scale", scale);
   }
 
-  /// prediction: of x_0 and epsilon, in tensors x_start and epsilon of x's shape.
+  /// Writes x_0 and epsilon to prediction.x_start and prediction.epsilon. Throws
+  /// std::invalid_argument unless the tensors that the denoisers write have x's shape.
   template <class X, class Level, class Prediction>
   void operator()(const X& x, const Level& level, Prediction& prediction) {
     constexpr const char* where = "cfg_plus_plus";
@@ -48,15 +50,15 @@ class CfgPlusPlus {
   std::any workspace_;
 };
 
-/// CFG++; Chung et al. 2024, Algorithm 2: x_0 is guided, and the sampler adds the unconditional
-/// noise to it again,
+/// Returns a denoiser for CFG++; Chung et al 2024, Algorithm 2. Only x_0 is guided; epsilon, the
+/// noise that a sampler adds to x_0 again, is the unconditional one:
 ///
 ///     x_start = x_start_uncond + scale (x_start_cond - x_start_uncond)
 ///     epsilon = epsilon_uncond
 ///
-/// with scale in [0, 1] in the paper. Made of two denoisers, callables denoise(x, level,
-/// prediction) that write prediction.x_start and prediction.epsilon, it is one itself. Throws
-/// std::invalid_argument unless scale is finite.
+/// The paper takes scale in [0, 1]. Both arguments are denoisers, which are callables
+/// denoise(x, level, prediction) that write prediction.x_start and prediction.epsilon; so is the
+/// result. Throws std::invalid_argument unless scale is finite.
 template <class Cond, class Uncond>
 [[nodiscard]] CfgPlusPlus<Cond, Uncond> cfg_plus_plus(Cond denoise_cond, Uncond denoise_uncond, double scale) {
   return {std::move(denoise_cond), std::move(denoise_uncond), scale};

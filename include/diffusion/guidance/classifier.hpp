@@ -1,6 +1,5 @@
 /// @file classifier.hpp
-/// Guidance of a model of epsilon by the gradient of a classifier; Dhariwal, Nichol 2021, Algorithm
-/// 2.
+/// Classifier guidance of an epsilon model; Dhariwal, Nichol 2021, Algorithm 2.
 #pragma once
 
 #include <any>
@@ -22,13 +21,15 @@
 
 namespace diffusion {
 
-/// The model that classifier_guidance makes.
+/// A model of epsilon that follows the gradient of a classifier; made by classifier_guidance().
+/// Like a GuidedModel it reuses its workspace between calls: use one object per thread, and pass it
+/// as std::ref(guided) to a Denoiser or a ReverseProcess.
 template <class Scalar, class Model, class CondFn>
 class ClassifierGuidedModel {
  public:
-  using Index = Eigen::Index;
+  using Index = Eigen::Index;  ///< index of a sample
 
-  /// classifier_guidance makes these.
+  /// Use classifier_guidance() instead. Throws std::invalid_argument unless scale is finite.
   ClassifierGuidedModel(const GaussianDiffusion<Scalar>& process, Model model, CondFn cond_fn, double scale,
                         bool rescale_timesteps)
       : model_(std::move(model)),
@@ -39,21 +40,24 @@ class ClassifierGuidedModel {
     detail::check_finite("classifier_guidance", "scale", scale);
   }
 
+  /// Returns the guided epsilon for x at model time t, a tensor of x's shape.
   template <class X, class T>
   [[nodiscard]] PlainTensor<X> operator()(const X& x, const T& t) {
     return detail::returned(x, [&](auto& out, const auto& in) { (*this)(in, t, out); });
   }
-  /// out: of x's shape, or with twice the channels for learned variances. It may not be x.
+  /// Writes the guided output to `out`, which must have x's shape, or twice the channels for
+  /// learned variances, and must not alias x.
   template <class X, class T, class Out>
   void operator()(const X& x, const T& t, Out& out) {
     constexpr const char* where = "classifier_guidance";
     constexpr bool plain = std::is_same_v<Out, PlainTensor<Out>>;
-    static_assert(plain, "diffusion: a guided model writes an Eigen::Tensor of x's scalar type, rank and layout");
+    static_assert(plain,
+                  "diffusion: `out` of a guided model must be an Eigen::Tensor of x's scalar type, rank and layout");
     if constexpr (plain && detail::tensors_agree<Scalar, X, Out>()) {
       const auto& in = detail::evaluated(x);
       const auto& model_t = detail::evaluated(t);
       detail::check_model_time(where, in, model_t);
-      detail::has_variances(where, out, in);  // or throws
+      detail::has_variances(where, out, in);  // throws if the shape of out is wrong
       auto& memory = detail::workspace<Workspace<Out>>(workspace_);
       detail::resize(memory.sigmas, detail::shape(model_t));
       for (Index n = 0; n < memory.sigmas.size(); ++n) {
@@ -75,9 +79,10 @@ class ClassifierGuidedModel {
     Out gradient, half;
   };
 
-  /// sqrt(1 - abar) at model time t.
+  /// Returns sqrt(1 - abar) at model time t of sample n. Throws std::out_of_range unless t is
+  /// between the model times of the first and the last timestep.
   double sigma(double t, Index n) const {
-    // Rounded as a model is given them, so that the ends are inside.
+    // Round the ends like the times passed to a model, so that both are in range.
     const auto model_time = [this](double time) { return static_cast<double>(static_cast<Scalar>(time * time_unit_)); };
     const double first = model_time(process_.time.front()), last = model_time(process_.time.back());
     if (!(t >= first && t <= last)) {
@@ -91,20 +96,23 @@ class ClassifierGuidedModel {
   CondFn cond_fn_;
   double scale_;
   detail::InterpolatedProcess process_;
-  double time_unit_;  // of the model time, in timesteps of the original process
+  double time_unit_;  // model time of one timestep of the original process
   std::any workspace_;
 };
 
-/// The model of epsilon that is guided by cond_fn(x, t) = d log p(y | x_t) / dx_t,
+/// Returns an epsilon model guided by cond_fn(x, t) = d log p(y | x_t) / dx_t:
 ///
 ///     epsilon = model(x, t) - scale sqrt(1 - abar_t) cond_fn(x, t)
 ///
-/// for samplers other than those of ReverseProcess, which has with_cond_fn. cond_fn is called as
-/// the model is, and gives a tensor of x's shape (written, or returned; an expression must not
-/// refer to local variables). Calls of models and errors are as in guided_model.hpp; besides,
-/// std::out_of_range for a t that is not between timesteps of the process. t is the model time: a
-/// timestep of the original process, times 1000 / its length if `rescale_timesteps`; between two of
-/// them log(sqrt(1 - abar) / sqrt(abar)) is interpolated.
+/// Use it with sample() and its samplers; for a ReverseProcess use ReverseProcess::with_cond_fn.
+/// cond_fn is called like the model and gives a tensor of x's shape. It writes or returns the
+/// tensor; a returned expression must not refer to local variables. Models are called as in
+/// GuidedModel, with the same errors.
+///
+/// t is the model time: a timestep of the original process, times 1000 / (its number of timesteps)
+/// if `rescale_timesteps`. Between two timesteps of `process`, log(sqrt(1 - abar) / sqrt(abar)) is
+/// interpolated linearly. Throws std::out_of_range for t before the first or after the last
+/// timestep of `process`, and std::invalid_argument unless scale is finite.
 template <class Scalar, class Model, class CondFn>
 [[nodiscard]] ClassifierGuidedModel<Scalar, Model, CondFn> classifier_guidance(const GaussianDiffusion<Scalar>& process,
                                                                                Model model, CondFn cond_fn,

@@ -1,5 +1,5 @@
 /// @file classifier_free.hpp
-/// Classifier-free guidance and its scale.
+/// Classifier-free guidance, and the guidance scale as a function of model time.
 #pragma once
 
 #include <array>
@@ -20,18 +20,20 @@
 
 namespace diffusion {
 
-/// The strength of guidance for a sample at model time t: s = 1 gives the conditional output, s = 0
-/// the unconditional one. Converts implicitly from a number or from a function of t, double ->
-/// double. (Papers that write (1 + w) cond - w uncond mean s = 1 + w.)
+/// The guidance scale s at model time t. s = 1 gives the conditional output, s = 0 the
+/// unconditional output. Papers that write (1 + w) cond - w uncond mean s = 1 + w. Converts
+/// implicitly from a number or from a function of t, double -> double.
 class GuidanceScale {
  public:
-  /// Throws std::invalid_argument unless s is finite.
+  /// The same scale at every t. Throws std::invalid_argument unless s is finite.
   GuidanceScale(double s) : at_([s](double) { return s; }) { detail::check_finite("GuidanceScale", "scale", s); }
+  /// The scale s(t).
   template <class F, std::enable_if_t<std::is_invocable_r_v<double, const F&, double> &&
                                           !std::is_same_v<std::decay_t<F>, GuidanceScale>,
                                       int> = 0>
   GuidanceScale(F s) : at_(std::move(s)) {}
 
+  /// Returns the scale at model time t. Throws std::invalid_argument unless it is finite.
   [[nodiscard]] double operator()(double t) const {
     const double s = at_(t);
     if (!std::isfinite(s)) {
@@ -44,9 +46,10 @@ class GuidanceScale {
   std::function<double(double)> at_;
 };
 
-/// Guidance where low <= t <= high, for each sample by its own t, and the conditional output
-/// elsewhere; Kynkaanniemi et al. 2024. The unconditional model is not called if no sample of a
-/// batch is guided. Throws std::invalid_argument unless low <= high.
+/// Returns a scale that is s for low <= t <= high and 1 elsewhere, where t is the model time of
+/// each sample. Outside the interval the output is the conditional one; Kynkaanniemi et al. 2024.
+/// The unconditional model of guided_model() is not called if no sample of a batch is inside.
+/// Throws std::invalid_argument unless low <= high.
 [[nodiscard]] inline GuidanceScale limited_interval(GuidanceScale s, double low, double high) {
   if (!(low <= high)) {
     detail::fail<std::invalid_argument>("limited_interval", "low = ", low, " must be at most high = ", high);
@@ -54,28 +57,55 @@ class GuidanceScale {
   return [s = std::move(s), low, high](double t) { return low <= t && t <= high ? s(t) : 1.0; };
 }
 
-/// Classifier-free guidance; Ho, Salimans 2022, Eq. (6):
+/// Classifier-free guidance. Ho, Salimans 2022, Eq. (6):
 ///
 ///     guided = uncond + s (cond - uncond)
 ///
-/// With `uncond` a worse model of the same condition it is autoguidance (Karras et al. 2024); with
-/// a condition to avoid, a negative prompt. `rescale` brings the deviation back towards that of the
-/// conditional output; Lin et al. 2024, Section 3.4:
+/// If `uncond` is a worse model of the same condition, this is autoguidance (Karras et al. 2024).
+/// If `uncond` has a condition to avoid, that condition is a negative prompt.
+///
+/// `rescale` moves the standard deviation back towards that of the conditional output; Lin et al.
+/// 2024, Section 3.4:
 ///
 ///     guided = guided (phi std(cond) / std(guided) + 1 - phi),   phi in [0, 1]
 ///
-/// where std is over the values of a sample. (A guided sample whose values are all equal is left
-/// unchanged.)
+/// where std is over the values of a sample. A guided sample whose values are all equal is not
+/// rescaled.
+///
+/// Guidance between two model times, used by a Denoiser:
+///
+/// @code{.cpp}
+/// #include <diffusion/diffusion.hpp>
+/// #include <functional>
+///
+/// int main() {
+///   using Image = Eigen::Tensor<float, 4, Eigen::RowMajor>;
+///   using Time = Eigen::Tensor<float, 1>;
+///   const auto cond = [](const Image& x, const Time&, Image& out) { out = 0.5f * x; };
+///   const auto uncond = [](const Image& x, const Time&, Image& out) { out = 0.25f * x; };
+///   const auto scale = diffusion::limited_interval(3.0, 200.0, 800.0);
+///   auto guided = diffusion::guided_model(cond, uncond, diffusion::ClassifierFreeGuidance{scale});
+///   const diffusion::Denoiser denoiser(std::ref(guided), diffusion::ModelMeanType::epsilon);
+///
+///   Image x(1, 3, 8, 8);
+///   x.setConstant(1.0f);
+///   const auto inside = denoiser(x, {500, 0.6, 0.8});   // 0.25 + 3 (0.5 - 0.25) = 1
+///   const auto outside = denoiser(x, {900, 0.6, 0.8});  // 0.5, the conditional output
+///   return inside.epsilon(0, 0, 0, 0) == 1.0f && outside.epsilon(0, 0, 0, 0) == 0.5f ? 0 : 1;
+/// }
+/// @endcode
 struct ClassifierFreeGuidance {
-  GuidanceScale scale;
-  double rescale = 0.0;  // phi; Lin et al. use 0.7
+  GuidanceScale scale;   ///< s, a number or a function of model time
+  double rescale = 0.0;  ///< phi, in [0, 1]; Lin et al. use 0.7
 
+  /// Workspace of a GuidedModel.
   template <class Tensor>
   struct State {
-    std::vector<double> factors;  // phi std(cond) / std(guided) + 1 - phi of each sample
+    std::vector<double> factors;  ///< phi std(cond) / std(guided) + 1 - phi of each sample
   };
 
-  /// cond becomes the guided output. scales: of each sample, [N].
+  /// Replaces cond by the guided output; GuidedModel calls it. `scales` has shape [N], one scale
+  /// per sample. Throws std::invalid_argument unless 0 <= rescale <= 1.
   template <class Tensor>
   void guide(Tensor& cond, const Tensor& uncond, const Eigen::Tensor<double, 1>& scales, State<Tensor>& state) const {
     detail::check_in("ClassifierFreeGuidance", "rescale", rescale, 0.0, 1.0);
@@ -96,7 +126,7 @@ struct ClassifierFreeGuidance {
           },
           [&](Eigen::Index n, const Sample& sample) {
             if (sample.guided.sum == 0.0) return;
-            const double ratio = std::sqrt(sample.cond.sum / sample.guided.sum);  // of std, whatever it is divided by
+            const double ratio = std::sqrt(sample.cond.sum / sample.guided.sum);  // of the std; the counts cancel
             state.factors[static_cast<std::size_t>(n)] = detail::multiply_add(rescale, ratio - 1.0, 1.0);
           });
     }

@@ -1,23 +1,6 @@
 /// @file guided_model.hpp
-/// A model made of others, whose samples follow a condition more closely than those of the
-/// conditional model alone.
-///
-/// A guided model is used wherever the library takes a model. It is called as guided(x, t, out),
-/// which writes, or as guided(x, t), which returns a tensor of x's shape; t is an
-/// Eigen::Tensor<Scalar, 1> of shape [N]. The models it is made of are called in the same way, are
-/// held by value (std::ref holds a reference), and all predict the same quantity: epsilon, x_0 or
-/// v. (A model that returns an expression must not refer to its local variables in it: they are
-/// gone when it is evaluated. Write, or return a plain tensor.) Models of learned variances have twice the channels of x (axis 1): the first half is guided,
-/// however many channels there are, and the second half is that of the conditional model.
-///
-/// A guided model is not const when called, because it keeps its memory from call to call: the
-/// writing form allocates nothing after the first call with a shape, unless a model does. So one
-/// object serves one thread at a time (copies are independent), and a ReverseProcess, which calls
-/// its model as const, takes it as std::ref(guided).
-///
-/// Any rank, both layouts. Statistics of a sample are computed in double; the result of a sample
-/// does not depend on the rest of its batch, bit for bit, if those of the models do not. Throws
-/// std::invalid_argument where shapes differ or a parameter is out of range.
+/// A model that combines a conditional and an unconditional model, so that samples follow the
+/// condition more closely.
 #pragma once
 
 #include <any>
@@ -31,30 +14,57 @@
 
 namespace diffusion {
 
-/// The model that guided_model() makes. Models provides the two outputs; Guidance combines them and
-/// is a struct with the members of ClassifierFreeGuidance: scale, guide(), and a State for what it
-/// keeps from call to call.
+/// A model that combines the outputs of other models; made by guided_model() or
+/// guided_model_of_doubled_batch().
+///
+/// Use it wherever the library takes a model. guided(x, t, out) writes the output. guided(x, t)
+/// returns a tensor of x's shape. t is an `Eigen::Tensor<Scalar, 1>` of shape [N], the model time
+/// of each sample.
+///
+/// A guided model reuses its workspace between calls, so its call is not const. Use one object per
+/// thread, and pass it as std::ref(guided) to a Denoiser and to a ReverseProcess alike, because
+/// both call their model as const. Copies have separate workspaces. The writing form allocates
+/// nothing after the first call with a shape, unless a model does.
+///
+/// The models that it combines are called in the same way and held by value (std::ref holds a
+/// reference). They must all predict the same quantity: epsilon, x_0 or v. A returned expression
+/// must not refer to local variables of the model, which no longer exist when it is evaluated.
+/// Return a plain tensor or write to out.
+///
+/// With learned variances, outputs have twice the channels of x (axis 1). The first half is guided,
+/// for any number of channels, and the second half is that of the conditional model. Such models
+/// need the writing form.
+///
+/// Tensors have any rank and either layout. Statistics of a sample are computed in double. A
+/// sample's result does not depend on the rest of its batch, bit for bit, if the models' results do
+/// not. Throws std::invalid_argument if shapes differ or a parameter is out of range.
+///
+/// Models provides the two outputs. Guidance combines them; it is a struct with the members of
+/// ClassifierFreeGuidance: scale, guide() and a State for the data kept between calls.
 template <class Models, class Guidance>
 class GuidedModel {
  public:
-  /// guided_model and guided_model_of_doubled_batch make these.
+  /// Use guided_model() or guided_model_of_doubled_batch() instead.
   GuidedModel(Models models, Guidance guidance) : models_(std::move(models)), guidance_(std::move(guidance)) {}
 
+  /// Returns the guided output for x at model time t, a tensor of x's shape.
   template <class X, class T>
   [[nodiscard]] PlainTensor<X> operator()(const X& x, const T& t) {
     return detail::returned(x, [&](auto& out, const auto& in) { (*this)(in, t, out); });
   }
-  /// out: of x's shape or, of learned variances, with twice the channels. It may not be x.
+  /// Writes the guided output to `out`, which must have x's shape, or twice the channels for
+  /// learned variances, and must not alias x.
   template <class X, class T, class Out>
   void operator()(const X& x, const T& t, Out& out) {
     constexpr const char* where = "GuidedModel";
     constexpr bool plain = std::is_same_v<Out, PlainTensor<Out>> && detail::becomes<X, Out>();
-    static_assert(plain, "diffusion: a guided model writes an Eigen::Tensor of x's scalar type, rank and layout");
+    static_assert(plain,
+                  "diffusion: `out` of a guided model must be an Eigen::Tensor of x's scalar type, rank and layout");
     if constexpr (plain) {
       const auto& in = detail::evaluated(x);
       const auto& model_t = detail::evaluated(t);
       detail::check_model_time(where, in, model_t);
-      detail::has_variances(where, out, in);  // or throws
+      detail::has_variances(where, out, in);  // throws if the shape of out is wrong
       auto& memory = detail::workspace<Workspace<PlainTensor<X>, PlainTensor<T>, Out>>(workspace_);
       detail::resize(memory.scales, detail::shape(model_t));
       bool guided = false;
@@ -71,7 +81,7 @@ class GuidedModel {
     }
   }
 
-  /// Forgets the run, which matters to momentum; and gives back the memory.
+  /// Discards the momentum of the last run and frees the workspace.
   void reset() { workspace_.reset(); }
 
  private:
@@ -88,16 +98,23 @@ class GuidedModel {
   std::any workspace_;
 };
 
-/// Returns a model guided by a conditional and an unconditional one: guided_model(cond, uncond,
-/// ClassifierFreeGuidance{7.5}).
+/// Returns a model that combines a conditional and an unconditional model:
+///
+///     guided_model(cond, uncond, ClassifierFreeGuidance{7.5})
+///
+/// It does not call `uncond` if the guidance scale is 1 for the whole batch.
 template <class Cond, class Uncond, class Guidance>
 [[nodiscard]] GuidedModel<detail::TwoModels<Cond, Uncond>, Guidance> guided_model(Cond cond, Uncond uncond,
                                                                                   Guidance guidance) {
   return {{std::move(cond), std::move(uncond)}, std::move(guidance)};
 }
 
-/// The same for one model that is called once, with [x, x] and [t, t] along the batch: the first
-/// half of its output is the conditional one, the second half the unconditional one.
+/// Returns a guided model that calls one model once, on a doubled batch: [x, x] and [t, t],
+/// concatenated along the batch axis.
+///
+/// The conditional half comes first: the model must condition the first half of the batch and leave
+/// the second half unconditional. diffusers does the opposite: its pipelines put the unconditional
+/// half first. The model is called with both halves even if the guidance scale is 1.
 template <class Model, class Guidance>
 [[nodiscard]] GuidedModel<detail::DoubledBatch<Model>, Guidance> guided_model_of_doubled_batch(Model model,
                                                                                                Guidance guidance) {

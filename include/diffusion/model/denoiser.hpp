@@ -1,5 +1,5 @@
 /// @file denoiser.hpp
-/// From a model of any kind to x_0 and epsilon, which is what samplers work with.
+/// Converts the output of a model of any parameterisation to x_0 and epsilon, which samplers use.
 #pragma once
 
 #include <array>
@@ -22,54 +22,87 @@
 
 namespace diffusion {
 
-/// How a Denoiser reads its model and corrects the prediction of x_0.
+/// How a Denoiser calls its model and corrects the prediction of x_0.
 struct DenoiserOptions {
-  /// x_0 is limited to [clip_min, clip_max]: [-1, 1] for pictures. By default it is not limited.
+  /// Lower bound of x_0, less than clip_max; -1 for images. The default does not clip.
   double clip_min = -std::numeric_limits<double>::infinity();
+  /// Upper bound of x_0; 1 for images. The default does not clip.
   double clip_max = std::numeric_limits<double>::infinity();
 
-  /// Dynamic thresholding; Saharia et al. 2022 (Imagen), Section 2.3. With s the threshold_quantile
-  /// of |x_0| over a sample (0.995 in its Figure A.10), but between threshold_min and
-  /// threshold_max, x_0 becomes x_0 limited to [-s, s] and divided by s. A sample in which a value
-  /// of x_0 is not finite becomes NaN throughout. 0 disables thresholding.
+  /// Quantile of dynamic thresholding, in [0, 1]; 0 disables it. The method is that of Saharia et
+  /// al. 2022 (Imagen), Section 2.3; their Figure A.10 uses 0.995. Per sample, before clipping:
+  ///
+  ///     s   = threshold_quantile of |x_0|, limited to [threshold_min, threshold_max]
+  ///     x_0 = x_0 limited to [-s, s], divided by s
+  ///
+  /// All values of a sample become NaN if one is not finite.
   double threshold_quantile = 0.0;
-  double threshold_min = 1.0;
-  double threshold_max = std::numeric_limits<double>::infinity();
+  double threshold_min = 1.0;                                      ///< lower bound of s; positive
+  double threshold_max = std::numeric_limits<double>::infinity();  ///< upper bound of s; at least threshold_min
 
-  /// After x_0 was clipped or thresholded, epsilon becomes (x - alpha x_0) / sigma, as in
-  /// guided-diffusion. Otherwise it stays what the model predicts, as in diffusers' DDIM; samplers
-  /// that go by epsilon then do not feel the clipping.
+  /// Recomputes epsilon after x_0 was clipped or thresholded, as guided-diffusion does:
+  ///
+  ///     epsilon = (x - alpha x_0) / sigma
+  ///
+  /// If false, epsilon stays as the model predicts it, as in diffusers' DDIM, and clipping has no
+  /// effect on samplers that use epsilon alone. At sigma = 0, epsilon is never recomputed.
   bool rederive_epsilon = true;
 
-  /// The model's output has twice the channels (axis 1), the second half for variances; only the
-  /// first half is read.
+  /// Set this if the model's output has twice the channels (axis 1). The denoiser reads the first
+  /// half; the second half is for variances.
   bool learned_variance = false;
 
-  /// The model is given x scaled to the path it was trained on: alpha^2 + sigma^2 = 1, or alpha +
-  /// sigma = 1 for flow_velocity. Otherwise it is given x as it is, like the denoisers D(x, sigma)
-  /// of k-diffusion. An edm model is always given c_in x.
+  /// Scales the model's input to the path on which the model was trained: alpha + sigma = 1 for
+  /// flow_velocity, otherwise alpha^2 + sigma^2 = 1. If false, the model receives x unscaled, like
+  /// the denoisers D(x, sigma) of k-diffusion. An edm model always receives c_in x / alpha.
   bool scale_input = true;
 
-  /// The standard deviation of the data, for edm; Karras et al. 2022, Table 1.
-  double sigma_data = 0.5;
+  double sigma_data = 0.5;  ///< standard deviation of the data for edm, positive; Karras et al. 2022, Table 1
 };
 
-/// x_0 and epsilon in x = alpha x_0 + sigma epsilon, as a model has them. There are two ways to use
-/// it:
+/// Predicts x_0 and epsilon in x = alpha x_0 + sigma epsilon by a model of any parameterisation.
+/// Either the denoiser calls the model, or an engine elsewhere runs the model and the denoiser
+/// provides its input and interprets its output:
 ///
-///     denoiser(x, level)                       calls the model
+/// @code{.cpp}
+/// #include <diffusion/diffusion.hpp>
 ///
-///     denoiser.model_input(x, level)           the input that an engine elsewhere must be given
-///     denoiser.model_time(level)               and its time
-///     denoiser.prediction(output, x, level)    the meaning of its answer
+/// int main() {
+///   using Image = Eigen::Tensor<float, 4, Eigen::RowMajor>;
+///   using Time = Eigen::Tensor<float, 1>;
+///   const auto network = [](const Image& x, const Time&, Image& out) { out = 0.5f * x; };
+///   const diffusion::Denoiser denoiser(network, diffusion::ModelMeanType::epsilon);
+///   const diffusion::NoiseLevel level{300, 1.0, 0.75};  // model time, alpha, sigma
+///   Image x(2, 3, 8, 8), output(2, 3, 8, 8);
+///   x.setConstant(1.0f);
 ///
-/// The model, held by value, is called as const: model(x, t, out) writes a tensor of x's shape, or
-/// model(x, t) returns one. (A returned expression is evaluated after the call: it may refer to x,
-/// never to a local variable of the model, which is gone by then. Return a plain tensor, or write.)
-/// t is an Eigen::Tensor<Scalar, 1> of shape [N], the model time of every sample, rounded to Scalar:
-/// bfloat16 does not have all timesteps beyond 256.
-/// Coefficients are in double; a sample's result does not depend on the rest of its batch, if the
-/// model's does not.
+///   // The denoiser calls the model.
+///   const auto called = denoiser(x, level);
+///
+///   // The model runs elsewhere: give it its input and times, and interpret its output.
+///   const Image input = denoiser.model_input(x, level);
+///   Time t(2);
+///   t.setConstant(static_cast<float>(denoiser.model_time(level)));
+///   network(input, t, output);
+///   const auto asked = denoiser.prediction(output, x, level);
+///
+///   return asked.x_start(0, 0, 0, 0) == called.x_start(0, 0, 0, 0) ? 0 : 1;
+/// }
+/// @endcode
+///
+/// The model is held by value and called as const: model(x, t, out) writes a tensor of x's shape,
+/// or model(x, t) returns one; with learned variances it has twice the channels. Pass a model that
+/// changes when called, such as a guided model, as std::ref(model). A returned expression is
+/// evaluated after the call: it may refer to x, but not to a local variable of the model, which no
+/// longer exists then. Return a plain tensor or write to out.
+///
+/// t is an `Eigen::Tensor<Scalar, 1>` of shape [N], the model time of each sample, rounded to
+/// Scalar. bfloat16 cannot represent every timestep above 256.
+///
+/// Coefficients are computed in double. A sample's result does not depend on the rest of its batch
+/// if the model's does not. Each type gives x_0 or epsilon by the formula below, and
+/// x = alpha x_0 + sigma epsilon gives the other. The formulas hold on the path on which the model
+/// was trained (DenoiserOptions::scale_input scales x to it):
 ///
 ///     epsilon        x_0 = (x - sigma output) / alpha         Ho et al. 2020, Eq. (15)
 ///     start_x        epsilon = (x - alpha output) / sigma
@@ -78,20 +111,20 @@ struct DenoiserOptions {
 ///     flow_velocity  x_0 = x - sigma output                   Lipman et al. 2023
 ///     edm            x_0 = c_skip x + c_out output            Karras et al. 2022, Eq. (7)
 ///
-/// each on the path its model was trained on, to which x is scaled (DenoiserOptions::scale_input).
-///
-/// Throws std::domain_error where the output does not determine both x_0 and epsilon: epsilon and
-/// score at alpha = 0, start_x at sigma = 0, edm at either; std::invalid_argument for an output of
-/// the wrong shape.
+/// Functions that take a level throw std::domain_error if the output does not determine both x_0
+/// and epsilon there: epsilon and score at alpha = 0, start_x at sigma = 0, edm in both cases. They
+/// throw std::invalid_argument unless alpha and sigma are finite, not negative and not both 0, and
+/// if a tensor has the wrong shape.
 template <class Model>
 class Denoiser {
  public:
-  /// Throws std::invalid_argument for previous_x and for options out of range.
+  /// Throws std::invalid_argument if mean_type is previous_x or an option is out of range.
   Denoiser(Model model, ModelMeanType mean_type, DenoiserOptions options = {})
       : model_(std::move(model)), mean_type_(mean_type), options_(options) {
     constexpr const char* where = "Denoiser";
     if (mean_type == ModelMeanType::previous_x) {
-      detail::fail<std::invalid_argument>(where, "a model of previous_x knows one process only: use ReverseProcess");
+      detail::fail<std::invalid_argument>(where,
+                                          "mean_type previous_x is not defined by a noise level; use a ReverseProcess");
     }
     if (!(options.clip_min < options.clip_max)) {
       detail::fail<std::invalid_argument>(where, "clip_min = ", options.clip_min,
@@ -107,19 +140,22 @@ class Denoiser {
     }
   }
 
+  /// Returns the quantity that the model predicts.
   ModelMeanType mean_type() const { return mean_type_; }
+  /// Returns the options given to the constructor.
   const DenoiserOptions& options() const { return options_; }
 
-  // ---- by calling the model ----
+  // ---- calling the model ----
 
-  /// Calls the model once, at model_input(x, level) and model_time(level).
+  /// Calls the model once, with model_input(x, level) and model_time(level), and returns its
+  /// prediction.
   template <class X>
   [[nodiscard]] Prediction<PlainTensor<X>> operator()(const X& x, const NoiseLevel& level) const {
     Prediction<PlainTensor<X>> out;
     (*this)(x, level, out);
     return out;
   }
-  /// As above, reusing the memory of `out`. x must not alias a tensor of `out`.
+  /// As above, but writes to `out` and reuses its memory. x must not alias a tensor of `out`.
   template <class X>
   void operator()(const X& x_or_expression, const NoiseLevel& level, Prediction<PlainTensor<X>>& out) const {
     constexpr const char* where = "Denoiser";
@@ -129,7 +165,7 @@ class Denoiser {
     auto& memory = out.memory;
     detail::resize(memory.model_t, std::array<Eigen::Index, 1>{detail::batch_size(where, detail::argument("x", x))});
     memory.model_t.setConstant(static_cast<typename detail::Traits<X>::Scalar>(time(level)));
-    // Without variances beside it, a prediction of epsilon or x_0 is written where it is to be.
+    // Without learned variances, an output that is epsilon or x_0 is written directly to its place.
     auto& output = options_.learned_variance ? memory.channels : place_of_output(path, out);
     if (scales_input(path)) {
       detail::resize(memory.input, detail::shape(x));
@@ -142,13 +178,15 @@ class Denoiser {
     read(output, x, path, out);
   }
 
-  // ---- by a model elsewhere ----
+  // ---- a model that runs elsewhere ----
 
-  /// The input of the model for x at this level: x, scaled as DenoiserOptions::scale_input says.
+  /// Returns the model's input for x at this level: x, scaled according to
+  /// DenoiserOptions::scale_input. `out` must have x's shape and may be x.
   template <class X>
   [[nodiscard]] PlainTensor<X> model_input(const X& x, const NoiseLevel& level) const {
     return detail::returned(x, [&](auto& out, const auto& in) { model_input_into(out, in, level); });
   }
+  /// @copydoc model_input()
   template <class Out, class X>
   void model_input_into(Out&& out, const X& x_or_expression, const NoiseLevel& level) const {
     constexpr const char* where = "Denoiser::model_input";
@@ -165,22 +203,23 @@ class Denoiser {
     }
   }
 
-  /// The time of the model at this level, the same for every sample: level.t, or log(sigma / alpha)
-  /// / 4 for edm.
+  /// Returns the model time at this level, the same for every sample: level.t, or
+  /// log(sigma / alpha) / 4 for edm.
   [[nodiscard]] double model_time(const NoiseLevel& level) const {
     parameterization("Denoiser::model_time", level);
     return time(level);
   }
 
-  /// x_0 and epsilon from the model's output for model_input(x, level) and model_time(level): all
-  /// that operator() does after its call of the model, to the same bits.
+  /// Returns x_0 and epsilon, given the model's output for model_input(x, level) and
+  /// model_time(level). For the same output the result has the same bits as that of operator().
   template <class Y, class X>
   [[nodiscard]] Prediction<PlainTensor<X>> prediction(const Y& output, const X& x, const NoiseLevel& level) const {
     Prediction<PlainTensor<X>> out;
     prediction(output, x, level, out);
     return out;
   }
-  /// As above, reusing the memory of `out`. x must not alias a tensor of `out`; `output` may.
+  /// As above, but writes to `out` and reuses its memory. x must not alias a tensor of `out`.
+  /// `output` may be a tensor of `out`.
   template <class Y, class X>
   void prediction(const Y& output, const X& x_or_expression, const NoiseLevel& level,
                   Prediction<PlainTensor<X>>& out) const {
@@ -193,7 +232,12 @@ class Denoiser {
       const detail::Parameterization path = parameterization(where, level);
       const auto sizes = detail::output_shape(where, "x", x, options_.learned_variance);
       detail::check_output(where, "output", raw, x, sizes, learned_variance());
-      read(raw, x, path, out);
+      if (options_.learned_variance && (raw.data() == out.x_start.data() || raw.data() == out.epsilon.data())) {
+        out.memory.channels = raw;  // it has twice the channels of the tensor that replaces it
+        read(out.memory.channels, x, path, out);
+      } else {
+        read(raw, x, path, out);
+      }
     }
   }
 
@@ -206,7 +250,8 @@ class Denoiser {
             "DenoiserOptions::learned_variance = false"};
   }
 
-  /// The meaning of the output at this level. Throws where it does not determine x_0 and epsilon.
+  /// Returns the row of the table at this level. Throws std::domain_error if the output does not
+  /// determine both x_0 and epsilon.
   detail::Parameterization parameterization(const char* where, const NoiseLevel& level) const {
     detail::check_level(where, level);
     if (is_edm() && (level.alpha == 0.0 || level.sigma == 0.0)) {
@@ -234,19 +279,20 @@ class Denoiser {
     uniform(out, std::array{1.0 / path.scale}, x);
   }
 
-  /// to = c_0 from_0 + c_1 from_1 ...
+  /// to = c_0 from_0 + c_1 from_1 + ..., with the same coefficients for every sample
   template <class To, std::size_t K, class... From>
   static void uniform(To& to, const std::array<double, K>& c, const From&... from) {
     detail::affine(Eigen::DefaultDevice(), to, c, from...);
   }
 
-  /// An output that is x_0 or epsilon itself belongs there.
+  /// Returns the tensor of `out` for the model's output: x_start or epsilon if the output is one of
+  /// these, otherwise out.memory.output.
   template <class Tensor>
   static Tensor& place_of_output(const detail::Parameterization& path, Prediction<Tensor>& out) {
     return path.is_epsilon() ? out.epsilon : path.is_x_start() ? out.x_start : out.memory.output;
   }
 
-  /// x_0 and epsilon from the output, whose shape is right.
+  /// Fills `out` from the model's output, whose shape has been checked.
   template <class Output, class X, class Tensor>
   void read(const Output& channels, const X& x, const detail::Parameterization& path, Prediction<Tensor>& out) const {
     Tensor& output = place_of_output(path, out);
@@ -260,13 +306,14 @@ class Denoiser {
     detail::resize(out.epsilon, detail::shape(x));
 
     if (path.p == 0.0 && path.alpha != 1.0) {
-      // A quotient, which recovers x_0 exactly from an x made with alpha: 1 / alpha is rounded.
+      // Divide by alpha: it undoes the multiplication in x = alpha x_0 + ..., but a rounded 1 /
+      // alpha would not.
       detail::quotient(Eigen::DefaultDevice(), out.x_start, std::array{-path.sigma / path.q, path.alpha}, x, output);
     } else if (!path.is_x_start()) {
       const auto [by_x, by_output] = path.x_start();
       uniform(out.x_start, std::array{by_x, by_output}, x, output);
     }
-    // Before x_0 is corrected, for the output of a model of x_0 is there.
+    // Compute epsilon before x_0 is corrected: for start_x models `output` aliases out.x_start.
     const bool rederives = corrects() && options_.rederive_epsilon && path.sigma > 0.0;
     if (!path.is_epsilon() && !rederives) {
       const auto [by_x, by_output] = path.epsilon();
@@ -282,7 +329,7 @@ class Denoiser {
   }
   bool corrects() const { return clips() || options_.threshold_quantile > 0.0; }
 
-  /// Thresholds and clips x_0.
+  /// Thresholds x_0, then clips it.
   template <class Tensor>
   void correct(Prediction<Tensor>& out) const {
     if (options_.threshold_quantile > 0.0) {

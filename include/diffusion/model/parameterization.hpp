@@ -1,6 +1,6 @@
 /// @file parameterization.hpp
-/// The quantity that a model predicts, and how x_0, epsilon and the training target follow from it:
-/// the one table of parameterisations.
+/// The quantity that a model predicts, and the table from which x_0, epsilon and the training
+/// target follow.
 #pragma once
 
 #include <Eigen/Core>
@@ -13,48 +13,49 @@
 
 namespace diffusion {
 
-/// The quantity that a model predicts. score, flow_velocity and edm are for a Denoiser only.
+/// The quantity that a model predicts. score, flow_velocity and edm need a Denoiser.
 enum class ModelMeanType {
-  previous_x,     ///< x_{t-1}, the mean of p(x_{t-1} | x_t); for a ReverseProcess only
+  previous_x,     ///< x_{t-1}, the mean of p(x_{t-1} | x_t); not for a Denoiser
   start_x,        ///< x_0
   epsilon,        ///< the noise in x_t
-  velocity,       ///< v = sqrt(abar_t) epsilon - sqrt(1 - abar_t) x_0
+  velocity,       ///< v = sqrt(abar_t) epsilon - sqrt(1 - abar_t) x_0; Salimans, Ho 2022
   score,          ///< the gradient of log q(x_t), which is -epsilon / sqrt(1 - abar_t)
   flow_velocity,  ///< epsilon - x_0, the derivative of x = (1 - sigma) x_0 + sigma epsilon
   edm             ///< F in x_0 = c_skip x + c_out F(c_in x); Karras et al. 2022, Eq. (7)
 };
 
-/// The variance of p(x_{t-1} | x_t). With v the second half of the model's channels, learned_range
-/// is
+/// The variance of p(x_{t-1} | x_t). The learned types read v, the second half of the model's
+/// channels (axis 1). For learned_range, Nichol, Dhariwal 2021, Eq. (15):
 ///
 ///     log_variance = f log(beta_t) + (1 - f) posterior_log_variance_clipped,   f = (v + 1) / 2
 ///
 enum class ModelVarType {
   learned,       ///< exp(v)
-  fixed_small,   ///< posterior_variance; 0 at t = 0, where log_variance is that of t = 1
+  fixed_small,   ///< posterior_variance: 0 at t = 0, where log_variance takes its value at t = 1
   fixed_large,   ///< beta_t; at t = 0 the posterior_variance of t = 1 (betas[0] when T = 1)
-  learned_range  ///< between the posterior's and beta_t, by v in [-1, 1]
+  learned_range  ///< between the clipped posterior variance (v = -1) and beta_t (v = 1)
 };
 
 namespace detail {
 
+/// Whether the model's output has a second half of channels for the variance.
 inline bool learns_variance(ModelVarType type) {
   return type == ModelVarType::learned || type == ModelVarType::learned_range;
 }
 
-/// The coefficients of a sum of two tensors.
+/// The coefficients of x and of the model's output in their weighted sum.
 struct Pair {
   double x, output;
 };
 
-/// A model's output at x = alpha x_0 + sigma epsilon. It is linear in both, and so both follow from
-/// it:
+/// How a model's output relates to x_0 and epsilon at x = alpha x_0 + sigma epsilon. The output is
+/// linear in both, so x and the output together determine x_0 and epsilon:
 ///
 ///     output  = p x_0 + q epsilon                              (the training target)
 ///     x_0     = (q x - sigma output) / divisor
 ///     epsilon = (alpha output - p x) / divisor,                divisor = alpha q - sigma p
 ///
-/// defined where the divisor is not 0. The model was trained on x / scale.
+/// The last two formulas need a divisor other than 0. The model was trained on x / scale.
 struct Parameterization {
   double alpha, sigma;
   double scale, p, q, divisor;
@@ -62,17 +63,18 @@ struct Parameterization {
   bool is_x_start() const { return p == 1.0 && q == 0.0; }
   bool is_epsilon() const { return p == 0.0 && q == 1.0; }
 
-  /// x_0 = x_start().x * x + x_start().output * output. (Where p = 0, q cancels: it is infinite for
-  /// a score without noise.)
+  /// Returns the coefficients of x_0 = x_start().x * x + x_start().output * output. If p = 0, the
+  /// coefficient of x is written without q, which cancels and is infinite for a score at sigma = 0.
   Pair x_start() const {
     return p == 0.0 ? Pair{1.0 / alpha, -sigma / (alpha * q)} : Pair{q / divisor, -sigma / divisor};
   }
-  /// epsilon = epsilon().x * x + epsilon().output * output
+  /// Returns the coefficients of epsilon = epsilon().x * x + epsilon().output * output.
   Pair epsilon() const { return p == 0.0 ? Pair{0.0, 1.0 / q} : Pair{-p / divisor, alpha / divisor}; }
 };
 
-/// The table. r is the scale of x on a variance-preserving path: hypot(alpha, sigma), or 1 at the
-/// timesteps of a process.
+/// The table of parameterisations: one row per type. x / r lies on the variance-preserving path:
+/// r = hypot(alpha, sigma), or 1 at the timesteps of a process. Throws std::invalid_argument for
+/// previous_x.
 inline Parameterization parameterization(ModelMeanType type, double alpha, double sigma, double r, double sigma_data) {
   const auto row = [&](double scale, double p, double q, double divisor) {
     return Parameterization{alpha, sigma, scale, p, q, divisor};
@@ -93,31 +95,32 @@ inline Parameterization parameterization(ModelMeanType type, double alpha, doubl
       return row(n, sigma / (sigma_data * n), -alpha * sigma_data / n, -n / sigma_data);
     }
     case ModelMeanType::previous_x:
-      break;  // depends on a step of a process: step_parameterization
+      break;  // defined by a step of a process: see step_parameterization
   }
-  fail<std::invalid_argument>("parameterization", "a model of previous_x is not defined by a level of noise");
+  fail<std::invalid_argument>("parameterization", "previous_x is not defined by a noise level; use a ReverseProcess");
 }
 
-/// A model's output at timestep t of a process:
+/// How a model's output relates to x_0 at timestep t of a process:
 ///
 ///     output = p x_0 + q z,   x_0 = x_start.x x_t + x_start.output output
 ///
-/// z is epsilon; for previous_x it is x_t, and both lines are the mean of the posterior as its
-/// tables have it.
+/// z is epsilon, except for previous_x: there z is x_t, and p and q are the coefficients of the
+/// posterior mean.
 struct StepParameterization {
   double p, q;
   Pair x_start;
 
-  /// The training target of one value.
+  /// Returns the training target of one value.
   double target(double x_0, double z) const {
     return p == 0.0 ? q * z : q == 0.0 ? p * x_0 : multiply_add(p, x_0, q * z);
   }
-  /// x_0 of one value.
+  /// Returns x_0 of one value.
   double predict_x_start(double output, double x_t) const {
     return x_start.x == 0.0 ? x_start.output * output : multiply_add(x_start.output, output, x_start.x * x_t);
   }
 };
 
+/// Returns the parameterisation of `type` at timestep t of `process`.
 template <class Process>
 StepParameterization step_parameterization(const Process& process, ModelMeanType type, Eigen::Index t) {
   if (type == ModelMeanType::previous_x) {
@@ -129,15 +132,16 @@ StepParameterization step_parameterization(const Process& process, ModelMeanType
   return {row.p, row.q, row.x_start()};
 }
 
-/// Throws std::invalid_argument for the types that only a Denoiser reads.
+/// Throws std::invalid_argument for the types that only a Denoiser accepts.
 inline void check_step_mean_type(const char* where, ModelMeanType type) {
   if (type == ModelMeanType::score || type == ModelMeanType::flow_velocity || type == ModelMeanType::edm) {
     fail<std::invalid_argument>(where,
-                                "mean_type must be previous_x, start_x, epsilon or velocity; a Denoiser takes others");
+                                "mean_type must be previous_x, start_x, epsilon or velocity; use a Denoiser for "
+                                "score, flow_velocity and edm");
   }
 }
 
-/// Throws std::domain_error where the model's output does not determine x_0.
+/// Throws std::domain_error if the model's output does not determine x_0 at one of the timesteps.
 template <class Process>
 void check_xstart_defined(const char* where, const Process& process, ModelMeanType type, TimestepsView t,
                           Eigen::Index batch) {

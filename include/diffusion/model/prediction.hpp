@@ -1,27 +1,28 @@
 /// @file prediction.hpp
-/// The answer of a denoiser.
+/// The result of a denoiser: its estimates of x_0 and epsilon.
 #pragma once
 
 #include <unsupported/Eigen/CXX11/Tensor>
 
 namespace diffusion {
 
-/// x_0 and epsilon in x = alpha x_0 + sigma epsilon, as a model has them. Tensor: the plain tensor
-/// type of x. One Prediction serves one thread at a time.
+/// A model's estimates of x_0 and epsilon in x = alpha x_0 + sigma epsilon. Tensor is the plain
+/// tensor type of x. Use one Prediction per thread, because it contains a workspace.
 template <class Tensor>
 struct Prediction {
-  Tensor x_start;
-  Tensor epsilon;
+  Tensor x_start;  ///< estimate of x_0, of x's shape
+  Tensor epsilon;  ///< estimate of epsilon, of x's shape
 
-  /// The workspace of the denoiser that fills the Prediction: a Prediction that is used again
-  /// allocates nothing.
+  /// The workspace of the denoiser that fills the Prediction. Filling it again for the same shape
+  /// allocates nothing, unless the model does.
   struct Memory {
-    Eigen::Tensor<typename Tensor::Scalar, 1> model_t;               // the model time of each sample
-    Tensor input;                                                    // x as the model is given it
-    Tensor output;                                                   // the output, where it is neither x_0 nor epsilon
-    Tensor channels;                                                 // the output with learned variances
-    Eigen::Array<double, Eigen::Dynamic, 1> magnitudes, thresholds;  // of dynamic thresholding
-  } memory;
+    Eigen::Tensor<typename Tensor::Scalar, 1> model_t;  ///< model time of each sample, [N]
+    Tensor input;                                       ///< x, scaled for the model
+    Tensor output;                                      ///< output that is neither x_0 nor epsilon
+    Tensor channels;                                    ///< output with learned variances
+    Eigen::ArrayXd magnitudes;                          ///< |x_0| of a sample, for thresholding
+    Eigen::ArrayXd thresholds;                          ///< threshold of each sample
+  } memory;                                             ///< the denoiser's workspace
 };
 
 }  // namespace diffusion

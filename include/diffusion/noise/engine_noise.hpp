@@ -1,5 +1,5 @@
 /// @file engine_noise.hpp
-/// Noise from a uniform random bit generator of the standard library's kind.
+/// A noise source that draws from a uniform random bit generator, such as std::mt19937.
 #pragma once
 
 #include <Eigen/Core>
@@ -18,28 +18,34 @@
 
 namespace diffusion {
 
-/// Noise from a uniform random bit generator: std::mt19937, std::mt19937_64, or any class of that kind, whatever the range of
-/// its numbers. Values are drawn in row-major order of the whole tensor, by the transform of PhiloxNoise instead of
-/// std::normal_distribution, whose numbers differ from one standard library to the next. Holds the engine by value:
+/// Noise from a uniform random bit generator: std::mt19937, std::mt19937_64 or any other class with
+/// that interface and any range of numbers. Holds the engine by value:
+///
 ///     EngineNoise noise{std::mt19937(seed)};
 ///
-/// Two values take two numbers a, b (detail/box_muller.hpp) of 32 bits for float, half and bfloat16, of 64 bits for double and
-/// long double. A number of the engine gives its m bits, m = floor(log2(max - min + 1)), after subtraction of min; one of 2^m
-/// or more is passed over. The highest bits of as many numbers as it takes are used, those of the first as the highest bits;
-/// what is left of the last is dropped: from std::mt19937 a float takes one number, a double two.
+/// Values are drawn in row-major order of the whole tensor. They come from the Box-Muller transform
+/// of PhiloxNoise, because std::normal_distribution differs between standard libraries.
+///
+/// The transform (detail/box_muller.hpp) makes two values from two random integers. These have 32
+/// bits for float, half and bfloat16, and 64 bits for double and long double. A number of the
+/// engine, minus min, gives m = floor(log2(max - min + 1)) bits; a number of 2^m or more is
+/// discarded. Successive numbers fill an integer from its highest bit down. If the last number has
+/// more bits than are needed, its lowest bits are dropped. Thus a float takes one number of
+/// std::mt19937, and a double takes two. A tensor with an odd number of values drops the last
+/// normal.
 template <class Engine>
 class EngineNoise {
  public:
-  /// From `engine` in its present state.
+  /// Starts from the present state of `engine`.
   explicit EngineNoise(Engine engine) : engine_(std::move(engine)) {
     static_assert(detail::is_bit_generator_v<Engine>,
                   "diffusion: the engine of EngineNoise must be a uniform random bit generator, such as std::mt19937");
   }
 
-  /// The engine in the state that the calls have left it in.
+  /// The engine, in its state after the calls so far.
   const Engine& engine() const { return engine_; }
 
-  /// Fills x, of any shape, with N(0, 1).
+  /// Fills x, of any shape, with N(0, 1) values.
   template <class X>
   void operator()(X&& x) {
     if constexpr (detail::can_be_filled<X>() && detail::is_bit_generator_v<Engine>) {

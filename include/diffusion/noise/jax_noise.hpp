@@ -1,5 +1,6 @@
 /// @file jax_noise.hpp
-/// The noise of jax.random.normal, number for number, to start a sampler where a JAX program starts it.
+/// A noise source that equals jax.random.normal, number for number, so that a sampler can start
+/// from the same noise as a JAX program.
 #pragma once
 
 #include <array>
@@ -19,9 +20,11 @@
 namespace diffusion {
 namespace detail {
 
+/// Two words: a key, a counter, or the random words they give.
 using ThreefryWords = std::array<std::uint32_t, 2>;
 
-/// Threefry-2x32-20 of Salmon, Moraes, Dror and Shaw (SC 2011): two random words as a function of a counter and a key.
+/// Threefry-2x32-20: two random words as a function of a key and a counter x. Source: Salmon,
+/// Moraes, Dror and Shaw (SC 2011).
 inline ThreefryWords threefry2x32(const ThreefryWords& key, ThreefryWords x) {
   constexpr std::uint32_t rotations[2][4] = {{13, 15, 26, 6}, {17, 29, 16, 24}};
   const std::array<std::uint32_t, 3> keys = {key[0], key[1], key[0] ^ key[1] ^ 0x1BD11BDAu};
@@ -38,9 +41,9 @@ inline ThreefryWords threefry2x32(const ThreefryWords& key, ThreefryWords x) {
   return x;
 }
 
-/// The x with erf(x) = y, -1 < y < 1, as XLA computes it for floats: by the two polynomials of Giles, "Approximating the
-/// erfinv function" (2010), in w = -log(1 - y^2). What the square of a y near 1 loses in rounding, up to 6e-6 |x|, is part
-/// of JAX's numbers.
+/// The x with erf(x) = y, -1 < y < 1, as XLA computes it for floats. It uses the two polynomials in
+/// w = -log(1 - y^2) of Giles, "Approximating the erfinv function" (2010). For |y| near 1, rounding
+/// y^2 costs up to 6e-6 |x|; JAX's numbers contain this error.
 inline float erf_inv(float y) {
   constexpr float centre[] = {2.81022636e-08f, 3.43273939e-07f, -3.5233877e-06f, -4.39150654e-06f, 0.00021858087f,
                               -0.00125372503f, -0.00417768164f, 0.246640727f,    1.50140941f};
@@ -53,8 +56,9 @@ inline float erf_inv(float y) {
   return p * y;
 }
 
-/// For doubles: to the last digits, by two steps of Halley's method. They start from the floats, or for y near 1 from
-/// erfc(x) ~ exp(-x^2) / (sqrt(pi) x), and take their error from erf or from erfc, whichever is the smaller number.
+/// The same for doubles, to almost full precision, by two steps of Halley's method. They start from
+/// the float result, or for |y| >= 0.99 from erfc(x) ~ exp(-x^2) / (sqrt(pi) x). The error of x is
+/// computed with erf or erfc, whichever is smaller.
 inline double erf_inv(double y) {
   constexpr double pi = 3.141592653589793238463;
   const double target = std::abs(y);
@@ -69,7 +73,7 @@ inline double erf_inv(double y) {
   return std::copysign(x, y);
 }
 
-/// Whether JaxNoise can fill an X; if not, one sentence says why.
+/// True if JaxNoise can fill an X. Otherwise one readable static_assert fails.
 template <class X>
 constexpr bool can_be_filled_by_jax() {
   if constexpr (can_be_filled<X>()) {
@@ -86,47 +90,62 @@ constexpr bool can_be_filled_by_jax() {
 
 }  // namespace detail
 
-/// How JAX counts the elements of a tensor: its flag jax_threefry_partitionable.
+/// How JAX assigns counters to the elements of a tensor: its flag jax_threefry_partitionable.
 enum class JaxThreefry {
-  partitionable,  ///< True, the default since JAX 0.5: the counter of an element is its own index
-  original        ///< False, the default before: it depends on the size of the tensor
+  partitionable,  ///< True, the default since JAX 0.5: the counter of an element is its index
+  original        ///< False, the default before 0.5: the counter also depends on the tensor's size
 };
 
-/// jax.random.normal with JAX's default generator, threefry2x32:
+/// Noise equal to jax.random.normal with JAX's default generator, threefry2x32.
+///
 ///     key = jax.random.key(seed)                          JaxNoise noise(seed);
 ///     a = jax.random.normal(key, shape)                   noise(a);
 ///     key, sub = jax.random.split(key)
 ///     b = jax.random.normal(sub, shape)                   noise(b);
 ///     key, sub = jax.random.split(key)
 ///     c = jax.random.normal(sub, shape)                   noise(c);
-/// jax.random keeps no count of calls; this is what a JaxNoise makes of the second call and all that follow. Programs that
-/// handle their keys in another way are followed with split() and fold_in(), which give a JaxNoise of another key:
+///
+/// The first call uses the key itself, and every later call splits it first. A program that handles
+/// its keys differently can be reproduced with split() and fold_in(), which return a JaxNoise with
+/// another key:
+///
 ///     key, sub = jax.random.split(key)
 ///     a = jax.random.normal(sub, shape)                   noise.split()(a);
 ///     a = jax.random.normal(jax.random.fold_in(key, i), shape)        noise.fold_in(i)(a);
 ///
-/// Promised are values within 2e-6 max(|z|, 1) of JAX for float, whose own error in the tails is up to four times that;
-/// within 1e-13 max(|z|, 1) for double, which takes jax_enable_x64 in JAX. Other scalar types are refused.
+/// A tensor of any layout is filled in row-major order. A float z is within 2e-6 max(|z|, 1) of
+/// JAX, whose own error in the tails is up to four times that. A double, which needs jax_enable_x64
+/// in JAX, is within 1e-13 max(|z|, 1). Other scalar types do not compile.
 ///
-/// The key is { seed / 2^32, seed mod 2^32 }. (Without jax_enable_x64, JAX drops the high half of a seed: give it the low one.)
-/// Element i of n has the words (a, b) of a counter, and of them one number, of 32 bits for float and 64 for double:
-///     partitionable    counter { i / 2^32, i mod 2^32 };  a xor b for float, 2^32 a + b for double
-///     original         float: a of counter { i, h + i } (its second word 0 when h + i = n) for i < h = ceil(n / 2), b of
-///                      counter { i - h, i } for the others;  double: 2^32 a + b of counter { i, n + i }
-/// Its highest 23 bits (52 for double) are the uniform u in [0, 1), and z = sqrt(2) erfinv(2 u - 1 + 2^-24) (2^-53 for double).
+/// The key is { floor(seed / 2^32), seed mod 2^32 }. Without jax_enable_x64, JAX drops the high
+/// half of a seed; pass only the low half then. Element i of n forms one integer, of 32 bits for
+/// float and 64 for double, from the random words (a, b) of a counter:
+///
+///     partitionable, float     a xor b       of { floor(i / 2^32), i mod 2^32 }
+///     partitionable, double    2^32 a + b    of { floor(i / 2^32), i mod 2^32 }
+///     original, float          a             of { i, h + i } for i < h = ceil(n / 2)
+///                              b             of { i - h, i } for i >= h
+///     original, double         2^32 a + b    of { i, n + i }
+///
+/// The second word of { i, h + i } is 0 if h + i = n. The highest 23 bits of the integer (52 for
+/// double), read as a fraction, are a uniform u in [0, 1). The value is z, with 2^-53 instead of
+/// 2^-24 for double:
+///
+///     z = sqrt(2) erfinv(2 u - 1 + 2^-24)
 class JaxNoise {
  public:
+  /// Starts from the key jax.random.key(seed).
   explicit JaxNoise(std::uint64_t seed, JaxThreefry threefry = JaxThreefry::partitionable)
       : JaxNoise({static_cast<std::uint32_t>(seed >> 32), static_cast<std::uint32_t>(seed)}, threefry) {}
 
-  /// jax.random.wrap_key_data(key).
+  /// Starts from the words of a key, like jax.random.wrap_key_data(key).
   explicit JaxNoise(const std::array<std::uint32_t, 2>& key, JaxThreefry threefry = JaxThreefry::partitionable)
       : key_(key), threefry_(threefry) {}
 
-  /// jax.random.key_data(key).
+  /// The words of the present key, like jax.random.key_data(key).
   const std::array<std::uint32_t, 2>& key() const { return key_; }
 
-  /// key, sub = jax.random.split(key): key stays here, sub is returned.
+  /// Does key, sub = jax.random.split(key): keeps key and returns a source with the key sub.
   [[nodiscard]] JaxNoise split() {
     detail::ThreefryWords kept, sub;
     if (threefry_ == JaxThreefry::partitionable) {
@@ -141,13 +160,16 @@ class JaxNoise {
     return JaxNoise(sub, threefry_);
   }
 
-  /// jax.random.fold_in(key, data).
+  /// Returns a source with the key jax.random.fold_in(key, data).
   [[nodiscard]] JaxNoise fold_in(std::uint32_t data) const {
     return JaxNoise(detail::threefry2x32(key_, {0, data}), threefry_);
   }
 
-  /// jax.random.normal. A call with an empty tensor counts as one. Throws std::invalid_argument for a tensor that takes
-  /// 2^32 - 1 words or more (one a float, two a double) in the original mode, which does not count them in one row.
+  /// Fills x like jax.random.normal. Every call but the first splits the key before it draws.
+  ///
+  /// A call with an empty tensor counts. With JaxThreefry::original, throws std::invalid_argument
+  /// if x takes 2^32 - 1 random words or more, one per float and two per double: JAX does not draw
+  /// so many from one sequence of counters.
   template <class X>
   void operator()(X&& x) {
     if constexpr (detail::can_be_filled_by_jax<X>()) {
@@ -156,7 +178,8 @@ class JaxNoise {
       const auto size = static_cast<std::uint64_t>(x.size());
       if (threefry_ == JaxThreefry::original && size * (sizeof(Bits) / 4) >= 0xFFFFFFFFu) {
         detail::fail<std::invalid_argument>("JaxNoise", "x has ", static_cast<Eigen::Index>(size),
-                                            " values, too many for JaxThreefry::original");
+                                            " values; JaxThreefry::original supports fewer than 2^32 - 1 floats or ",
+                                            "2^31 doubles");
       }
       const detail::ThreefryWords key = called_ ? split().key_ : key_;
       called_ = true;
@@ -196,7 +219,7 @@ class JaxNoise {
 
   detail::ThreefryWords key_;
   JaxThreefry threefry_;
-  bool called_ = false;  // then the next call splits the key
+  bool called_ = false;  // if true, the next call splits the key first
 };
 
 }  // namespace diffusion

@@ -1,8 +1,8 @@
 /// @file noise_source.hpp
-/// Noise sources. A noise source is any callable noise(x) that fills the tensor x with independent
-/// N(0, 1) values by logical index: the value of an element does not depend on the layout of x. A
-/// source that can use an Eigen device is callable as noise(x, device) too. The sources of the
-/// library are in the other headers of this folder.
+/// The interface of a noise source. A noise source is any callable noise(x) that fills the tensor x
+/// with independent N(0, 1) values. The value of an element depends on its index, not on the layout
+/// of x. A source that can use an Eigen device is also callable as noise(x, device). The sources of
+/// the library are in the other headers of this folder.
 #pragma once
 
 #include <type_traits>
@@ -11,17 +11,17 @@
 
 namespace diffusion {
 
-/// In place of a noise source where no noise is needed: DDIM with eta = 0.
+/// Takes the place of a noise source where no noise is drawn, as in DDIM with eta = 0.
 struct NoNoise {};
 
 namespace detail {
 
-/// True if a noise source can fill an X; otherwise one static_assert says why not.
+/// True if a noise source can fill an X. Otherwise one readable static_assert fails.
 template <class X>
 constexpr bool can_be_filled() {
   static_assert(is_writable_v<X>,
-                "diffusion: a noise source fills a tensor that can be written to: an Eigen::Tensor, TensorMap or "
-                "TensorFixedSize that is not const");
+                "diffusion: a noise source needs a writable tensor: a non-const Eigen::Tensor, TensorMap or "
+                "TensorFixedSize");
   if constexpr (is_writable_v<X>) {
     static_assert(is_scalar_v<typename Traits<X>::Scalar>,
                   "diffusion: the scalar type of noise must be float, double, long double, Eigen::half or "
@@ -31,7 +31,7 @@ constexpr bool can_be_filled() {
   return false;
 }
 
-/// Fills x with noise: noise(x), or noise(x, device) if the source can use the device.
+/// Fills x with noise: calls noise(x, device) if the source can use the device, otherwise noise(x).
 template <class Noise, class X, class Device>
 void draw(Noise& noise, X& x, const Device& device) {
   if constexpr (std::is_invocable_v<Noise&, X&, const Device&>) {

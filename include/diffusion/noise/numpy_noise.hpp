@@ -1,5 +1,6 @@
 /// @file numpy_noise.hpp
-/// The noise of numpy.random.RandomState, number for number, to start a sampler where a NumPy program starts it.
+/// A noise source that equals numpy.random.RandomState, number for number, so that a sampler can
+/// start from the same noise as a NumPy program.
 #pragma once
 
 #include <cmath>
@@ -17,30 +18,42 @@
 
 namespace diffusion {
 
-/// RandomState.standard_normal, which is also numpy.random.randn after numpy.random.seed:
+/// Noise equal to RandomState.standard_normal, and so to numpy.random.randn after
+/// numpy.random.seed.
+///
 ///     r = numpy.random.RandomState(seed)                  NumpyNoise noise(seed);
 ///     a = r.standard_normal(shape)                        noise(a);
 ///     b = r.standard_normal(other_shape)                  noise(b);
-/// (numpy.random.default_rng is another generator with another method.) A tensor is filled in row-major order whatever its
-/// layout, as NumPy's array of the same shape.
 ///
-/// NumPy draws doubles. For double the promise is the same bits where the logarithm is the one NumPy was built with, and
-/// 1e-15 max(|z|, 1) elsewhere; the other scalar types get the double, rounded, as r.standard_normal(shape).astype(..).
+/// numpy.random.default_rng draws other numbers and is not supported. A tensor of any layout is
+/// filled in row-major order, like NumPy's array of the same shape.
 ///
-/// The generator is MT19937, of which two numbers make a uniform u of 53 bits: the highest 27 bits of the first before the
-/// highest 26 of the second. Pairs x = 2 u - 1, y = 2 u' - 1 are drawn until 0 < s = x^2 + y^2 < 1, and
-///     y sqrt(-2 log(s) / s),  x sqrt(-2 log(s) / s)
-/// are two normals (Marsaglia's polar method). The second is kept for the next value, in this call or a later one.
+/// NumPy draws doubles. A double has the same bits if log() is the one that NumPy was built with,
+/// and is otherwise within 1e-15 max(|z|, 1). The other scalar types get the double, rounded, like
+/// r.standard_normal(shape).astype(...).
+///
+/// The generator is MT19937. Two of its numbers make a uniform u of 53 bits: the highest 27 bits of
+/// the first, then the highest 26 bits of the second. Marsaglia's polar method draws pairs u, u'
+/// until 0 < s < 1:
+///
+///     x = 2 u - 1,   y = 2 u' - 1,   s = x^2 + y^2
+///
+/// The pair gives two normals:
+///
+///     y sqrt(-2 log(s) / s),   x sqrt(-2 log(s) / s)
+///
+/// The second is kept for the next value, in this call or a later one.
 class NumpyNoise {
  public:
-  /// Throws std::invalid_argument for a seed of 2^32 or more, as NumPy does.
+  /// Seeds the generator as RandomState(seed) does. Throws std::invalid_argument if seed >= 2^32;
+  /// NumPy refuses such seeds too.
   explicit NumpyNoise(std::uint64_t seed) : engine_(static_cast<std::uint32_t>(seed)) {
     if (seed >> 32 != 0) {
       detail::fail<std::invalid_argument>("NumpyNoise", "seed = ", std::to_string(seed), " is outside [0, 2^32)");
     }
   }
 
-  /// standard_normal. A call with an empty tensor changes nothing.
+  /// Fills x like standard_normal. An empty tensor does not advance the generator.
   template <class X>
   void operator()(X&& x) {
     if constexpr (detail::can_be_filled<X>()) {
@@ -52,6 +65,7 @@ class NumpyNoise {
   }
 
  private:
+  /// The next N(0, 1) value.
   double normal() {
     if (kept_) {
       const double z = *kept_;
@@ -62,8 +76,9 @@ class NumpyNoise {
     do {
       x = 2 * uniform() - 1;
       y = 2 * uniform() - 1;
-      // Rounded before they are added, as in NumPy's builds, which have no fused multiply-add: where s is near 1 the radius is
-      // made of its last bits. A compiler may fuse x * x + y * y, but not across a volatile.
+      // The squares are rounded before they are added, as in NumPy's builds, which have no fused
+      // multiply-add. This matters for s near 1, where the last bits of s determine log(s). A
+      // compiler may fuse x * x + y * y, but not across a volatile.
       const volatile double xx = x * x, yy = y * y;
       s = xx + yy;
     } while (s >= 1 || s == 0);
@@ -72,7 +87,7 @@ class NumpyNoise {
     return factor * y;
   }
 
-  /// On [0, 1).
+  /// Uniform on [0, 1).
   double uniform() {
     const auto high = static_cast<double>(engine_() >> 5);
     const auto low = static_cast<double>(engine_() >> 6);
@@ -80,7 +95,7 @@ class NumpyNoise {
   }
 
   std::mt19937 engine_;
-  std::optional<double> kept_;  // until the next value
+  std::optional<double> kept_;  // second value of the last pair, until it is used
 };
 
 }  // namespace diffusion

@@ -1,5 +1,5 @@
 /// @file recorded_noise.hpp
-/// Noise replayed from tensors.
+/// A noise source that replays recorded tensors.
 #pragma once
 
 #include <cstddef>    // std::size_t
@@ -16,44 +16,51 @@
 
 namespace diffusion {
 
-/// Replays recorded tensors, one a call: noise from elsewhere, or the noise of a test. The tensors are plain (Eigen::Tensor);
-/// what is filled has their scalar type and rank, and may have another layout and index type.
+/// Replays recorded tensors, one per call: noise that another program drew, or fixed noise for a
+/// test.
+///
+/// `Tensor` is a plain Eigen::Tensor. A tensor that is filled has its scalar type and rank, but may
+/// have another layout and index type.
 template <class Tensor>
 class RecordedNoise {
   static_assert(
       std::is_same_v<Tensor, typename detail::Traits<Tensor>::Plain>,
-      "diffusion: RecordedNoise replays a std::vector of Eigen::Tensors, or one Eigen::Tensor whose first axis "
-      "is the call");
+      "diffusion: RecordedNoise must be constructed from a std::vector of Eigen::Tensor, or from one Eigen::Tensor "
+      "whose first axis is the call");
   using Traits = detail::Traits<Tensor>;
   using Stacked =
       Eigen::Tensor<typename Traits::Scalar, Traits::rank + 1, Traits::layout, typename Traits::Plain::Index>;
 
  public:
+  /// Replays `tensors` in their order; their shapes may differ.
   explicit RecordedNoise(std::vector<Tensor> tensors) : tensors_(std::move(tensors)) {}
 
-  /// The tensors as one, whose first axis is the call.
+  /// Replays the slices of one tensor whose first axis is the call.
   explicit RecordedNoise(const Stacked& calls) {
     for (Eigen::Index k = 0; k < static_cast<Eigen::Index>(calls.dimension(0)); ++k) {
       tensors_.push_back(calls.chip(static_cast<typename Stacked::Index>(k), 0));
     }
   }
 
-  /// The number of calls so far.
+  /// Number of calls so far.
   Eigen::Index call() const { return call_; }
-  /// The number of recorded tensors.
+  /// Number of recorded tensors.
   Eigen::Index size() const { return static_cast<Eigen::Index>(tensors_.size()); }
 
-  /// Throws std::out_of_range when all tensors have been replayed, std::invalid_argument when x does not have the shape of the
-  /// next one; neither counts as a call.
+  /// Copies the next recorded tensor into x.
+  ///
+  /// Throws std::out_of_range if all tensors have been replayed. Throws std::invalid_argument
+  /// unless x has the shape of the next tensor. A call that throws is not counted.
   template <class X>
   void operator()(X&& x) {
     if constexpr (detail::can_be_filled<X>()) {
       using XTraits = detail::Traits<X>;
       static_assert(std::is_same_v<typename XTraits::Scalar, typename Traits::Scalar> && XTraits::rank == Traits::rank,
-                    "diffusion: RecordedNoise fills tensors of the scalar type and the rank of those it recorded");
+                    "diffusion: a tensor that RecordedNoise fills must have the scalar type and rank of the recorded "
+                    "tensors");
       if (call_ == size()) {
-        detail::fail<std::out_of_range>("RecordedNoise", "call ", call_, " of a recording of ", size(),
-                                        " tensors (calls are counted from 0)");
+        detail::fail<std::out_of_range>("RecordedNoise", "no tensor is left for call ", call_, " (counted from 0); ",
+                                        size(), " tensors were recorded");
       }
       const Tensor& recorded = tensors_[static_cast<std::size_t>(call_)];
       if (detail::shape(x) != detail::shape(recorded)) {
@@ -74,6 +81,7 @@ class RecordedNoise {
   Eigen::Index call_ = 0;
 };
 
+/// From one tensor whose first axis is the call: the recorded tensors have one axis less.
 template <class Scalar, int Rank, int Options, class Index>
 RecordedNoise(const Eigen::Tensor<Scalar, Rank, Options, Index>&)
     -> RecordedNoise<Eigen::Tensor<Scalar, Rank - 1, Options, Index>>;

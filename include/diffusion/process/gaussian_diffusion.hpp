@@ -1,8 +1,12 @@
 /// @file gaussian_diffusion.hpp
-/// The forward process of a Gaussian diffusion model, its posterior, and the conversions between x_0, x_t, epsilon and v.
+/// The forward process of a Gaussian diffusion model, its posterior, and the conversions between
+/// x_0, x_t, epsilon and v.
 ///
-/// Notation, after Ho, Jain, Abbeel 2020 (DDPM): beta_t is the variance of one step, alpha_t = 1 - beta_t, and abar_t =
-/// alpha_0 alpha_1 ... alpha_t (`alphas_cumprod`). Timesteps are 0-based: x_t has t + 1 steps of noise, and abar_{-1} = 1.
+/// The notation follows Ho, Jain, Abbeel 2020 (DDPM): beta_t is the variance of one step and
+///
+///     alpha_t = 1 - beta_t,   abar_t = alpha_0 alpha_1 ... alpha_t   (alphas_cumprod)
+///
+/// Timesteps are 0-based: x_t has t + 1 steps of noise, and abar_{-1} = 1.
 #pragma once
 
 #include <Eigen/Core>
@@ -20,79 +24,134 @@
 
 namespace diffusion {
 
-/// Mean, variance and log-variance of a Gaussian with independent components, all three of one shape.
+/// Mean, variance and log-variance of a Gaussian with independent components.
+///
+/// The three tensors have the same shape. To write into existing tensors, pass a
+/// `MeanVariance<Tensor&>` as `out`.
 template <class Tensor>
 struct MeanVariance {
-  Tensor mean;
-  Tensor variance;
-  Tensor log_variance;
+  Tensor mean;          ///< Mean of each element.
+  Tensor variance;      ///< Variance of each element.
+  Tensor log_variance;  ///< Natural logarithm of the variance.
 };
 
-/// q(x_t | x_0) for a fixed schedule of betas: its tables, computed once in double, and the operations on batches.
+/// The forward process of a diffusion model for a fixed schedule of betas.
 ///
-/// Every tensor argument is an Eigen tensor of `Scalar`, or an expression of them, whose first axis is the batch; all of one
-/// call share shape and layout. `t` is one timestep per sample (Timesteps) or one integer for the whole batch. Each operation
-/// f(args...) that returns a tensor has a form f_into(out, args...[, device]) that writes into a tensor or map of the right
-/// shape, which may be one of the inputs, and allocates nothing unless an input is an expression, which is evaluated first,
-/// or noise is drawn from a source while `out` is the other input.
-/// `device` is an Eigen device; the result does not depend on it. An empty batch is valid.
+///     q(x_t | x_0) = N(sqrt(abar_t) x_0, (1 - abar_t) I)
 ///
-/// Element arithmetic is done in Scalar, for half and bfloat16 in float with one rounding at the end. A sample's result does
-/// not depend on the rest of its batch, bit for bit.
+/// Computes the tables of the schedule once, in double. The operations on batches draw x_t, return
+/// the moments of q(x_t | x_0) and of its posterior, and convert between x_0, x_t, epsilon and v.
 ///
-/// Throws std::invalid_argument for shapes that differ, rank 0 and a `t` of the wrong length, std::out_of_range for timesteps
-/// outside [0, num_timesteps()), before anything is written. Const operations are safe to call from many threads.
+/// @code{.cpp}
+/// #include <cmath>
+/// #include <diffusion/diffusion.hpp>
+///
+/// int main() {
+///   const diffusion::GaussianDiffusion<float> process(diffusion::cosine_beta_schedule(1000));
+///   Eigen::Tensor<float, 4> x_0(2, 3, 8, 8), noise(2, 3, 8, 8);  // the first axis is the batch
+///   x_0.setConstant(0.5f);
+///   diffusion::PhiloxNoise{42}(noise);
+///   diffusion::Timesteps t(2);  // one timestep per sample
+///   t.setValues({10, 500});
+///   const auto x_t = process.q_sample(x_0, t, noise);
+///   const auto posterior = process.q_posterior_mean_variance(x_0, x_t, t);
+///   const auto recovered = process.predict_xstart_from_eps(x_t, t, noise);
+///   const bool right = std::abs(recovered(1, 0, 0, 0) - 0.5f) < 1e-5f;
+///   return right && posterior.variance(1, 0, 0, 0) > 0 ? 0 : 1;
+/// }
+/// @endcode
+///
+/// A tensor argument is an Eigen tensor of `Scalar`, or an expression, whose first axis is the
+/// batch. All tensors of a call have the same shape and layout. `t` is one timestep per sample
+/// (Timesteps) or one integer for the whole batch. An empty batch is valid.
+///
+/// Each operation f(args...) that returns tensors of this shape has a twin f_into(out, args...,
+/// device) that writes into a tensor or map of the right shape. `out` may be one of the inputs.
+/// `device` is an optional Eigen device; the result does not depend on it. The twin allocates only
+/// to evaluate an expression, or to draw from a noise source in place, that is with `out` = x_start
+/// or x_s.
+///
+/// Elements are computed in Scalar; for half and bfloat16 in float, with one rounding at the end. A
+/// sample's result does not depend on the rest of its batch, bit for bit.
+///
+/// Before anything is written, an operation throws std::invalid_argument if shapes differ, the rank
+/// is 0 or `t` has the wrong length, and std::out_of_range unless 0 <= t[n] < num_timesteps().
+/// Const operations may be called from many threads at the same time.
 template <class Scalar>
 class GaussianDiffusion {
   static_assert(detail::is_scalar_v<Scalar>,
                 "diffusion: Scalar must be float, double, long double, Eigen::half or Eigen::bfloat16");
 
  public:
-  using Index = Eigen::Index;
+  using Index = Eigen::Index;  ///< Type of timesteps and table sizes.
 
-  /// The process with these betas (schedules.hpp makes them). Throws std::invalid_argument unless there is at least one and
-  /// each is in (0, 1].
+  /// Creates the process with the given betas; schedules.hpp has the usual ones. Throws
+  /// std::invalid_argument if `betas` is empty or an entry is outside (0, 1].
   explicit GaussianDiffusion(Eigen::ArrayXd betas) : tables_(std::move(betas)) {}
+  /// @private Rejects a std::vector with one readable static_assert.
   template <class T>
   explicit GaussianDiffusion(const std::vector<T>&) : GaussianDiffusion(Eigen::ArrayXd()) {
     static_assert(!std::is_same_v<T, T>,
-                  "diffusion: betas must be an Eigen::ArrayXd; a std::vector<double> v is one as "
+                  "diffusion: betas must be an Eigen::ArrayXd; convert a std::vector<double> v with "
                   "Eigen::Map<const Eigen::ArrayXd>(v.data(), v.size())");
   }
+  /// @private Rejects an array of another scalar type with one readable static_assert.
   template <class T, std::enable_if_t<!std::is_same_v<typename T::Scalar, double>, int> = 0>
   explicit GaussianDiffusion(const Eigen::DenseBase<T>&) : GaussianDiffusion(Eigen::ArrayXd()) {
-    static_assert(!std::is_same_v<T, T>, "diffusion: betas must be an Eigen::ArrayXd: of double, whatever Scalar is");
+    static_assert(
+        !std::is_same_v<T, T>,
+        "diffusion: betas must be an Eigen::ArrayXd; they are double for every Scalar of the process. Convert with "
+        "betas.cast<double>()");
   }
 
-  /// T, the number of steps.
+  /// Number of timesteps T.
   Index num_timesteps() const { return tables_.betas.size(); }
 
-  // The tables, each of length T; detail/tables.hpp has their formulas.
+  // Tables, with one entry for each timestep t in [0, T).
+
+  /// beta_t, the variance of one step.
   const Eigen::ArrayXd& betas() const { return tables_.betas; }
+  /// abar_t = (1 - beta_0) (1 - beta_1) ... (1 - beta_t).
   const Eigen::ArrayXd& alphas_cumprod() const { return tables_.alphas_cumprod; }
+  /// abar_{t-1}; 1 at t = 0.
   const Eigen::ArrayXd& alphas_cumprod_prev() const { return tables_.alphas_cumprod_prev; }
+  /// abar_{t+1}; 0 at t = T - 1.
   const Eigen::ArrayXd& alphas_cumprod_next() const { return tables_.alphas_cumprod_next; }
+  /// 1 - abar_t, the variance of q(x_t | x_0).
   const Eigen::ArrayXd& one_minus_alphas_cumprod() const { return tables_.one_minus_alphas_cumprod; }
+  /// sqrt(abar_t).
   const Eigen::ArrayXd& sqrt_alphas_cumprod() const { return tables_.sqrt_alphas_cumprod; }
+  /// sqrt(1 - abar_t).
   const Eigen::ArrayXd& sqrt_one_minus_alphas_cumprod() const { return tables_.sqrt_one_minus_alphas_cumprod; }
+  /// log(1 - abar_t).
   const Eigen::ArrayXd& log_one_minus_alphas_cumprod() const { return tables_.log_one_minus_alphas_cumprod; }
+  /// sqrt(1 / abar_t); infinite where abar_t = 0.
   const Eigen::ArrayXd& sqrt_recip_alphas_cumprod() const { return tables_.sqrt_recip_alphas_cumprod; }
+  /// sqrt(1 / abar_t - 1); infinite where abar_t = 0.
   const Eigen::ArrayXd& sqrt_recipm1_alphas_cumprod() const { return tables_.sqrt_recipm1_alphas_cumprod; }
+  /// (1 - abar_{t-1}) / (1 - abar_t) beta_t, the variance of q(x_{t-1} | x_t, x_0).
   const Eigen::ArrayXd& posterior_variance() const { return tables_.posterior_variance; }
+  /// log(posterior_variance); at t = 0 its value at t = 1 (log(beta_0) if T = 1).
   const Eigen::ArrayXd& posterior_log_variance_clipped() const { return tables_.posterior_log_variance_clipped; }
+  /// coef1_t = sqrt(abar_{t-1}) beta_t / (1 - abar_t).
   const Eigen::ArrayXd& posterior_mean_coef1() const { return tables_.posterior_mean_coef1; }
+  /// coef2_t = sqrt(alpha_t) (1 - abar_{t-1}) / (1 - abar_t).
   const Eigen::ArrayXd& posterior_mean_coef2() const { return tables_.posterior_mean_coef2; }
 
-  /// For a respaced process (respacing.hpp), the original timestep of each step, which is what the
-  /// model was trained on, and the original length. Otherwise 0, 1, ..., T - 1 and T.
+  /// Timestep of the original process for each step of a respaced process (respacing.hpp). These
+  /// are the timesteps the model was trained on. Without respacing: 0, 1, ..., T - 1.
   const std::vector<Index>& timestep_map() const { return tables_.timestep_map; }
+  /// Number of timesteps of the original process; T without respacing.
   Index original_num_timesteps() const { return tables_.original_num_timesteps; }
 
-  /// q(x_t | x_0); Ho et al. 2020, Eq. (4):
+  /// Mean, variance and log-variance of q(x_t | x_0), each with the shape of x_start.
   ///
-  ///     q(x_t | x_0) = N(sqrt(abar_t) x_0, (1 - abar_t) I)
+  ///     mean         = sqrt(abar_t) x_0
+  ///     variance     = 1 - abar_t
+  ///     log_variance = log(1 - abar_t)
   ///
-  /// All three results have x_start's shape. Where one variance per sample will do, q_mean and q_variance are faster.
+  /// Source: Ho et al 2020, Eq. (4). q_mean and q_variance are faster if one variance per sample is
+  /// enough.
   template <class X>
   [[nodiscard]] MeanVariance<PlainTensor<X>> q_mean_variance(const X& x_start, TimestepsView t) const {
     const auto& x = detail::evaluated(x_start);
@@ -100,6 +159,7 @@ class GaussianDiffusion {
     q_mean_variance_into(out, x, t);
     return out;
   }
+  /// @copydoc q_mean_variance()
   template <class Moments, class X, class Device = Eigen::DefaultDevice>
   void q_mean_variance_into(Moments&& out, const X& x_start, TimestepsView t, const Device& device = Device()) const {
     operation("GaussianDiffusion::q_mean_variance")
@@ -107,40 +167,49 @@ class GaussianDiffusion {
                  tables_.log_one_minus_alphas_cumprod, detail::argument("x_start", x_start));
   }
 
-  /// The mean of q(x_t | x_0) alone:
+  /// Mean of q(x_t | x_0).
   ///
   ///     q_mean = sqrt(abar_t) x_0
   template <class X>
   [[nodiscard]] PlainTensor<X> q_mean(const X& x_start, TimestepsView t) const {
     return detail::returned(x_start, [&](auto& out, const auto& x) { q_mean_into(out, x, t); });
   }
+  /// @copydoc q_mean()
   template <class Out, class X, class Device = Eigen::DefaultDevice>
   void q_mean_into(Out&& out, const X& x_start, TimestepsView t, const Device& device = Device()) const {
     operation("GaussianDiffusion::q_mean")
         .combine(device, out, t, mean_coefficients(), detail::argument("x_start", x_start));
   }
 
-  /// The variance of q(x_t | x_0) and its logarithm, one number per sample (one in all if t is one integer):
+  /// Variance of q(x_t | x_0), one value per sample, or a single value if t is one integer.
   ///
-  ///     q_variance = 1 - abar_t,   q_log_variance = log(1 - abar_t)
+  ///     q_variance = 1 - abar_t
   ///
-  /// They are the values that q_mean_variance repeats for every element. Throws std::out_of_range for timesteps out of range.
+  /// q_mean_variance repeats this value for every element. Throws std::out_of_range unless
+  /// 0 <= t[n] < num_timesteps().
   [[nodiscard]] Eigen::Tensor<Scalar, 1> q_variance(TimestepsView t) const {
     return operation("GaussianDiffusion::q_variance").of_each_step(tables_.one_minus_alphas_cumprod, t);
   }
+  /// Logarithm of q_variance, one value per sample, or a single value if t is one integer.
+  ///
+  ///     q_log_variance = log(1 - abar_t)
+  ///
+  /// Throws std::out_of_range as q_variance does.
   [[nodiscard]] Eigen::Tensor<Scalar, 1> q_log_variance(TimestepsView t) const {
     return operation("GaussianDiffusion::q_log_variance").of_each_step(tables_.log_one_minus_alphas_cumprod, t);
   }
 
-  /// A sample of q(x_t | x_0), reparameterised; Ho et al. 2020, Section 3.2:
+  /// Draws x_t from q(x_t | x_0).
   ///
   ///     x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise
   ///
-  /// `noise`: a tensor of x_start's shape holding N(0, 1) values, or a noise source (noise.hpp) that makes them.
+  /// `noise` is a tensor of N(0, 1) values with the shape of x_start, or a noise source
+  /// (noise.hpp). Source: Ho et al 2020, Section 3.2.
   template <class X, class Noise>
   [[nodiscard]] PlainTensor<X> q_sample(const X& x_start, TimestepsView t, Noise&& noise) const {
     return detail::returned(x_start, [&](auto& out, const auto& x) { q_sample_into(out, x, t, noise); });
   }
+  /// @copydoc q_sample()
   template <class Out, class X, class Noise, class Device = Eigen::DefaultDevice>
   void q_sample_into(Out&& out, const X& x_start, TimestepsView t, Noise&& noise,
                      const Device& device = Device()) const {
@@ -151,12 +220,16 @@ class GaussianDiffusion {
         .combine_with_noise(device, out, t, coefficients, detail::argument("x_start", x_start), noise);
   }
 
-  /// q(x_{t-1} | x_t, x_0), the posterior of the forward process; Ho et al. 2020, Eqs. (6)-(7):
+  /// Mean, variance and log-variance of q(x_{t-1} | x_t, x_0), the posterior of the forward
+  /// process.
   ///
-  ///     mean     = sqrt(abar_{t-1}) beta_t / (1 - abar_t) * x_0  +  sqrt(alpha_t) (1 - abar_{t-1}) / (1 - abar_t) * x_t
-  ///     variance = (1 - abar_{t-1}) / (1 - abar_t) * beta_t
+  ///     mean     = coef1_t x_0 + coef2_t x_t
+  ///     coef1_t  = sqrt(abar_{t-1}) beta_t / (1 - abar_t)
+  ///     coef2_t  = sqrt(alpha_t) (1 - abar_{t-1}) / (1 - abar_t)
+  ///     variance = (1 - abar_{t-1}) / (1 - abar_t) beta_t
   ///
-  /// log_variance is clipped at t = 0, where the variance is 0, to its value at t = 1 (to log(betas[0]) when T = 1).
+  /// At t = 0 the variance is 0, and log_variance is clipped to its value at t = 1 (to
+  /// log(betas[0]) if T = 1). Source: Ho et al 2020, Eqs. (6)-(7).
   template <class X, class Y>
   [[nodiscard]] MeanVariance<PlainTensor<X>> q_posterior_mean_variance(const X& x_start, const Y& x_t,
                                                                        TimestepsView t) const {
@@ -165,6 +238,7 @@ class GaussianDiffusion {
     q_posterior_mean_variance_into(out, x, x_t, t);
     return out;
   }
+  /// @copydoc q_posterior_mean_variance()
   template <class Moments, class X, class Y, class Device = Eigen::DefaultDevice>
   void q_posterior_mean_variance_into(Moments&& out, const X& x_start, const Y& x_t, TimestepsView t,
                                       const Device& device = Device()) const {
@@ -174,11 +248,14 @@ class GaussianDiffusion {
                  detail::argument("x_t", x_t));
   }
 
-  /// The mean of q(x_{t-1} | x_t, x_0) alone, as in q_posterior_mean_variance.
+  /// Mean of q(x_{t-1} | x_t, x_0), as in q_posterior_mean_variance.
+  ///
+  ///     mean = coef1_t x_0 + coef2_t x_t
   template <class X, class Y>
   [[nodiscard]] PlainTensor<X> q_posterior_mean(const X& x_start, const Y& x_t, TimestepsView t) const {
     return detail::returned(x_start, [&](auto& out, const auto& x) { q_posterior_mean_into(out, x, x_t, t); });
   }
+  /// @copydoc q_posterior_mean()
   template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
   void q_posterior_mean_into(Out&& out, const X& x_start, const Y& x_t, TimestepsView t,
                              const Device& device = Device()) const {
@@ -187,26 +264,36 @@ class GaussianDiffusion {
                  detail::argument("x_t", x_t));
   }
 
-  /// The variance of q(x_{t-1} | x_t, x_0) and its logarithm, one number per sample (one in all if t is one integer): the values
-  /// that q_posterior_mean_variance repeats for every element. Throws std::out_of_range for timesteps out of range.
+  /// Variance of q(x_{t-1} | x_t, x_0), one value per sample, or a single value if t is one
+  /// integer.
+  ///
+  ///     q_posterior_variance = (1 - abar_{t-1}) / (1 - abar_t) beta_t
+  ///
+  /// q_posterior_mean_variance repeats this value for every element. Throws std::out_of_range
+  /// unless 0 <= t[n] < num_timesteps().
   [[nodiscard]] Eigen::Tensor<Scalar, 1> q_posterior_variance(TimestepsView t) const {
     return operation("GaussianDiffusion::q_posterior_variance").of_each_step(tables_.posterior_variance, t);
   }
+  /// Logarithm of q_posterior_variance, one value per sample, or a single value if t is one
+  /// integer. It is clipped at t = 0 as in q_posterior_mean_variance. Throws std::out_of_range as
+  /// q_posterior_variance does.
   [[nodiscard]] Eigen::Tensor<Scalar, 1> q_posterior_log_variance(TimestepsView t) const {
     return operation("GaussianDiffusion::q_posterior_log_variance")
         .of_each_step(tables_.posterior_log_variance_clipped, t);
   }
 
-  /// A sample of q(x_t | x_s) for any s < t, where s = -1 means x_0:
+  /// Draws x_t from q(x_t | x_s) for any s < t; s = -1 means that x_s is x_0.
   ///
   ///     x_t = sqrt(abar_t / abar_s) x_s + sqrt(1 - abar_t / abar_s) noise
   ///
-  /// `s`, like `t`, is one per sample or one for all; `noise` as in q_sample. Throws also std::out_of_range unless
-  /// -1 <= s[n] < t[n], and std::domain_error where abar_s = 0, after which the ratio has no meaning.
+  /// `s` is one timestep per sample or one integer for the whole batch, independently of `t`.
+  /// `noise` is as in q_sample. Also throws std::out_of_range unless -1 <= s[n] < t[n], and
+  /// std::domain_error if abar_s = 0, where the ratio is undefined.
   template <class X, class Noise>
   [[nodiscard]] PlainTensor<X> q_step(const X& x_s, TimestepsView s, TimestepsView t, Noise&& noise) const {
     return detail::returned(x_s, [&](auto& out, const auto& x) { q_step_into(out, x, s, t, noise); });
   }
+  /// @copydoc q_step()
   template <class Out, class X, class Noise, class Device = Eigen::DefaultDevice>
   void q_step_into(Out&& out, const X& x_s, TimestepsView s, TimestepsView t, Noise&& noise,
                    const Device& device = Device()) const {
@@ -220,12 +307,17 @@ class GaussianDiffusion {
         .combine_with_noise(device, out, detail::StepRanges{s, t}, coefficients, detail::argument("x_s", x_s), noise);
   }
 
-  /// x_0 = x_t / sqrt(abar_t) - sqrt(1 / abar_t - 1) eps, which inverts q_sample; Ho et al. 2020, Eq. (15) before it is
-  /// approximated. Throws std::domain_error where abar_t = 0.
+  /// Recovers x_0 from x_t and the noise eps in it; inverts q_sample.
+  ///
+  ///     x_0 = x_t / sqrt(abar_t) - sqrt(1 / abar_t - 1) eps
+  ///
+  /// With a model's prediction as eps this is the estimate of x_0 in Ho et al 2020, Eq. (15). Also
+  /// throws std::domain_error if abar_t = 0.
   template <class X, class Y>
   [[nodiscard]] PlainTensor<X> predict_xstart_from_eps(const X& x_t, TimestepsView t, const Y& eps) const {
     return detail::returned(x_t, [&](auto& out, const auto& x) { predict_xstart_from_eps_into(out, x, t, eps); });
   }
+  /// @copydoc predict_xstart_from_eps()
   template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
   void predict_xstart_from_eps_into(Out&& out, const X& x_t, TimestepsView t, const Y& eps,
                                     const Device& device = Device()) const {
@@ -237,12 +329,17 @@ class GaussianDiffusion {
     operation(where).combine(device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("eps", eps));
   }
 
-  /// x_0 of a given x_{t-1}, by the posterior's mean: x_0 = (x_{t-1} - coef2_t x_t) / coef1_t; Ho et al. 2020, Eq. (7),
-  /// solved for x_0. Throws std::domain_error where coef1_t = 0.
+  /// Recovers x_0 from x_t and the posterior's mean xprev.
+  ///
+  ///     x_0 = (xprev - coef2_t x_t) / coef1_t
+  ///
+  /// coef1 and coef2 are posterior_mean_coef1() and posterior_mean_coef2(). Source: Ho et al 2020,
+  /// Eq. (7), solved for x_0. Also throws std::domain_error if coef1_t = 0.
   template <class X, class Y>
   [[nodiscard]] PlainTensor<X> predict_xstart_from_xprev(const X& x_t, TimestepsView t, const Y& xprev) const {
     return detail::returned(x_t, [&](auto& out, const auto& x) { predict_xstart_from_xprev_into(out, x, t, xprev); });
   }
+  /// @copydoc predict_xstart_from_xprev()
   template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
   void predict_xstart_from_xprev_into(Out&& out, const X& x_t, TimestepsView t, const Y& xprev,
                                       const Device& device = Device()) const {
@@ -256,11 +353,16 @@ class GaussianDiffusion {
                              detail::argument("xprev", xprev));
   }
 
-  /// x_0 = sqrt(abar_t) x_t - sqrt(1 - abar_t) v; Salimans, Ho 2022, Appendix D. Defined also where abar_t = 0.
+  /// Recovers x_0 from x_t and v.
+  ///
+  ///     x_0 = sqrt(abar_t) x_t - sqrt(1 - abar_t) v
+  ///
+  /// Also defined where abar_t = 0. Source: Salimans, Ho 2022, Appendix D.
   template <class X, class Y>
   [[nodiscard]] PlainTensor<X> predict_xstart_from_v(const X& x_t, TimestepsView t, const Y& v) const {
     return detail::returned(x_t, [&](auto& out, const auto& x) { predict_xstart_from_v_into(out, x, t, v); });
   }
+  /// @copydoc predict_xstart_from_v()
   template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
   void predict_xstart_from_v_into(Out&& out, const X& x_t, TimestepsView t, const Y& v,
                                   const Device& device = Device()) const {
@@ -271,11 +373,14 @@ class GaussianDiffusion {
         .combine(device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("v", v));
   }
 
-  /// eps = (x_t - sqrt(abar_t) x_0) / sqrt(1 - abar_t), the noise that led from x_0 to x_t.
+  /// Recovers the noise eps that q_sample added to x_0 to form x_t.
+  ///
+  ///     eps = (x_t - sqrt(abar_t) x_0) / sqrt(1 - abar_t)
   template <class X, class Y>
   [[nodiscard]] PlainTensor<X> predict_eps_from_xstart(const X& x_t, TimestepsView t, const Y& x_start) const {
     return detail::returned(x_t, [&](auto& out, const auto& x) { predict_eps_from_xstart_into(out, x, t, x_start); });
   }
+  /// @copydoc predict_eps_from_xstart()
   template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
   void predict_eps_from_xstart_into(Out&& out, const X& x_t, TimestepsView t, const Y& x_start,
                                     const Device& device = Device()) const {
@@ -287,11 +392,16 @@ class GaussianDiffusion {
         .combine(device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("x_start", x_start));
   }
 
-  /// eps = sqrt(1 - abar_t) x_t + sqrt(abar_t) v; Salimans, Ho 2022, Appendix D.
+  /// Recovers the noise eps from x_t and v.
+  ///
+  ///     eps = sqrt(1 - abar_t) x_t + sqrt(abar_t) v
+  ///
+  /// Source: Salimans, Ho 2022, Appendix D.
   template <class X, class Y>
   [[nodiscard]] PlainTensor<X> predict_eps_from_v(const X& x_t, TimestepsView t, const Y& v) const {
     return detail::returned(x_t, [&](auto& out, const auto& x) { predict_eps_from_v_into(out, x, t, v); });
   }
+  /// @copydoc predict_eps_from_v()
   template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
   void predict_eps_from_v_into(Out&& out, const X& x_t, TimestepsView t, const Y& v,
                                const Device& device = Device()) const {
@@ -302,11 +412,16 @@ class GaussianDiffusion {
         .combine(device, out, t, coefficients, detail::argument("x_t", x_t), detail::argument("v", v));
   }
 
-  /// v = sqrt(abar_t) noise - sqrt(1 - abar_t) x_0, the target of v-prediction; Salimans, Ho 2022, Section 4 and Appendix D.
+  /// Velocity v, the target of v-prediction.
+  ///
+  ///     v = sqrt(abar_t) noise - sqrt(1 - abar_t) x_0
+  ///
+  /// Source: Salimans, Ho 2022, Section 4 and Appendix D.
   template <class X, class Y>
   [[nodiscard]] PlainTensor<X> velocity(const X& x_start, TimestepsView t, const Y& noise) const {
     return detail::returned(x_start, [&](auto& out, const auto& x) { velocity_into(out, x, t, noise); });
   }
+  /// @copydoc velocity()
   template <class Out, class X, class Y, class Device = Eigen::DefaultDevice>
   void velocity_into(Out&& out, const X& x_start, TimestepsView t, const Y& noise,
                      const Device& device = Device()) const {
@@ -333,7 +448,8 @@ class GaussianDiffusion {
   friend GaussianDiffusion<S> respace(const GaussianDiffusion<S>& process, std::vector<Index> steps);
   GaussianDiffusion(const GaussianDiffusion& base, const std::vector<Index>& steps) : tables_(base.tables_, steps) {}
 
-  // Read by coeff(t), since t has been checked: [t] would assert it again for every sample, unless NDEBUG.
+  // Operations read the tables with coeff(t): t has been checked already, and operator[] would
+  // check it again for every sample unless NDEBUG is defined.
   detail::Tables tables_;
 };
 

@@ -1,5 +1,5 @@
 /// @file noise_level.hpp
-/// How much signal and noise there is, and the paths that levels of noise lie on.
+/// Noise levels (the amounts of signal and noise in a sample) and continuous paths of noise levels.
 #pragma once
 
 #include <cmath>  // std::hypot, std::isfinite, std::log
@@ -11,18 +11,34 @@
 
 namespace diffusion {
 
-/// x = alpha x_0 + sigma epsilon; t is the model time.
+/// Amounts of signal and noise in a sample x, and the model time that belongs to them.
+///
+///     x = alpha x_0 + sigma epsilon
 struct NoiseLevel {
-  double t, alpha, sigma;
+  double t,   ///< Model time: the time that is passed to a network.
+      alpha,  ///< Factor of x_0; finite, not negative.
+      sigma;  ///< Factor of epsilon; finite, not negative. alpha and sigma are not both 0.
 };
 
-/// sigma / alpha: 0 when clean, infinite where no signal is left.
+/// Noise-to-signal ratio of a level.
+///
+///     s = sigma / alpha
+///
+/// It is 0 at a clean level (sigma = 0) and infinite where no signal is left (alpha = 0).
 [[nodiscard]] inline double noise_to_signal(const NoiseLevel& level) { return level.sigma / level.alpha; }
 
-/// lambda = log(alpha / sigma) = -log(sigma / alpha)
+/// Half log-SNR of a level.
+///
+///     lambda = log(alpha / sigma) = -log(sigma / alpha)
+///
+/// It is infinite at a clean level and -infinite where no signal is left.
 [[nodiscard]] inline double half_log_snr(const NoiseLevel& level) { return std::log(level.alpha / level.sigma); }
 
-/// The level of a variance-preserving path where sigma / alpha = s.
+/// Level of a variance-preserving path with noise-to-signal ratio s and model time t.
+///
+///     alpha = 1 / sqrt(1 + s^2),   sigma = s / sqrt(1 + s^2)
+///
+/// s = 0 gives a clean level, and an infinite s gives pure noise.
 [[nodiscard]] inline NoiseLevel variance_preserving_level(double t, double s) {
   return {t, 1.0 / std::hypot(1.0, s), 1.0 / std::hypot(1.0, 1.0 / s)};
 }
@@ -40,10 +56,11 @@ inline void check_level(const char* where, const NoiseLevel& level, const std::s
 
 }  // namespace detail
 
-/// All the levels between the stops of a grid, by lambda and by model time.
+/// Noise level as a continuous function, for samplers that evaluate the model between the levels of
+/// a grid.
 struct NoisePath {
-  std::function<NoiseLevel(double half_log_snr)> at;
-  std::function<NoiseLevel(double t)> at_time;
+  std::function<NoiseLevel(double half_log_snr)> at;  ///< Returns the level with this half log-SNR.
+  std::function<NoiseLevel(double t)> at_time;        ///< Returns the level with this model time.
 };
 
 }  // namespace diffusion

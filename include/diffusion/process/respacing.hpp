@@ -1,6 +1,9 @@
 /// @file respacing.hpp
-/// Fewer steps for a model trained with many: which timesteps to keep, and the process that stops at those only.
-/// Nichol, Dhariwal 2021 ("Improved Denoising Diffusion Probabilistic Models"), Section 4; Song, Meng, Ermon 2021 (DDIM).
+/// Respacing: selects timesteps of a process and makes the process that visits only those.
+///
+/// Use it to sample in few steps from a model that was trained with many. Sources: Nichol, Dhariwal
+/// 2021 ("Improved Denoising Diffusion Probabilistic Models"), Section 4; Song, Meng, Ermon 2021
+/// (DDIM).
 #pragma once
 
 #include <Eigen/Core>
@@ -23,7 +26,8 @@
 namespace diffusion {
 namespace detail {
 
-/// The whole of `digits`, blanks around it aside, as a number of steps.
+/// Parses `digits`, which may have blanks around it, as a count. Throws std::invalid_argument with
+/// `text` in the message if `digits` is not one integer.
 inline Eigen::Index parse_count(std::string_view digits, std::string_view text) {
   while (!digits.empty() && digits.front() == ' ') digits.remove_prefix(1);
   while (!digits.empty() && digits.back() == ' ') digits.remove_suffix(1);
@@ -36,28 +40,38 @@ inline Eigen::Index parse_count(std::string_view digits, std::string_view text) 
   return count;
 }
 
-/// 0, s, 2 s, ... below num_timesteps for the smallest stride s >= 1 that makes `count` of them.
+/// The timesteps 0, s, 2 s, ... below T = num_timesteps, for the smallest stride s in [1, T) that
+/// gives `count` of them. Throws std::invalid_argument if no stride does.
 inline std::vector<Eigen::Index> ddim_timesteps(Eigen::Index num_timesteps, Eigen::Index count) {
-  // (T - 1) / stride + 1 steps; this stride is the smallest with no more than `count` of them.
+  // A stride gives (T - 1) / stride + 1 timesteps. This is the smallest stride that gives at most
+  // `count`.
   const Eigen::Index stride = count < 1 ? num_timesteps : (num_timesteps - 1) / count + 1;
   if (stride < num_timesteps && (num_timesteps - 1) / stride + 1 == count) {
     std::vector<Eigen::Index> steps;
     for (Eigen::Index t = 0; t < num_timesteps; t += stride) steps.push_back(t);
     return steps;
   }
-  fail<std::invalid_argument>("space_timesteps", "no stride from 1 to ", num_timesteps - 1, " takes the ", count,
-                              " steps of \"ddim", count, "\" from ", num_timesteps, " timesteps");
+  fail<std::invalid_argument>("space_timesteps", "section_counts = \"ddim", count, "\": no stride from 1 to ",
+                              num_timesteps - 1, " gives ", count, " of ", num_timesteps, " timesteps");
 }
 
 }  // namespace detail
 
-/// The timesteps of [0, num_timesteps) to keep, rising, when it is cut into as many sections as there are counts and
-/// section_counts[i] are taken from section i, evenly from its first to its last (one alone: its first). The first
-/// num_timesteps % n of the n sections are one longer than the others.
+/// Selects evenly spaced timesteps from each section of [0, num_timesteps), in ascending order.
 ///
-/// Equal to guided-diffusion's: positions are start + round(k stride) with k stride accumulated in double and halves rounded to
-/// even; a count may be 0. Throws std::invalid_argument when there are no sections, and for a count that is negative or more
-/// than its section holds.
+/// There are as many sections as counts. The first num_timesteps % n of the n sections are one
+/// timestep longer than the others. section_counts[i] timesteps are taken from section i, evenly
+/// spaced from its first timestep to its last. A count of 1 takes the first timestep; a count of 0
+/// takes none.
+///
+/// The result equals that of guided-diffusion. The timesteps taken from a section are
+///
+///     start + round(k stride)
+///
+/// where start is the first timestep of the section and stride = (size - 1) / (count - 1). k stride
+/// is a sum of k terms in double, and halves are rounded to even. Throws std::invalid_argument if
+/// num_timesteps is outside [1, 2^53], section_counts is empty, or a count is negative or larger
+/// than its section.
 [[nodiscard]] inline std::vector<Eigen::Index> space_timesteps(Eigen::Index num_timesteps,
                                                                const std::vector<Eigen::Index>& section_counts) {
   using Eigen::Index;
@@ -71,7 +85,8 @@ inline std::vector<Eigen::Index> ddim_timesteps(Eigen::Index num_timesteps, Eige
     const Index size = num_timesteps / sections + (i < num_timesteps % sections ? 1 : 0);
     if (count < 0 || count > size) {
       detail::fail<std::invalid_argument>("space_timesteps", "section_counts[", i, "] = ", count, " is outside [0, ",
-                                          size, "], the size of section ", i, " of ", num_timesteps, " timesteps");
+                                          size, "]; section ", i, " has ", size, " of the ", num_timesteps,
+                                          " timesteps");
     }
     const double stride = count <= 1 ? 1.0 : static_cast<double>(size - 1) / static_cast<double>(count - 1);
     double position = 0.0;
@@ -82,9 +97,14 @@ inline std::vector<Eigen::Index> ddim_timesteps(Eigen::Index num_timesteps, Eige
   return steps;
 }
 
-/// The same from a text: "10,15,20" are the counts of three sections; "ddimN" takes N timesteps 0, s, 2 s, ... with the
-/// smallest stride s in [1, num_timesteps) that gives N, as the DDIM paper does. Throws std::invalid_argument also when no stride
-/// gives N (300 of 1000; always 1), and for a text of another form.
+/// Selects timesteps by a string in the syntax of guided-diffusion.
+///
+/// "10,15,20" is read as the counts of three sections. "ddimN" selects the N timesteps 0, s, 2 s,
+/// ... with the smallest stride s in [1, num_timesteps) that gives N, as the DDIM paper does.
+/// Blanks around a number are ignored.
+///
+/// Throws std::invalid_argument as the overload for counts does, for a string of another form, and
+/// if no stride gives N timesteps, for example N = 300 of 1000. No stride gives N = 1.
 template <class Text, std::enable_if_t<std::is_convertible_v<const Text&, std::string_view>, int> = 0>
 [[nodiscard]] std::vector<Eigen::Index> space_timesteps(Eigen::Index num_timesteps, const Text& section_counts) {
   const std::string_view text = section_counts;
@@ -101,22 +121,27 @@ template <class Text, std::enable_if_t<std::is_convertible_v<const Text&, std::s
   return space_timesteps(num_timesteps, counts);
 }
 
-/// Rejects counts of another integer type with one sentence.
+/// @private Rejects counts of another integer type with one readable static_assert.
 template <class Integer, std::enable_if_t<!std::is_same_v<Integer, Eigen::Index>, int> = 0>
 [[nodiscard]] std::vector<Eigen::Index> space_timesteps(Eigen::Index, const std::vector<Integer>&) {
   static_assert(
       !std::is_same_v<Integer, Integer>,
-      "diffusion: section_counts must be a std::vector<Eigen::Index>, a list such as {10, 15, 20}, or a text");
+      "diffusion: section_counts must be a std::vector<Eigen::Index>, a list such as {10, 15, 20}, or a string");
   return {};
 }
 
-/// The process that stops only at the given timesteps of `process`: step i has exactly their abar and 1 - abar, and
-///     beta_i = 1 - abar_i / abar_{i-1}
-/// timestep_map() tells what timestep of the original process each step is; respacing twice composes the maps. Keeping every
-/// step gives the same process, bit for bit.
+/// Makes the process that visits only the given timesteps of `process`.
 ///
-/// `steps` may be in any order. Throws std::invalid_argument when there are none or two are equal, std::out_of_range unless
-/// each is in [0, process.num_timesteps()), std::domain_error when another follows one where abar = 0.
+/// Step i has exactly the abar and 1 - abar of its timestep, and
+///
+///     beta_i = 1 - abar_i / abar_{i-1}
+///
+/// timestep_map() of the result has the original timestep of each step. Respacing twice composes
+/// the maps. Keeping every timestep gives the same process, bit for bit.
+///
+/// `steps` may be in any order. Throws std::invalid_argument if it is empty, has a timestep twice,
+/// or leads to a beta_i that rounds to 0; std::out_of_range unless 0 <= steps[i] <
+/// process.num_timesteps(); std::domain_error if a timestep follows one where abar = 0.
 template <class Scalar>
 [[nodiscard]] GaussianDiffusion<Scalar> respace(const GaussianDiffusion<Scalar>& process,
                                                 std::vector<Eigen::Index> steps) {
@@ -129,10 +154,10 @@ template <class Scalar>
   }
   std::sort(steps.begin(), steps.end());
   const auto twice = std::adjacent_find(steps.begin(), steps.end());
-  if (twice != steps.end()) detail::fail<std::invalid_argument>("respace", "steps has ", *twice, " twice");
+  if (twice != steps.end()) detail::fail<std::invalid_argument>("respace", "steps contains ", *twice, " twice");
   return GaussianDiffusion<Scalar>(process, steps);
 }
-/// Rejects steps of another integer type with one sentence.
+/// @private Rejects steps of another integer type with one readable static_assert.
 template <class Scalar, class Integer, std::enable_if_t<!std::is_same_v<Integer, Eigen::Index>, int> = 0>
 GaussianDiffusion<Scalar> respace(const GaussianDiffusion<Scalar>& process, const std::vector<Integer>&) {
   static_assert(!std::is_same_v<Integer, Integer>,

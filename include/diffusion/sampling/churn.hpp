@@ -1,5 +1,5 @@
 /// @file churn.hpp
-/// Noise added before a step.
+/// Churn: noise that a sampler adds before its step.
 #pragma once
 
 #include <algorithm>  // std::min
@@ -14,19 +14,26 @@
 
 namespace diffusion {
 
-/// Noise that a stochastic sampler adds before its step: where s_tmin <= s <= s_tmax, s = sigma /
-/// alpha rises to (1 + gamma) s; Karras et al. 2022 (EDM), Algorithm 2, with
+/// Noise that a sampler adds before its step. Karras et al. 2022 (EDM), Algorithm 2: where
+/// s_tmin <= s <= s_tmax, noise raises s = sigma / alpha to (1 + gamma) s. In a run of n steps,
 ///
 ///     gamma = min(s_churn / n, sqrt(2) - 1)
 ///
-/// for a run of n steps. Noise is drawn only where gamma > 0. (k-diffusion draws in every step: the
-/// noise of a run is the same only if every step churns.)
+/// A step that starts without signal adds none. Noise is drawn only if gamma > 0. (k-diffusion
+/// draws noise in every step, so both draw the same noise only if every step churns.) The names are
+/// those of k-diffusion and diffusers.
 struct Churn {
+  /// Amount of noise, >= 0; the default 0 adds none.
   double s_churn = 0.0;
+  /// Least s at which noise is added, >= 0.
   double s_tmin = 0.0;
+  /// Largest s at which noise is added, >= 0; infinity by default.
   double s_tmax = std::numeric_limits<double>::infinity();
-  double s_noise = 1.0;  // the deviation of the noise, which is right if 1
+  /// Factor on the standard deviation of the noise, >= 0; 1 is exact.
+  double s_noise = 1.0;
 
+  /// Throws std::invalid_argument unless s_churn, s_tmin and s_tmax are at least 0 and s_noise is
+  /// at least 0 and finite. `where` is the name of the sampler, for the message.
   void check(const char* where) const {
     for (const auto& [name, value] : {std::pair("s_churn", s_churn), {"s_tmin", s_tmin}, {"s_tmax", s_tmax}}) {
       if (!(value >= 0.0)) detail::fail<std::invalid_argument>(where, name, " = ", value, " must not be negative");
@@ -34,7 +41,8 @@ struct Churn {
     detail::check_not_negative(where, "s_noise", s_noise);
   }
 
-  /// x is moved up from step.from to the level that is returned.
+  /// Adds the noise of one step to x and returns the level of x after that, which is step.from if
+  /// no noise was added. `z` is scratch memory.
   template <class Tensor, class Noise>
   NoiseLevel apply(const Step& step, Tensor& x, const Noise& noise, Tensor& z) const {
     const double s = noise_to_signal(step.from);

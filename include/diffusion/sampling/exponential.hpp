@@ -1,8 +1,11 @@
 /// @file exponential.hpp
-/// Exponential integrators, the steps of DPM-Solver and DPM-Solver++: the linear part of the
-/// equation is solved exactly, and the prediction is a polynomial in lambda = log(alpha / sigma).
-/// Multistep solvers take it from the steps before, singlestep solvers (DpmStages) from more calls
-/// of the model within a step.
+/// Exponential integrators, the steps of DPM-Solver and DPM-Solver++. They solve the linear part of
+/// the ODE or SDE exactly and approximate the prediction by a polynomial in
+/// lambda = log(alpha / sigma). Multistep solvers fit the polynomial to the predictions of earlier
+/// steps, singlestep solvers (DpmStages) to more calls of the model within a step. The phi_k are
+///
+///     phi_1(z) = (exp(z) - 1) / z,   phi_{k+1}(z) = (phi_k(z) - 1 / k!) / z
+///
 #pragma once
 
 #include <Eigen/Core>
@@ -21,21 +24,25 @@ namespace diffusion {
 
 /// How DPM-Solver and DPM-Solver++ weight their second-order term.
 enum class DpmSolverType {
-  midpoint,  // phi_1 / 2
-  heun       // phi_2, the integral of a linear prediction
+  midpoint,  ///< phi_1 / 2
+  heun       ///< phi_2, the exact integral of a linear prediction
 };
 
-/// The coefficients of one step, where D0, D1 and D2 are the derivatives of the prediction as a
-/// polynomial in u, at lambda + u h:
+/// The coefficients of one step. The prediction at lambda + u h is approximated by a polynomial in
+/// u with the derivatives D0, D1 and D2 at u = 0:
 ///
 ///     prediction(u) = D0 + D1 u + D2 u^2 / 2
 ///     x_to          = x * x + d0 * D0 + d1 * D1 + d2 * D2 + noise * N(0, 1)
 struct ExponentialStep {
-  double x, d0, d1, d2, noise;
+  double x,   ///< Coefficient of x.
+      d0,     ///< Coefficient of D0.
+      d1,     ///< Coefficient of D1.
+      d2,     ///< Coefficient of D2.
+      noise;  ///< Standard deviation of the noise.
 };
 
-/// The step for predictions of x_0; Lu et al. 2022 (DPM-Solver++), Sections 4 and 5. With h =
-/// lambda_to - lambda and g = (1 + eta) h,
+/// Returns the step for predictions of x_0. Lu et al. 2022 (DPM-Solver++), Sections 4 and 5, with
+/// h = lambda_to - lambda and g = (1 + eta) h:
 ///
 ///     x_to = (sigma_to / sigma) exp(-eta h) x
 ///            + alpha_to g (phi_1(-g) D0 + phi_2(-g) D1 + phi_3(-g) D2)
@@ -50,12 +57,14 @@ inline ExponentialStep data_step(const NoiseLevel& from, const NoiseLevel& to, D
           is_zero_length(from, to) ? 0.0 : to.sigma * std::sqrt(-std::expm1(-2.0 * eta * h))};
 }
 
-/// The step for predictions of epsilon; Lu et al. 2022 (DPM-Solver), Eq. (3.4) and Appendix B:
+/// Returns the step for predictions of epsilon. Lu et al. 2022 (DPM-Solver), Eq. (3.4) and Appendix
+/// B, with h = lambda_to - lambda:
 ///
-///     x_to = (alpha_to / alpha) x - (1 + eta) sigma_to h (phi_1(h) D0 + phi_2(h) D1 + phi_3(h) D2)
+///     x_to = (alpha_to / alpha) x
+///            - (1 + eta) sigma_to h (phi_1(h) D0 + phi_2(h) D1 + phi_3(h) D2)
 ///            + sigma_to sqrt(eta (exp(2 h) - 1)) noise
 ///
-/// Throws std::domain_error if from.sigma == 0.
+/// eta = 0 solves the ODE, eta = 1 the SDE. Throws std::domain_error if from.sigma == 0.
 inline ExponentialStep epsilon_step(const NoiseLevel& from, const NoiseLevel& to, DpmSolverType type, double eta) {
   const double h = half_log_snr_rise(from, to), scale = -(1.0 + eta) * to.sigma * h;
   const double d0 = scale * detail::phi(1, h);
@@ -63,23 +72,27 @@ inline ExponentialStep epsilon_step(const NoiseLevel& from, const NoiseLevel& to
           scale * detail::phi(3, h), is_zero_length(from, to) ? 0.0 : to.sigma * std::sqrt(eta * std::expm1(2.0 * h))};
 }
 
-/// The memory of a run of a multistep solver.
+/// Memory of a run of a multistep solver.
 template <class Tensor>
 struct MultistepState {
-  Prediction<Tensor> prediction;
-  History<Tensor, 3> predictions;  // at lambda
-  Tensor noise;
+  Prediction<Tensor> prediction;   ///< Prediction at x.
+  History<Tensor, 3> predictions;  ///< Last predictions, placed at their lambda.
+  Tensor noise;                    ///< Noise of one step.
 };
 
-/// The parameters in which the multistep solvers differ.
+/// The parameters of multistep_step; see DpmSolverPP.
 struct MultistepOptions {
-  bool data;         // predictions of x_0, or of epsilon
-  double curvature;  // the weight c of D2, below
-  int order;
-  DpmSolverType type;
-  double eta, s_noise;
-  bool lower_order_final, euler_at_final;
+  bool data;               ///< True interpolates the predictions of x_0, false those of epsilon.
+  double curvature;        ///< The factor c of D2 in multistep_weights.
+  int order;               ///< Highest order, 1 to 3.
+  DpmSolverType type;      ///< Form of the second-order term in steps of order 2.
+  double eta,              ///< Amount of noise, >= 0: 0 solves the ODE, 1 the SDE.
+      s_noise;             ///< Factor on the standard deviation of the noise, >= 0.
+  bool lower_order_final,  ///< Lower the order at the end of runs of fewer than 15 steps.
+      euler_at_final;      ///< Take the last step with order 1.
 
+  /// Throws std::invalid_argument if a parameter is out of range. `where` is the name of the
+  /// sampler, for the message.
   void check(const char* where) const {
     detail::check_order(where, order, 3);
     detail::check_not_negative(where, "eta", eta);
@@ -87,8 +100,8 @@ struct MultistepOptions {
   }
 };
 
-/// Returns the order of a step: the number of stored predictions, limited by options.order and
-/// lowered at the end of short runs, whose last steps are long.
+/// Returns the order of a step: the number of stored predictions, at most options.order. The last
+/// steps of a run of fewer than 15 steps are long and have a lower order if options ask for it.
 inline int multistep_order(const Step& step, const MultistepOptions& options, std::size_t predictions) {
   const Eigen::Index left = step.count - step.index;
   int order = (std::min)(options.order, static_cast<int>(predictions));
@@ -96,33 +109,37 @@ inline int multistep_order(const Step& step, const MultistepOptions& options, st
   return options.euler_at_final && left == 1 ? 1 : order;
 }
 
-/// Returns the weights of m_0, m_1 and m_2 in d0 D0 + d1 D1 + d2 D2, where m_0 is the prediction at
-/// lambda and m_1, m_2 are those of the steps before. With h = lambda_to - lambda, r_k = (lambda_k
-/// - lambda_{k+1}) / h and the divided differences D_01 = (m_0 - m_1) / r_0 and D_12 = (m_1 - m_2)
-/// / r_1,
+/// Returns the weights of m_0, m_1 and m_2 in d0 D0 + d1 D1 + d2 D2. m_0 is the prediction at
+/// lambda; m_1 and m_2 are the predictions of the two steps before. With h = lambda_to - lambda:
 ///
-///     order 1    D0 = m_0
-///     order 2    D1 = D_01
-///     order 3    D2 = c (D_01 - D_12) / (r_0 + r_1),   D1 = D_01 + r_0 (D_01 - D_12) / (r_0 + r_1)
+///     r_k  = (lambda_k - lambda_{k+1}) / h
+///     D_01 = (m_0 - m_1) / r_0
+///     D_12 = (m_1 - m_2) / r_1
 ///
-/// c = 2 gives the derivatives of the quadratic through the m_k; the published DPM-Solvers have c =
-/// 1.
+///     order 1   D0 = m_0
+///     order 2   D0 = m_0,  D1 = D_01
+///     order 3   D0 = m_0,  D1 = D_01 + r_0 (D_01 - D_12) / (r_0 + r_1),
+///               D2 = c (D_01 - D_12) / (r_0 + r_1)
+///
+/// c = 2 gives the derivatives of the quadratic through the m_k. The published DPM-Solvers have
+/// c = 1.
 template <class Predictions>
 std::array<double, 3> multistep_weights(const ExponentialStep& d, double h, int order, double c, const Predictions& m) {
   if (order == 1) return {d.d0, 0.0, 0.0};
   const double r0 = (m.place(0) - m.place(1)) / h;
-  double first = d.d1 / r0, second = 0.0;  // of m_0 - m_1 and m_1 - m_2
+  double first = d.d1 / r0, second = 0.0;  // coefficients of m_0 - m_1 and m_1 - m_2
   if (order == 3) {
     const double r1 = (m.place(1) - m.place(2)) / h;
-    const double change = (d.d1 * r0 + c * d.d2) / (r0 + r1);  // of D_01 - D_12
+    const double change = (d.d1 * r0 + c * d.d2) / (r0 + r1);  // coefficient of D_01 - D_12
     first += change / r0;
     second -= change / r1;
   }
   return {d.d0 + first, second - first, -second};
 }
 
-/// One step of a multistep solver, which moves x to step.to; the equations are those of data_step
-/// and epsilon_step.
+/// One step of a multistep solver: moves x to step.to by data_step or epsilon_step. Throws
+/// std::invalid_argument if options.eta > 0 and sigma / alpha rises, and std::domain_error if the
+/// step starts without noise.
 template <class Tensor, class Denoise, class Noise>
 void multistep_step(const MultistepOptions& options, const Step& step, Tensor& x, const Denoise& denoise,
                     const Noise& noise, MultistepState<Tensor>& state) {
@@ -152,22 +169,30 @@ void multistep_step(const MultistepOptions& options, const Step& step, Tensor& x
   sum.into(x, x);
 }
 
-/// The singlestep DPM-Solvers of orders 1 to 3, with all calls of the model in one step from x at
-/// `from` to `to`; Lu et al. 2022 (DPM-Solver), Eq. (3.7), Algorithm 2 and, for second order with
-/// any r1, Algorithm 4. Call first(), then second(), then third(), as far as needed; each evaluates
-/// the model once and writes the answer of its order to `out`.
+/// The singlestep DPM-Solvers of orders 1 to 3, with all calls of the model within one step from x
+/// at `from` to `to`. Lu et al. 2022 (DPM-Solver), Eq. (3.7), Algorithm 2, and Algorithm 4 for
+/// second order with any r1. Call first(), then second(), then third(), up to the order that is
+/// needed. Each calls the model once and writes the result of its order to `out`. `out` may be x in
+/// the last call only.
 template <class Tensor>
 struct DpmStages {
-  Prediction<Tensor> at_start, at_r1, at_r2;
-  Tensor guess;
+  Prediction<Tensor> at_start,  ///< Prediction at lambda, with epsilon e_0.
+      at_r1,                    ///< Prediction at lambda + r1 h, with epsilon e_1.
+      at_r2;                    ///< Prediction at lambda + r2 h, with epsilon e_2.
+  Tensor guess;                 ///< x at an intermediate level.
 
+  /// The step of first order.
+  ///
+  ///     x_to = (alpha_to / alpha) x - sigma_to (exp(h) - 1) e_0
   template <class Denoise>
   void first(Tensor& out, const Tensor& x, const NoiseLevel& from, const NoiseLevel& to, const Denoise& denoise) {
     denoise(x, from, at_start);
     step_with_fixed_epsilon(out, x, from, to, at_start.epsilon);
   }
 
-  /// x_to = (alpha_to / alpha) x - sigma_to (exp(h) - 1) (e_0 + (e_1 - e_0) / (2 r1)), e_1 at lambda + r1 h
+  /// The step of second order, with e_1 at lambda + r1 h:
+  ///
+  ///     x_to = (alpha_to / alpha) x - sigma_to (exp(h) - 1) (e_0 + (e_1 - e_0) / (2 r1))
   template <class Denoise>
   void second(Tensor& out, const Tensor& x, const NoiseLevel& from, const NoiseLevel& to, double r1,
               const TimeGrid& grid, const Denoise& denoise) {
@@ -178,7 +203,9 @@ struct DpmStages {
     detail::combine<Tensor>(out, {{ratio, x}, {whole - slope, at_start.epsilon}, {slope, at_r1.epsilon}});
   }
 
-  /// With e_2 at lambda + r2 h, which e_1 leads to:
+  /// The step of third order, with e_2 at lambda + r2 h. The x of this call is computed from e_0
+  /// and e_1.
+  ///
   ///     x_to = (alpha_to / alpha) x - sigma_to ((exp(h) - 1) e_0 + h phi_2(h) (e_2 - e_0) / r2)
   template <class Denoise>
   void third(Tensor& out, const Tensor& x, const NoiseLevel& from, const NoiseLevel& to, double r1, double r2,

@@ -1,6 +1,5 @@
 /// @file reverse_step.hpp
-/// Arguments and results of a ReverseProcess: its options, the moments and the steps, and the
-/// memory of a step.
+/// The options, results and workspace of a ReverseProcess.
 #pragma once
 
 #include <unsupported/Eigen/CXX11/Tensor>
@@ -9,40 +8,42 @@
 
 namespace diffusion {
 
-/// How a ReverseProcess reads its model.
+/// How a ReverseProcess calls its model and reads the output.
 struct ReverseOptions {
-  ModelMeanType mean_type = ModelMeanType::epsilon;
-  ModelVarType var_type = ModelVarType::fixed_small;
-  bool clip_denoised = true;       ///< limit the prediction of x_0 to [-1, 1]
-  bool rescale_timesteps = false;  ///< the model time is t * 1000 / original_num_timesteps
+  ModelMeanType mean_type = ModelMeanType::epsilon;   ///< the quantity that the model predicts
+  ModelVarType var_type = ModelVarType::fixed_small;  ///< the variance of p(x_{t-1} | x_t)
+  bool clip_denoised = true;                          ///< limits the prediction of x_0 to [-1, 1]
+  bool rescale_timesteps = false;                     ///< model time = t * 1000 / original_num_timesteps
 };
 
-/// p(x_{t-1} | x_t), and the x_0 it was made from.
+/// The moments of p(x_{t-1} | x_t), and the prediction of x_0 that they are computed from. All four
+/// tensors have x_t's shape.
 template <class Tensor>
 struct PMeanVariance {
-  Tensor mean;
-  Tensor variance;
-  Tensor log_variance;
-  Tensor pred_xstart;
+  Tensor mean;          ///< mean of p(x_{t-1} | x_t)
+  Tensor variance;      ///< variance of p(x_{t-1} | x_t)
+  Tensor log_variance;  ///< its logarithm; for fixed_small finite even at t = 0, where the variance is 0
+  Tensor pred_xstart;   ///< predicted x_0
 };
 
-/// A step of sampling: the new x, and the x_0 it was made from.
+/// The result of one sampling step, and the prediction of x_0 that it is computed from. Both
+/// tensors have x_t's shape.
 template <class Tensor>
 struct ReverseStep {
-  Tensor sample;
-  Tensor pred_xstart;
+  Tensor sample;       ///< x_{t-1}, or x_{t+1} for ddim_reverse_sample
+  Tensor pred_xstart;  ///< predicted x_0
 };
 
-/// The memory of a step. It is allocated at first use, and again when the shape of x changes; it
-/// serves one thread at a time. Tensor: the plain tensor type of x.
+/// Workspace of a step. Its tensors are allocated at first use, and again when the shape of x
+/// changes. A workspace serves one thread at a time. Tensor: the plain tensor type of x.
 template <class Tensor>
 struct ReverseWorkspace {
-  Eigen::Tensor<typename Tensor::Scalar, 1> model_t;  // the model time of each sample
-  Tensor output;                                      // the model's
-  Tensor gradient;                                    // cond_fn's
-  Tensor noise;
-  Tensor mean;    // the output of a model of previous_x
-  Tensor values;  // the half of the output that learned variances are made from
+  Eigen::Tensor<typename Tensor::Scalar, 1> model_t;  ///< model time of each sample
+  Tensor output;                                      ///< output of the model
+  Tensor gradient;                                    ///< output of cond_fn
+  Tensor noise;                                       ///< noise drawn from a noise source
+  Tensor mean;                                        ///< output of a previous_x model, without its variance channels
+  Tensor values;                                      ///< variance channels of the output, its second half
 };
 
 }  // namespace diffusion

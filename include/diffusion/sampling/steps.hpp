@@ -1,6 +1,6 @@
 /// @file steps.hpp
-/// The toolkit of samplers: a step of a run, and ways from one level of noise to another. They are
-/// equations in s = sigma / alpha and z = x / alpha, where z = x_0 + s epsilon.
+/// Building blocks of samplers: a step of a run, and moves from one noise level to another. The
+/// equations are in s = sigma / alpha and z = x / alpha, where z = x_0 + s epsilon.
 #pragma once
 
 #include <Eigen/Core>
@@ -16,36 +16,49 @@
 
 namespace diffusion {
 
-/// One step of a run, from one level of noise to the next. It refers to the grid: keep a copy of
-/// the levels, not of the step.
+/// One step of a run, from one noise level to the next. A Step refers to its grid and must not
+/// outlive it; to remember a step, copy its levels.
 struct Step {
-  NoiseLevel from, to;
-  Eigen::Index index, count;  // step `index` of the `count` steps of the whole grid, also where a run starts part-way
-  const TimeGrid& grid;       // for grid.at, and for samplers that look ahead
-  bool first = index == 0;    // whether the run begins here: a State must forget any run before
+  NoiseLevel from,          ///< Level at which the step starts.
+      to;                   ///< Level at which the step ends.
+  Eigen::Index index,       ///< Index of the step in the whole grid, also if the run starts part-way.
+      count;                ///< Number of steps of the whole grid.
+  const TimeGrid& grid;     ///< Grid of the run, for its path (grid.at) and for its other levels.
+  bool first = index == 0;  ///< True in the first step of a run: the State must forget earlier runs.
 };
 
-/// combine<Tensor>(out, {{a, x}, {b, y}}) writes out = a x + b y + ... for tensors of one shape. out may be any of them.
+/// Writes a linear combination of at most 8 tensors of one shape, here out = a x + b y:
+///
+///     combine<Tensor>(out, {{a, x}, {b, y}})
+///
+/// out may be any of the tensors.
 using detail::combine;
-/// The same for a number of terms that is known at run time: LinearCombination<Tensor>().add(a, x).add(b, y).into(out, x).
+/// A linear combination of at most 8 tensors, where the number is known only at run time:
+///
+///     LinearCombination<Tensor>().add(a, x).add(b, y).into(out, x)
+///
+/// out takes the shape of the last argument and may be any of the tensors.
 using detail::LinearCombination;
 
-/// The State of a sampler with one call of the model a step.
+/// The State of a sampler that calls the model once per step.
 template <class Tensor>
 struct OneCallState {
-  Prediction<Tensor> prediction;
-  Tensor noise;
+  Prediction<Tensor> prediction;  ///< Prediction at x.
+  Tensor noise;                   ///< Noise of one step.
 };
 
-/// The State of a sampler with two calls of the model a step, the second at a guess.
+/// The State of a sampler that calls the model twice per step.
 template <class Tensor>
 struct TwoCallState {
-  Prediction<Tensor> first, second;
-  Tensor guess, noise;
+  Prediction<Tensor> first,  ///< Prediction at x.
+      second;                ///< Prediction at `guess`.
+  Tensor guess,              ///< x at the level of the second call.
+      noise;                 ///< Noise of one step.
 };
 
-/// True if the step ends without noise or starts without signal. Lambda is infinite there, and
-/// every sampler takes step_with_fixed_x_start, which is exact if the prediction of x_0 is.
+/// True if the step ends clean or starts without signal, where lambda = log(alpha / sigma) is
+/// infinite. Samplers that compute with lambda take step_with_fixed_x_start() there, which is
+/// exact if the prediction of x_0 is exact.
 inline bool touches_clean_or_pure_noise(const Step& step) { return step.to.sigma == 0.0 || step.from.alpha == 0.0; }
 
 /// Throws std::domain_error if from.sigma == 0: lambda is infinite there, and epsilon cannot be
@@ -53,7 +66,7 @@ inline bool touches_clean_or_pure_noise(const Step& step) { return step.to.sigma
 inline void check_has_noise(const NoiseLevel& from) {
   if (from.sigma == 0.0) {
     detail::fail<std::domain_error>("sample", "sigma = 0 at t = ", from.t,
-                                    ": this sampler cannot start without noise; Ddim, Pndm, Ipndm and Lms can");
+                                    ": this sampler cannot start without noise; use Ddim, Pndm, Ipndm or Lms");
   }
 }
 
@@ -64,8 +77,8 @@ inline double half_log_snr_rise(const NoiseLevel& from, const NoiseLevel& to) {
   return std::log((to.alpha / from.alpha) * (from.sigma / to.sigma));
 }
 
-/// Moves x along the straight line through the predicted x_0, which stays fixed; the step of
-/// Euler's method and of DDIM:
+/// Moves x from one level to another with a given prediction of x_0, as Euler's method and DDIM do.
+/// epsilon follows from x and x_0:
 ///
 ///     epsilon = (x - alpha_from x_0) / sigma_from
 ///     out     = alpha_to x_0 + sigma_to epsilon
@@ -79,7 +92,8 @@ void step_with_fixed_x_start(Tensor& out, const Tensor& x, const NoiseLevel& fro
   detail::combine<Tensor>(out, {{ratio, x}, {to.alpha - from.alpha * ratio, x_start}});
 }
 
-/// The same with a fixed prediction of epsilon:
+/// Moves x from one level to another with a given prediction of epsilon. x_0 follows from x and
+/// epsilon:
 ///
 ///     x_0 = (x - sigma_from epsilon) / alpha_from
 ///     out = alpha_to x_0 + sigma_to epsilon
@@ -97,48 +111,49 @@ inline NoiseLevel midpoint_in_log_sigma(const TimeGrid& grid, const NoiseLevel& 
   return grid.at(0.5 * (half_log_snr(a) + half_log_snr(b)));
 }
 
-/// True if the step has zero length up to rounding (a grid may hold two nearly equal levels, see
-/// time_grid.hpp). Adding noise there would only amplify rounding error.
+/// True if the step has zero length up to rounding. A grid may end with two nearly equal levels
+/// (see time_grid.hpp). Adding noise in such a step would only amplify rounding errors.
 inline bool is_zero_length(const NoiseLevel& from, const NoiseLevel& to) {
   return std::abs(noise_to_signal(to) / noise_to_signal(from) - 1.0) < 1e-13;
 }
 
-/// Throws std::invalid_argument unless sigma / alpha falls or stays: samplers that add noise only
-/// go down.
+/// Throws std::invalid_argument if sigma / alpha rises. Called by samplers that only work from
+/// noise to data, as most samplers that add noise do.
 inline void check_goes_down(const NoiseLevel& from, const NoiseLevel& to) {
   if (!(noise_to_signal(to) <= noise_to_signal(from))) {
-    detail::fail<std::invalid_argument>(
-        "sample",
-        "this sampler goes down only, but a step of the grid goes from sigma / alpha = ", noise_to_signal(from),
-        " up to ", noise_to_signal(to));
+    detail::fail<std::invalid_argument>("sample",
+                                        "this sampler only goes from noise to data (Ddim can invert), but a step of "
+                                        "the grid raises sigma / alpha from ",
+                                        noise_to_signal(from), " to ", noise_to_signal(to));
   }
 }
 
-/// Throws std::invalid_argument if a noisy level has a negative model time, as the levels of
-/// edm_grid (log(sigma) / 4) have below sigma = 1: some samplers compute with timesteps.
+/// Throws std::invalid_argument if a level with noise has a negative model time. The model time of
+/// edm_grid, log(sigma) / 4, is negative below sigma = 1. Samplers that compute with timesteps call
+/// this. `where` is the name of the sampler, for the message.
 inline void check_has_timesteps(const char* where, const TimeGrid& grid) {
   for (const NoiseLevel& level : grid.levels()) {
     if (level.sigma > 0.0 && level.t < 0.0) {
       detail::fail<std::invalid_argument>(where, "t = ", level.t, " at sigma = ", level.sigma,
-                                          " is no timestep, which this sampler reckons with");
+                                          " is not a timestep; this sampler needs a grid of timesteps");
     }
   }
 }
 
-/// An ancestral step from s to s_to, where s = sigma / alpha. It goes down to s_down and back up by
-/// noise of deviation s_up, where s_down^2 + s_up^2 = s_to^2:
+/// An ancestral step from s to s_to, where s = sigma / alpha. It goes down to s_down, then back up
+/// by noise of standard deviation s_up, with s_down^2 + s_up^2 = s_to^2:
 ///
 ///     s_up   = min(s_to, eta s_to sqrt(1 - s_to^2 / s^2))
 ///     s_down = s_to sqrt(max(0, 1 - eta^2 + eta^2 s_to^2 / s^2))
 ///
 /// With eta = 1 this is the posterior q(x_to | x, x_0).
 struct AncestralStep {
-  NoiseLevel down;  // the noise below, at the scale of `to`
-  double up;        // the noise above, at the scale of `to`: alpha_to s_up
+  NoiseLevel down;  ///< The level to go down to: alpha_to and alpha_to s_down.
+  double up;        ///< Standard deviation of the noise to add then: alpha_to s_up.
 };
 
-/// Returns the two parts of an ancestral step. With eta = 0, and for a step of zero length, it goes
-/// straight to `to`. Throws std::invalid_argument if the step goes up and eta > 0.
+/// Returns the two parts of an ancestral step. With eta = 0 or for a step of zero length, `down` is
+/// `to` and `up` is 0. Throws std::invalid_argument if sigma / alpha rises and eta > 0.
 inline AncestralStep ancestral_step(const NoiseLevel& from, const NoiseLevel& to, double eta) {
   if (eta == 0.0 || is_zero_length(from, to)) return {to, 0.0};
   check_goes_down(from, to);
@@ -148,7 +163,8 @@ inline AncestralStep ancestral_step(const NoiseLevel& from, const NoiseLevel& to
   return {{to.t, to.alpha, to.sigma * std::sqrt((std::max)(0.0, down))}, up};
 }
 
-/// x += deviation N(0, 1). `z` is scratch memory. Draws no noise if the deviation is 0.
+/// Adds noise to x: x += deviation N(0, 1). Draws no noise if the deviation is 0. `z` is scratch
+/// memory.
 template <class Tensor, class Noise>
 void add_step_noise(Tensor& x, double deviation, const Noise& noise, Tensor& z) {
   if (deviation == 0.0) return;

@@ -1,11 +1,11 @@
 /// @file likelihood.hpp
-/// Gaussians element by element: the KL divergence of two, and the probability of an 8-bit pixel
-/// value under one. Ho, Jain, Abbeel 2020 (DDPM), Section 3.3.
+/// Element-wise functions of Gaussians: the KL divergence of two Gaussians, and the probability of
+/// an 8-bit pixel value. Ho, Jain, Abbeel 2020 (DDPM), Section 3.3.
 ///
-/// An argument is a tensor, or one number for all elements; the tensors of a call share shape and
-/// layout. For numbers alone the result is a double. Everything is evaluated in double and rounded
-/// to the tensors' scalar type once. `_into` forms and devices are as in GaussianDiffusion. Throws
-/// std::invalid_argument for shapes that differ.
+/// Each argument is a tensor, or one number for all elements. The tensors of a call share shape and
+/// layout. If all arguments are numbers, the result is a double. All arithmetic is in double, and
+/// the result is rounded once to the scalar type of the tensors. `_into` forms and devices are as
+/// in GaussianDiffusion. Throws std::invalid_argument if shapes differ.
 #pragma once
 
 #include <type_traits>
@@ -19,10 +19,11 @@
 namespace diffusion {
 namespace detail {
 
+/// True if X is a built-in number or one of the library's scalar types.
 template <class X>
 inline constexpr bool is_number_v = std::is_arithmetic_v<std::decay_t<X>> || is_scalar_v<std::decay_t<X>>;
 
-/// Whether all are tensors or numbers; if not, one sentence says so.
+/// True if every X is a tensor or a number; otherwise fails with one readable static_assert.
 template <class... X>
 constexpr bool are_values() {
   constexpr bool values = ((is_tensor_v<X> || is_number_v<X>)&&...);
@@ -32,7 +33,7 @@ constexpr bool are_values() {
   return values;
 }
 
-/// i -> value i in double.
+/// Returns the function i -> x[i] in double. It is constant if x is a number.
 template <class Stored>
 auto values_of(const Argument<Stored>& x) {
   if constexpr (is_tensor_v<Stored>) {
@@ -42,7 +43,7 @@ auto values_of(const Argument<Stored>& x) {
   }
 }
 
-/// The first argument that is a tensor.
+/// Returns the first argument that is a tensor.
 template <class X, class... More>
 const auto& first_tensor(const Argument<X>& x, const Argument<More>&... more) {
   if constexpr (is_tensor_v<X>) {
@@ -52,16 +53,18 @@ const auto& first_tensor(const Argument<X>& x, const Argument<More>&... more) {
   }
 }
 
+/// Checks the shape of y against x if y is a tensor; a number fits every shape.
 template <class X, class Y>
 void check_same_shape_if_tensor(const char* where, const Argument<X>& x, const Argument<Y>& y) {
   if constexpr (is_tensor_v<Y>) check_same_shape(where, x, y);
 }
 
-/// out[i] = f(x[i] ...), after all checks. One x at least is a tensor; out may be one of them.
+/// Checks the arguments and computes out[i] = f(x[i]...). At least one x must be a tensor; `out`
+/// may be one of them.
 template <class Device, class Out, class F, class... X>
 void elementwise_double_into(const char* where, const Device& device, Out& out, const F& f, const Argument<X>&... x) {
   using Scalar = typename Traits<Out>::Scalar;
-  static_assert((is_tensor_v<X> || ...), "diffusion: of the arguments besides `out` one at least must be a tensor");
+  static_assert((is_tensor_v<X> || ...), "diffusion: at least one argument besides `out` must be a tensor");
   if constexpr ((is_tensor_v<X> || ...)) {
     if constexpr (tensors_agree<Scalar, Out, std::conditional_t<is_tensor_v<X>, X, Out>...>()) {
       const auto& first = first_tensor(x...);
@@ -77,7 +80,7 @@ void elementwise_double_into(const char* where, const Device& device, Out& out, 
   }
 }
 
-/// The same in a new tensor; a double when no x is a tensor.
+/// Returns f(x[i]...) for every i as a new tensor, or as a double if every x is a number.
 template <class F, class... X>
 auto elementwise_double(const char* where, const F& f, const Argument<X>&... x) {
   if constexpr ((is_tensor_v<X> || ...)) {
@@ -91,12 +94,15 @@ auto elementwise_double(const char* where, const F& f, const Argument<X>&... x) 
 
 }  // namespace detail
 
-/// KL(N(mean1, exp(logvar1)) || N(mean2, exp(logvar2))) in nats, of each element:
+/// KL divergence of two Gaussians for each element, in nats:
 ///
-///     1/2 (logvar2 - logvar1 - 1 + exp(logvar1 - logvar2) + (mean1 - mean2)^2 exp(-logvar2))
+///     KL(N(mean1, exp(logvar1)) || N(mean2, exp(logvar2)))
+///         = 1/2 (logvar2 - logvar1 - 1 + exp(logvar1 - logvar2)
+///                + (mean1 - mean2)^2 exp(-logvar2))
 ///
-/// without the cancellation of the formula as it stands. Each argument is a tensor or one number
-/// for all elements; the tensors share a shape. For four numbers it is a double.
+/// The evaluation avoids the cancellation of this formula for nearly equal variances. Each argument
+/// is a tensor or one number for all elements; the tensors share a shape. If all four are numbers,
+/// the result is a double. Throws std::invalid_argument if shapes differ.
 template <class M1, class V1, class M2, class V2>
 [[nodiscard]] auto normal_kl(const M1& mean1, const V1& logvar1, const M2& mean2, const V2& logvar2) {
   if constexpr (detail::are_values<M1, V1, M2, V2>()) {
@@ -105,6 +111,7 @@ template <class M1, class V1, class M2, class V2>
                                       detail::argument("logvar2", logvar2));
   }
 }
+/// @copydoc normal_kl()
 template <class Out, class M1, class V1, class M2, class V2, class Device = Eigen::DefaultDevice>
 void normal_kl_into(Out&& out, const M1& mean1, const V1& logvar1, const M2& mean2, const V2& logvar2,
                     const Device& device = Device()) {
@@ -115,11 +122,12 @@ void normal_kl_into(Out&& out, const M1& mean1, const V1& logvar1, const M2& mea
   }
 }
 
-/// The approximation of the normal distribution function that Likelihood::approximate is made of:
+/// Approximate standard normal distribution function, the one that Likelihood::approximate uses:
 ///
 ///     Phi(x) ~ 1/2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
 ///
-/// of each element, right to 1e-14 of itself also where it is near 0. For a number it is a double.
+/// This expression is evaluated for each element with a relative error of 1e-14, also where it is
+/// near 0. If x is a number, the result is a double.
 template <class X>
 [[nodiscard]] auto approx_standard_normal_cdf(const X& x) {
   if constexpr (detail::are_values<X>()) {
@@ -127,6 +135,7 @@ template <class X>
                                       detail::argument("x", x));
   }
 }
+/// @copydoc approx_standard_normal_cdf()
 template <class Out, class X, class Device = Eigen::DefaultDevice>
 void approx_standard_normal_cdf_into(Out&& out, const X& x, const Device& device = Device()) {
   if constexpr (detail::are_values<X>()) {
@@ -135,28 +144,28 @@ void approx_standard_normal_cdf_into(Out&& out, const X& x, const Device& device
   }
 }
 
-/// How the probability of a bin is computed.
+/// Formula for the probability of the bin of a pixel value.
 enum class Likelihood {
-  approximate,  // as the reference does: by approx_standard_normal_cdf, and nothing below 1e-12
-  exact         // by the normal distribution function, however small it gets
+  approximate,  ///< as in guided-diffusion: from approx_standard_normal_cdf, and at least 1e-12
+  exact         ///< from the exact normal distribution function, without a lower limit
 };
 
 namespace detail {
 
-/// The log of the probability that N(mean, e^(2 log_scale)) gives to the bin of x.
+/// Log-probability of the bin of x under N(mean, e^(2 log_scale)).
 inline double log_likelihood(Likelihood likelihood, double x, double mean, double log_scale) {
   const Bin bin(x, mean, log_scale);
   return likelihood == Likelihood::exact ? exact_log_likelihood(bin) : approximate_log_likelihood(bin);
 }
-/// Its derivatives by the mean and log_scale.
+/// Derivatives of log_likelihood with respect to mean and log_scale.
 inline GaussianGradient log_likelihood_gradient(Likelihood likelihood, double x, double mean, double log_scale) {
   const Bin bin(x, mean, log_scale);
   return likelihood == Likelihood::exact ? exact_log_likelihood_gradient(bin)
                                          : approximate_log_likelihood_gradient(bin);
 }
 
-/// log_likelihood as a function of values. (A functor: a lambda in a template would compile its
-/// walk again.)
+/// log_likelihood as a functor. A lambda in a template would be a new type for each instantiation
+/// and would compile the element loop again.
 struct LogLikelihood {
   Likelihood likelihood;
   double operator()(double x, double mean, double log_scale) const {
@@ -166,13 +175,17 @@ struct LogLikelihood {
 
 }  // namespace detail
 
-/// log P(bin of x) in nats under N(means, exp(log_scales)^2), of each element; Ho et al. 2020, Eq.
-/// (13). The bin of x is [x - 1/255, x + 1/255], and the outermost ones, of x < -0.999 and x >
-/// 0.999, reach to infinity. Arguments as in normal_kl.
+/// Log-likelihood of 8-bit pixel values in [-1, 1] under a Gaussian, for each element in nats.
+/// Ho et al. 2020, Eq. (13):
 ///
-/// `approximate` has the values of guided-diffusion, without what that loses by cancellation (in
-/// float32 up to 7 nats); where the probability is below 1e-12 its gradient is 0. `exact` is
-/// correct to 1e-13 or so, relative, also far into the tails.
+///     log P(x - 1/255 <= y <= x + 1/255),   y ~ N(means, exp(log_scales)^2)
+///
+/// The bin of x < -0.999 extends to -infinity, and the bin of x > 0.999 to infinity. Arguments and
+/// errors are as in normal_kl.
+///
+/// Likelihood::approximate gives the values of guided-diffusion, without the cancellation that
+/// costs guided-diffusion up to 7 nats in float32. Its gradient is 0 where the probability is below
+/// 1e-12. Likelihood::exact has a relative error of about 1e-13, also far into the tails.
 template <class X, class M, class S>
 [[nodiscard]] auto discretized_gaussian_log_likelihood(const X& x, const M& means, const S& log_scales,
                                                        Likelihood likelihood = Likelihood::approximate) {
@@ -182,6 +195,7 @@ template <class X, class M, class S>
                                       detail::argument("log_scales", log_scales));
   }
 }
+/// @copydoc discretized_gaussian_log_likelihood()
 template <class Out, class X, class M, class S, class Device = Eigen::DefaultDevice>
 void discretized_gaussian_log_likelihood_into(Out&& out, const X& x, const M& means, const S& log_scales,
                                               Likelihood likelihood = Likelihood::approximate,

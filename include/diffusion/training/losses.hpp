@@ -1,10 +1,10 @@
 /// @file losses.hpp
-/// The losses of a model, per sample, and their gradient with respect to the model's output.
-/// Ho, Jain, Abbeel 2020 (DDPM); Nichol, Dhariwal 2021 (Improved DDPM).
+/// Training targets, the training loss of each sample, and the gradient of the losses with respect
+/// to the model's output. Ho, Jain, Abbeel 2020 (DDPM); Nichol, Dhariwal 2021 (Improved DDPM).
 ///
-/// The element-wise functions are in likelihood.hpp, the bound as a measure of likelihood is in
-/// variational_bound.hpp; both are included here. The notes there on precision, batches and
-/// errors hold for losses too.
+/// This header includes likelihood.hpp, which has the element-wise functions, and
+/// variational_bound.hpp, which has the variational bound. The precision, batches and errors of the
+/// losses are as described in variational_bound.hpp.
 #pragma once
 
 #include <array>
@@ -27,14 +27,24 @@
 
 namespace diffusion {
 
-/// The target of a model of this kind at x_t = q_sample(x_start, t, noise): the posterior's mean of
-/// x_{t-1}, x_start, the noise, or v.
+/// Training target of a model at x_t = q_sample(x_start, t, noise), by its mean_type:
+///
+///     previous_x   mean of q(x_{t-1} | x_t, x_start)
+///     start_x      x_start
+///     epsilon      noise
+///     velocity     sqrt(abar_t) noise - sqrt(1 - abar_t) x_start
+///
+/// Ho et al. 2020, Eqs. (7) and (14); for velocity Salimans, Ho 2022, Section 4. All tensors share
+/// one shape, and `out` may be one of the inputs. Throws std::invalid_argument if shapes differ or
+/// if mean_type is score, flow_velocity or edm, and std::out_of_range if a timestep is outside
+/// [0, T).
 template <class Scalar, class X, class Y, class Z>
 [[nodiscard]] PlainTensor<X> training_target(const GaussianDiffusion<Scalar>& process, ModelMeanType mean_type,
                                              const X& x_start, const Y& x_t, const Z& noise, TimestepsView t) {
   return detail::returned(
       x_start, [&](auto& out, const auto& x_0) { training_target_into(out, process, mean_type, x_0, x_t, noise, t); });
 }
+/// @copydoc training_target()
 template <class Out, class Scalar, class X, class Y, class Z, class Device = Eigen::DefaultDevice>
 void training_target_into(Out&& out, const GaussianDiffusion<Scalar>& process, ModelMeanType mean_type,
                           const X& x_start, const Y& x_t, const Z& noise, TimestepsView t,
@@ -59,54 +69,55 @@ void training_target_into(Out&& out, const GaussianDiffusion<Scalar>& process, M
   }
 }
 
-/// The loss that a model is trained on; Ho et al. 2020, Eqs. (5), (14); Nichol, Dhariwal 2021, Eq.
-/// (16). With learned variances the bound is added to a mean squared error so that it trains them
-/// alone: its gradient does not reach the mean.
+/// The loss that a model is trained on. Ho et al. 2020, Eqs. (5) and (14); Nichol, Dhariwal 2021,
+/// Eq. (16). For models with learned variances, mse and rescaled_mse add the bound to train the
+/// variances only: the gradient of the bound does not reach the mean.
 enum class LossType {
-  mse,           ///< mean (output - target)^2, and the term of the bound for learned variances
-  rescaled_mse,  ///< as mse, with the bound times T / 1000
-  kl,            ///< the term of the bound, of a prediction of x_0 that is not clipped
-  rescaled_kl    ///< as kl, times T: its mean over t estimates the bound
+  mse,           ///< mean (output - target)^2; with learned variances, plus the term of the bound
+  rescaled_mse,  ///< as mse, with the term of the bound multiplied by T / 1000
+  kl,            ///< the term of the bound, without clipping the prediction of x_0
+  rescaled_kl    ///< as kl, multiplied by T: its mean over uniform t estimates the sum of the terms
 };
 
-/// [N] each: loss = mse + vb. Unused parts have size 0: `mse` for kl and rescaled_kl, `vb` for mse
-/// and rescaled_mse with fixed variances.
+/// Losses of a batch, each of shape [N]. Unused parts have size 0.
 template <class Scalar>
 struct TrainingLosses {
-  Eigen::Tensor<Scalar, 1> loss;
-  Eigen::Tensor<Scalar, 1> mse;
-  Eigen::Tensor<Scalar, 1> vb;  ///< bits per dimension, times T or T / 1000 where rescaled
+  Eigen::Tensor<Scalar, 1> loss;  ///< mse + vb
+  Eigen::Tensor<Scalar, 1> mse;   ///< mean squared error; unused for kl and rescaled_kl
+  /// Term of the bound in bits per dimension, multiplied by T or T / 1000 for rescaled losses;
+  /// unused for mse and rescaled_mse with fixed variances.
+  Eigen::Tensor<Scalar, 1> vb;
 };
 
 namespace detail {
 
-/// One value of each tensor of a loss.
+/// One value of each tensor that a loss depends on.
 struct LossValues {
   OutputValue output;
   double x_start, x_t, noise;
 };
 
-/// loss = mse + vb at one t, value by value and in double. Each part is there or not.
+/// loss = mse + vb for one value at one timestep, in double. Either part may be absent.
 struct LossTerm {
   bool has_mse, has_vb;
-  double vb_scale;      // bits in a nat, times the factor of the bound
-  bool targets_x_prev;  // of previous_x, whose target is made from x_t in place of the noise
+  double vb_scale;      // bits per nat, times the rescaling of the bound
+  bool targets_x_prev;  // the model predicts x_{t-1}; its target depends on x_t, not on the noise
   StepParameterization model;
   BoundTerm bound;
 
-  /// output - target, not fused with the target's product
+  /// output - target. multiply_add keeps the compiler from fusing the difference with a product.
   double error(const LossValues& at) const {
     return multiply_add(-1.0, model.target(at.x_start, targets_x_prev ? at.x_t : at.noise), at.output.prediction);
   }
 
-  /// One value's part of {mse, vb / vb_scale}.
+  /// Contribution of one value to {mse, vb / vb_scale}.
   std::array<double, 2> value(const LossValues& at) const {
     const double e = has_mse ? error(at) : 0.0;
     return {e * e, has_vb ? bound.value(at.output, at.x_start, at.x_t) : 0.0};
   }
 
-  /// The derivatives with respect to the output. Beside a mean squared error, the bound does not
-  /// reach the prediction.
+  /// Derivatives with respect to the output. If the loss has a mean squared error, the gradient of
+  /// the bound does not reach the prediction (stop-gradient on the mean).
   OutputValue gradient(const LossValues& at) const {
     OutputValue out{};
     if (has_vb) {
@@ -118,7 +129,7 @@ struct LossTerm {
   }
 };
 
-/// A training loss of the models of `options`.
+/// A training loss for models of the types in `options`.
 template <class Scalar>
 struct TrainingLoss {
   const GaussianDiffusion<Scalar>& process;
@@ -142,7 +153,7 @@ struct TrainingLoss {
   }
 };
 
-/// The tensors of a loss, by place in memory.
+/// The tensors that a loss depends on, indexed by the position of a value in memory.
 template <class Scalar>
 struct LossTensors {
   OutputValues<const Scalar> output;
@@ -153,14 +164,14 @@ struct LossTensors {
   }
 };
 
-/// The tensors of `loss`, after all checks.
+/// Checks the tensors and timesteps of `loss`, and returns the tensors.
 template <class Scalar, class O, class X, class Y, class Z>
 LossTensors<Scalar> loss_tensors(const char* where, const TrainingLoss<Scalar>& loss, TimestepsView t,
                                  const Argument<O>& output, const Argument<X>& x_start, const Argument<Y>& x_t,
                                  const Argument<Z>& noise) {
   const Eigen::Index batch = checked_batch(where, loss.process, t, x_start, x_t, noise);
   const auto values = output_values<const Scalar>(where, output.tensor, output.name, x_t.tensor, loss.options.var_type);
-  // A bound of previous_x needs no x_0.
+  // For previous_x the bound does not need x_0.
   if (loss.has_vb() && loss.options.mean_type != ModelMeanType::previous_x) {
     check_xstart_defined(where, loss.process, loss.options.mean_type, t, batch);
   }
@@ -169,9 +180,13 @@ LossTensors<Scalar> loss_tensors(const char* where, const TrainingLoss<Scalar>& 
 
 }  // namespace detail
 
-/// The losses of a model's `output` at x_t = q_sample(x_start, t, noise), for `noise` the tensor
-/// that x_t was made with. The model is not called: this is for training elsewhere, with
-/// training_losses_gradient.
+/// Training losses for a given model output; does not call the model. Use it together with
+/// training_losses_gradient to train a model in another framework. `output` is the model's output
+/// at x_t = q_sample(x_start, t, noise), and `noise` is the tensor from which x_t was formed.
+///
+/// Throws std::invalid_argument if the shapes do not fit or if the samples have no values,
+/// std::out_of_range if a timestep is outside [0, T), and std::domain_error if the loss includes
+/// the bound and the output does not determine x_0 (epsilon at abar_t = 0).
 template <class Scalar, class M, class D, class C, class O, class X, class Y, class Z>
 [[nodiscard]] TrainingLosses<Scalar> training_losses_from_output(const ReverseProcess<Scalar, M, D, C>& reverse,
                                                                  const O& output, const X& x_start, const Y& x_t,
@@ -201,8 +216,9 @@ template <class Scalar, class M, class D, class C, class O, class X, class Y, cl
   return out;
 }
 
-/// As training_losses_from_output, for the output of the model of `reverse`. `noise`: a tensor or a
-/// noise source, as in q_sample.
+/// Training losses of the model of `reverse` at x_t = q_sample(x_start, t, noise). `noise` is a
+/// tensor or a noise source, as in q_sample; a source is called once, before the model. Throws as
+/// training_losses_from_output does.
 template <class Scalar, class M, class D, class C, class X, class Noise>
 [[nodiscard]] TrainingLosses<Scalar> training_losses(const ReverseProcess<Scalar, M, D, C>& reverse, const X& x_start,
                                                      TimestepsView t, Noise&& noise, LossType loss_type,
@@ -225,11 +241,18 @@ template <class Scalar, class M, class D, class C, class X, class Noise>
   return {};
 }
 
-/// d loss[n] / d output[n] of training_losses_from_output, of output's shape: the gradient of each
-/// sample's loss with respect to its own output, including the 1 / size of the mean over its
-/// values. (For the mean over a batch divide by N; for importance sampling multiply by the
-/// weights.) For mse and rescaled_mse the bound does not reach the first half of the channels
-/// (stop-gradient on the mean).
+/// Gradient of each sample's loss with respect to the model's output for that sample, with the
+/// shape of `output`:
+///
+///     gradient[n] = d loss[n] / d output[n]
+///
+/// for the losses of training_losses_from_output. It includes the factor 1 / size of the mean over
+/// the values of a sample. For the mean over a batch, divide by N; for importance sampling,
+/// multiply by the weights. For mse and rescaled_mse the gradient of the bound does not reach the
+/// first half of the channels (stop-gradient on the mean).
+///
+/// training_losses_gradient_into may write over `output`. Throws std::invalid_argument if the
+/// shapes do not fit, and the other errors of training_losses_from_output.
 template <class Scalar, class M, class D, class C, class O, class X, class Y, class Z>
 [[nodiscard]] PlainTensor<O> training_losses_gradient(const ReverseProcess<Scalar, M, D, C>& reverse, const O& output,
                                                       const X& x_start, const Y& x_t, TimestepsView t, const Z& noise,
@@ -239,6 +262,7 @@ template <class Scalar, class M, class D, class C, class O, class X, class Y, cl
     training_losses_gradient_into(gradient, reverse, y, x_start, x_t, t, noise, loss_type, likelihood);
   });
 }
+/// @copydoc training_losses_gradient()
 template <class Out, class Scalar, class M, class D, class C, class O, class X, class Y, class Z,
           class Device = Eigen::DefaultDevice>
 void training_losses_gradient_into(Out&& gradient, const ReverseProcess<Scalar, M, D, C>& reverse, const O& output,

@@ -1,6 +1,6 @@
 /// @file timestep_samplers.hpp
-/// Which timesteps a training step looks at: all equally often, or more often those whose losses
-/// are large, with weights that keep the expected loss the same. With p_t the probability of t,
+/// Samplers of timesteps for training: uniform, or by importance, where timesteps with large losses
+/// are drawn more often. Weights keep the expected loss the same. If p_t is the probability of t,
 ///
 ///     mean over t of loss_t = sum_t p_t w_t loss_t,   w_t = 1 / (T p_t)
 ///
@@ -25,24 +25,22 @@
 
 namespace diffusion {
 
-/// One timestep per sample of a batch, and what to multiply the loss of each sample with: both of
-/// shape [N].
+/// Timesteps drawn for a batch, and the weights of the losses; both have shape [N].
 struct WeightedTimesteps {
-  Timesteps timesteps;
-  Eigen::Tensor<double, 1> weights;  // 1 / (T p_t)
+  Timesteps timesteps;               ///< one timestep per sample
+  Eigen::Tensor<double, 1> weights;  ///< 1 / (T p_t), the factor for the loss of each sample
 };
 
-/// Losses and the timesteps they belong to, both of shape [N]: workers that train
-/// together exchange them.
+/// Losses and their timesteps, both of shape [N]. Workers that train together exchange them.
 struct TimestepLosses {
-  Timesteps timesteps;
-  Eigen::Tensor<double, 1> losses;
+  Timesteps timesteps;              ///< timestep of each loss
+  Eigen::Tensor<double, 1> losses;  ///< loss of one sample at its timestep
 };
 
 namespace detail {
 
-/// A batch of timesteps t(u), each from a u uniform on [0, 1), and their weights w(t). The engine
-/// is asked for 53 bits a sample, in order, so the timesteps are the same with every standard
+/// Draws timesteps t(u), where u is uniform on [0, 1), and their weights weight(t). Takes 53 bits
+/// per sample from the engine, in order, so that the timesteps are the same with every standard
 /// library.
 template <class Engine, class Timestep, class Weight>
 WeightedTimesteps draw_timesteps(const char* where, Eigen::Index batch_size, Engine& engine, const Timestep& t,
@@ -62,11 +60,12 @@ WeightedTimesteps draw_timesteps(const char* where, Eigen::Index batch_size, Eng
 
 }  // namespace detail
 
-/// Every timestep equally often: p_t = 1 / T, and all weights are 1. The way of Ho et al. 2020,
+/// Draws every timestep with the same probability p_t = 1 / T; all weights are 1. Ho et al. 2020,
 /// Algorithm 1.
 class UniformSampler {
  public:
-  /// Throws std::invalid_argument unless num_timesteps >= 1.
+  /// A sampler of timesteps in [0, num_timesteps). Throws std::invalid_argument unless
+  /// num_timesteps >= 1.
   explicit UniformSampler(Eigen::Index num_timesteps) : num_timesteps_(num_timesteps) {
     detail::check_at_least<Eigen::Index>("UniformSampler", "num_timesteps", num_timesteps, 1);
   }
@@ -74,11 +73,11 @@ class UniformSampler {
   /// T, the number of timesteps.
   Eigen::Index num_timesteps() const { return num_timesteps_; }
 
-  /// In proportion to p_t: 1 for every t.
+  /// Values proportional to p_t for every t in [0, T). All are 1.
   [[nodiscard]] Eigen::ArrayXd weights() const { return Eigen::ArrayXd::Ones(num_timesteps_); }
 
-  /// batch_size independent timesteps from a uniform random bit generator of the standard library's
-  /// kind. Throws std::invalid_argument when batch_size is negative.
+  /// Draws batch_size independent timesteps. `engine` is a uniform random bit generator such as
+  /// std::mt19937. Throws std::invalid_argument if batch_size is negative.
   template <class Engine>
   [[nodiscard]] WeightedTimesteps sample(Eigen::Index batch_size, Engine&& engine) const {
     const auto T = static_cast<double>(num_timesteps_);
@@ -92,32 +91,54 @@ class UniformSampler {
   Eigen::Index num_timesteps_;
 };
 
-/// Importance sampling by the second moment of the loss; Nichol, Dhariwal 2021, Eq. (18), here with
-/// a part that is uniform:
+/// Importance sampling by the second moment of the loss, mixed with uniform sampling. Nichol,
+/// Dhariwal 2021, Eq. (18), with a uniform part:
 ///
 ///     p_t = (1 - u) r_t / sum_s r_s + u / T,   u = uniform_prob
-///     r_t = sqrt(mean of the squares of the last losses of t)
+///     r_t = sqrt(mean of the squares of the last history_per_term losses of t)
 ///
-/// once every timestep has its `history_per_term` losses; until then, and while all of those are 0,
-/// p_t = 1 / T. Its memory is a State, which can be saved and from which another one goes on:
+/// Until every timestep has history_per_term losses, and while all of these are 0, p_t = 1 / T.
+/// A training step draws timesteps, trains on the mean of weights(n) * losses(n), and reports the
+/// losses:
 ///
-///     LossSecondMomentResampler sampler(1000);
-///     const auto [t, weights] = sampler.sample(batch_size, engine);
-///     ...                                      // train on the mean of weights(n) * losses(n)
-///     sampler.update_with_all_losses(t, losses);
+/// @code{.cpp}
+/// #include <diffusion/diffusion.hpp>
+/// #include <random>
 ///
-/// Not safe to update from several threads at once.
+/// int main() {
+///   using Batch = Eigen::Tensor<float, 2>;  // [samples, values]
+///   const diffusion::GaussianDiffusion<float> process(diffusion::cosine_beta_schedule(1000));
+///   diffusion::LossSecondMomentResampler sampler(process.num_timesteps());
+///   std::mt19937 engine(1);
+///   Batch x_start(4, 8), noise(4, 8);
+///   x_start.setConstant(0.5f);
+///   diffusion::PhiloxNoise{1}(noise);
+///   const auto [t, weights] = sampler.sample(4, engine);
+///   const Batch x_t = process.q_sample(x_start, t, noise);
+///   const Batch target = diffusion::training_target(
+///       process, diffusion::ModelMeanType::epsilon, x_start, x_t, noise, t);
+///   const Batch output = 0.5f * x_t;  // stands for network(x_t, t)
+///   const Eigen::array<int, 1> values{1};
+///   const Eigen::Tensor<float, 1> losses = (output - target).square().mean(values);
+///   // Here the optimizer takes a step that reduces the mean of weights(n) * losses(n).
+///   sampler.update_with_all_losses(t, losses);
+///   return sampler.state().loss_counts.sum() == 4 ? 0 : 1;
+/// }
+/// @endcode
+///
+/// Updates are not thread-safe. state() can be saved, and a sampler that is constructed from it
+/// continues as the saved one would.
 class LossSecondMomentResampler {
  public:
-  /// All that the sampler knows: saved and restored, it is the same sampler.
+  /// The complete state of a sampler. A sampler that is restored from it equals the saved one.
   struct State {
-    double uniform_prob = 0.001;
-    Eigen::ArrayXXd loss_history;                               // [T, history_per_term]: of each t, oldest first
-    Eigen::Array<Eigen::Index, Eigen::Dynamic, 1> loss_counts;  // [T]: how many of a row have been filled
+    double uniform_prob = 0.001;   ///< u, the weight of the uniform part, in [0, 1]
+    Eigen::ArrayXXd loss_history;  ///< [T, history_per_term], the losses of each t, oldest first
+    Eigen::Array<Eigen::Index, Eigen::Dynamic, 1> loss_counts;  ///< [T], number of losses stored for each t
   };
 
-  /// Throws std::invalid_argument unless num_timesteps >= 1, history_per_term >= 1 and uniform_prob
-  /// is in [0, 1].
+  /// A sampler of timesteps in [0, num_timesteps) without losses yet. Throws std::invalid_argument
+  /// unless num_timesteps >= 1, history_per_term >= 1 and uniform_prob is in [0, 1].
   explicit LossSecondMomentResampler(Eigen::Index num_timesteps, Eigen::Index history_per_term = 10,
                                      double uniform_prob = 0.001) {
     constexpr const char* where = "LossSecondMomentResampler";
@@ -129,30 +150,34 @@ class LossSecondMomentResampler {
     check_state();
   }
 
-  /// Goes on from a saved state. Throws std::invalid_argument when it could not have come from
-  /// state().
+  /// Continues from a saved state. Throws std::invalid_argument if loss_history is empty,
+  /// loss_counts has another number of rows, a count is outside [0, history_per_term], a loss is
+  /// not finite, or uniform_prob is outside [0, 1].
   explicit LossSecondMomentResampler(State state) : state_(std::move(state)) { check_state(); }
 
+  /// The complete state, for saving.
   const State& state() const { return state_; }
 
   /// T, the number of timesteps.
   Eigen::Index num_timesteps() const { return state_.loss_history.rows(); }
-  /// How many losses of each timestep are remembered.
+  /// Number of losses that are kept for each timestep.
   Eigen::Index history_per_term() const { return state_.loss_history.cols(); }
+  /// u, the weight of the uniform part of p_t.
   double uniform_prob() const { return state_.uniform_prob; }
 
-  /// Whether every timestep has all its losses, so that weights() follow them.
+  /// True if every timestep has history_per_term losses, so that p_t follows the losses.
   bool warmed_up() const { return (state_.loss_counts == history_per_term()).all(); }
 
-  /// In proportion to p_t: 1 for every t until warmed_up(), then p_t itself (1 / T while all losses are 0).
+  /// Values proportional to p_t for every t in [0, T). They are 1 until warmed_up(), and then p_t
+  /// itself (1 / T while all losses are 0).
   [[nodiscard]] Eigen::ArrayXd weights() const {
     const Eigen::Index T = num_timesteps();
     Eigen::ArrayXd out = Eigen::ArrayXd::Ones(T);
     const double largest = state_.loss_history.abs().maxCoeff();
     if (!warmed_up()) return out;
     if (largest == 0.0) return Eigen::ArrayXd::Constant(T, 1.0 / static_cast<double>(T));
-    // In units of the largest loss, lest a square overflow; by scalar loops and explicit fma, so
-    // that the weights and with them the timesteps drawn have the same bits on every platform.
+    // Losses are divided by the largest one, so that no square overflows. Scalar loops and explicit
+    // fma give the weights, and so the timesteps drawn, the same bits on every platform.
     double sum = 0.0;
     for (Eigen::Index t = 0; t < T; ++t) {
       double squares = 0.0;
@@ -168,15 +193,16 @@ class LossSecondMomentResampler {
     return out;
   }
 
-  /// As UniformSampler::sample, from which it does not differ until warmed_up(): by the inverse of
-  /// the distribution function, one uniform number of 53 bits a timestep.
+  /// Draws batch_size independent timesteps by inversion of the distribution function, with 53
+  /// random bits for each. Until warmed_up() it draws the same timesteps as UniformSampler::sample,
+  /// which also describes `engine` and the errors.
   template <class Engine>
   [[nodiscard]] WeightedTimesteps sample(Eigen::Index batch_size, Engine&& engine) const {
     const Eigen::ArrayXd w = weights();
-    std::vector<double> below(static_cast<std::size_t>(w.size()));  // of t: the weight of 0, ..., t together
+    std::vector<double> below(static_cast<std::size_t>(w.size()));  // below[t] = w[0] + ... + w[t]
     double total = 0.0;
     for (Eigen::Index t = 0; t < w.size(); ++t) below[static_cast<std::size_t>(t)] = total += w[t];
-    // The last t that is possible at all, for a product u * total that was rounded up to the total.
+    // The last t with p_t > 0. It is drawn if u * total rounds up to total.
     const auto last = std::lower_bound(below.begin(), below.end(), total) - below.begin();
     return detail::draw_timesteps(
         "LossSecondMomentResampler::sample", batch_size, engine,
@@ -187,11 +213,13 @@ class LossSecondMomentResampler {
         [&](Eigen::Index t) { return total / (static_cast<double>(w.size()) * w[t]); });
   }
 
-  /// Remembers losses, in order: losses(n) is one of timestep ts[n]. `losses` is a tensor of shape
-  /// [N] of any real type. A full row forgets its oldest loss. When several
-  /// workers train together, give each of them the losses of all, or call update_with_local_losses.
-  /// Throws std::invalid_argument when the sizes differ or a loss is not finite, std::out_of_range
-  /// for a timestep outside [0, T); then nothing has been remembered. (A loss may be negative.)
+  /// Adds losses to the history, in order: losses(n) belongs to timestep ts[n]. `losses` is a
+  /// tensor of shape [N] of any real type; losses may be negative. A timestep that has
+  /// history_per_term losses drops its oldest one. If several workers train together, pass the
+  /// losses of all workers to the sampler of each, or call update_with_local_losses.
+  ///
+  /// Throws std::invalid_argument if the sizes differ or a loss is not finite, and
+  /// std::out_of_range if a timestep is outside [0, T). The sampler is then unchanged.
   template <class Losses>
   void update_with_all_losses(TimestepsView ts, const Losses& losses) {
     const auto all = as_doubles(losses);
@@ -199,17 +227,18 @@ class LossSecondMomentResampler {
     remember(ts, all);
   }
 
-  /// The same with the losses of one worker of several. `gather` is a callable that sends them to
-  /// the others:
+  /// Adds the losses of all workers to the history; each worker passes its own. `gather` exchanges
+  /// them, for example by MPI_Allgatherv of the sizes and then of the values:
   ///
   ///     gather(const TimestepLosses& mine) -> a range of the TimestepLosses of all workers,
-  ///                                           in the order of their rank
+  ///                                           including mine, in the order of their rank
   ///
-  /// and mine among them; an MPI_Allgatherv of the sizes and then of the values, say. Workers may
-  /// differ in how many losses they have. All workers remember the same losses in the same order,
-  /// so samplers that were equal stay equal. Throws what update_with_all_losses does: before gather
-  /// is called if ts and losses differ in size, and after it, in all workers and before any loss is
-  /// remembered, for what a worker may not have sent.
+  /// Workers may have different numbers of losses. All workers add the same losses in the same
+  /// order, so samplers that were equal stay equal.
+  ///
+  /// Throws as update_with_all_losses does; the sampler is then unchanged. If ts and losses differ
+  /// in size, it throws before it calls gather. If the losses of any worker are invalid, it throws
+  /// in every worker, after gather.
   template <class Losses, class Gather>
   void update_with_local_losses(TimestepsView ts, const Losses& losses, Gather&& gather) {
     constexpr const char* where = "LossSecondMomentResampler::update_with_local_losses";
@@ -267,8 +296,8 @@ class LossSecondMomentResampler {
 
   void check_losses(const char* where, TimestepsView ts, const Eigen::Tensor<double, 1>& losses) const {
     if (!ts.uniform() && ts.size() != losses.size()) {
-      detail::fail<std::invalid_argument>(where, "losses has ", losses.size(), " entries for ", ts.size(),
-                                          " timesteps");
+      detail::fail<std::invalid_argument>(where, "losses has ", losses.size(), " entries, but ts has ", ts.size(),
+                                          ": pass one loss per timestep");
     }
     detail::check_timesteps(where, "ts", ts, losses.size(), 0, num_timesteps());
     for (Eigen::Index n = 0; n < losses.size(); ++n) {

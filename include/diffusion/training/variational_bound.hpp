@@ -1,23 +1,23 @@
 /// @file variational_bound.hpp
-/// The variational bound on -log p(x_0): how many bits a model needs for an image. Ho, Jain, Abbeel
-/// 2020 (DDPM), Eq. (5):
+/// The variational bound on -log p(x_0), the number of bits that a model needs to encode an image.
+/// Ho, Jain, Abbeel 2020 (DDPM), Eq. (5). The bound is the sum of
 ///
-///     the terms     t > 0:  KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t))
-///                   t = 0:  -log p(x_0 | x_1)
-///     the prior             KL(q(x_T | x_0) || N(0, I))
+///     terms, t > 0    KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t))
+///     term,  t = 0    -log p(x_0 | x_1)
+///     prior           KL(q(x_T | x_0) || N(0, I))
 ///
-/// The decoder at t = 0 gives probabilities to the bins of 8-bit pixel values in [-1, 1]
-/// (likelihood.hpp): for other data, such as the latents of an autoencoder, it has no meaning.
+/// The term at t = 0 uses the probabilities of the bins of 8-bit pixel values in [-1, 1]
+/// (likelihood.hpp). It has no meaning for other data, such as the latents of an autoencoder.
 ///
-/// Everything is evaluated in double and rounded to Scalar at the end. "bpd" is bits per dimension:
-/// nats / ln 2, and the mean over all axes but the first (over none for rank 1: there it is the
-/// value of each sample). A sample's results do not depend on the rest of its batch nor on the
-/// layout, bit for bit, if the model's do not. As in guided-diffusion, denoised_fn and cond_fn take
-/// no part.
+/// All arithmetic is in double, and results are rounded once to Scalar. "bpd" stands for bits per
+/// dimension: nats / ln 2, averaged over all axes but the first. A sample of a tensor of rank 1 is
+/// a single value. A sample's results do not depend on the rest of its batch or on the layout, bit
+/// for bit, if the model's output does not. denoised_fn and cond_fn are ignored, as in
+/// guided-diffusion.
 ///
-/// Tensors and timesteps are as in GaussianDiffusion, and so are the errors. Besides,
-/// std::invalid_argument is thrown for samples without values, std::domain_error where the model's
-/// output does not determine x_0 (epsilon at abar_t = 0).
+/// Tensors, timesteps and errors are as in GaussianDiffusion. In addition, functions throw
+/// std::invalid_argument if the samples have no values, and std::domain_error if the model's output
+/// does not determine x_0 (epsilon at abar_t = 0).
 #pragma once
 
 #include <Eigen/Core>
@@ -38,27 +38,27 @@
 
 namespace diffusion {
 
-/// How a bound is computed that is not a training loss.
+/// How vb_terms_bpd and calc_bpd_loop compute the bound.
 struct BoundOptions {
-  bool clip_denoised = true;  // limit the prediction of x_0 to [-1, 1]
-  Likelihood likelihood = Likelihood::approximate;
+  bool clip_denoised = true;                        ///< clip the prediction of x_0 to [-1, 1]
+  Likelihood likelihood = Likelihood::approximate;  ///< probability of a bin in the term at t = 0
 };
 
 namespace detail {
 
-/// The bound at one sample's t.
+/// Coefficients of one sample at its timestep.
 struct SampleBound {
   BoundTerm term;
-  double epsilon = 0.0;  // epsilon = (x_t - sqrt(abar_t) x_0) / sqrt(1 - abar_t): by how much it falls when x_0 grows
+  double epsilon = 0.0;  // -d epsilon / d x_0 for epsilon = (x_t - sqrt(abar_t) x_0) / sqrt(1 - abar_t)
 };
 
-/// result(n, means) for each sample, where the means are
+/// Calls result(n, means) for each sample n with the means over its values of
 ///
 ///     {the term of the bound in nats,
 ///      (pred_xstart - x_0)^2,
 ///      (epsilon of pred_xstart - epsilon of x_0)^2}
 ///
-/// and pred_xstart itself. Calls the model once.
+/// and writes pred_xstart. Calls the model once.
 template <class Scalar, class M, class D, class C, class X, class Y, class P, class Result>
 void bound_means(const char* where, const ReverseProcess<Scalar, M, D, C>& reverse, const BoundOptions& options,
                  const Argument<X>& x_start, const Y& x_t, TimestepsView t, P& pred_xstart, const Result& result) {
@@ -84,15 +84,19 @@ void bound_means(const char* where, const ReverseProcess<Scalar, M, D, C>& rever
 
 }  // namespace detail
 
-/// A term of the bound, [N], in bits per dimension; and the prediction of x_0 it was made from.
+/// One term of the bound for each sample. `Tensor` is the plain tensor type of x_start.
 template <class Tensor>
 struct VbTerms {
-  Eigen::Tensor<typename Tensor::Scalar, 1> output;
-  Tensor pred_xstart;
+  Eigen::Tensor<typename Tensor::Scalar, 1> output;  ///< the term in bits per dimension, [N]
+  Tensor pred_xstart;                                ///< the model's prediction of x_0
 };
 
-/// The term of the bound at t. Without options, x_0 is clipped if those of the reverse process say
-/// so.
+/// The term of the bound at timestep t, in bits per dimension. x_t is a sample of q(x_t | x_start).
+/// Calls the model once.
+///
+/// Throws std::invalid_argument if shapes differ or if the samples have no values,
+/// std::out_of_range if a timestep is outside [0, T), and std::domain_error if the model's output
+/// does not determine x_0 (epsilon at abar_t = 0).
 template <class Scalar, class M, class D, class C, class X, class Y>
 [[nodiscard]] VbTerms<PlainTensor<X>> vb_terms_bpd(const ReverseProcess<Scalar, M, D, C>& reverse, const X& x_start,
                                                    const Y& x_t, TimestepsView t, BoundOptions options) {
@@ -110,14 +114,20 @@ template <class Scalar, class M, class D, class C, class X, class Y>
   }
   return out;
 }
+/// As above, with Likelihood::approximate. The prediction of x_0 is clipped if
+/// reverse.options().clip_denoised is set.
 template <class Scalar, class M, class D, class C, class X, class Y>
 [[nodiscard]] VbTerms<PlainTensor<X>> vb_terms_bpd(const ReverseProcess<Scalar, M, D, C>& reverse, const X& x_start,
                                                    const Y& x_t, TimestepsView t) {
   return vb_terms_bpd(reverse, x_start, x_t, t, BoundOptions{reverse.options().clip_denoised});
 }
 
-/// The prior's term, KL(q(x_T | x_0) || N(0, I)), at the last of the steps; [N], in bits per
-/// dimension.
+/// The prior term of the bound for each sample, in bits per dimension and of shape [N]:
+///
+///     KL(q(x_T | x_0) || N(0, I))
+///
+/// x_T is the sample after all T steps of noise, at timestep num_timesteps() - 1. Throws
+/// std::invalid_argument if the samples have no values.
 template <class Scalar, class X>
 [[nodiscard]] Eigen::Tensor<Scalar, 1> prior_bpd(const GaussianDiffusion<Scalar>& process, const X& x_start) {
   constexpr const char* where = "prior_bpd";
@@ -138,20 +148,21 @@ template <class Scalar, class X>
   return {};
 }
 
-/// The whole bound: [N] and, a term for each timestep, [N, T] with t = T - 1 in column 0. In bits
-/// per dimension but the last two.
+/// The whole bound and its parts. A Vector has shape [N]. A Matrix has shape [N, T] and one column
+/// for each timestep; column 0 is t = T - 1.
 template <class Vector, class Matrix>
 struct BpdTerms {
-  Vector total_bpd;  // prior_bpd + the sum of vb over t
-  Vector prior_bpd;
-  Matrix vb;          // the terms of the bound
-  Matrix xstart_mse;  // mean (pred_xstart - x_0)^2
-  Matrix mse;         // mean (epsilon - noise)^2, of the epsilon that leads from pred_xstart to x_t
+  Vector total_bpd;   ///< prior_bpd plus the sum of vb over t, in bits per dimension
+  Vector prior_bpd;   ///< prior term, in bits per dimension
+  Matrix vb;          ///< terms of the bound, in bits per dimension
+  Matrix xstart_mse;  ///< mean (pred_xstart - x_0)^2
+  Matrix mse;         ///< mean (epsilon - noise)^2, with epsilon computed from pred_xstart and x_t
 };
 
-/// The variational bound on -log p(x_0), from one sample of x_t for each t. `noise` is a noise
-/// source, which is called once for each t = T - 1, ..., 0, before the model. Without options as in
-/// vb_terms_bpd.
+/// The variational bound on -log p(x_0), estimated from one sample of x_t for each timestep.
+/// `noise` is a noise source; it is called once for each t = T - 1, ..., 0, before the model.
+/// Throws std::invalid_argument if the samples have no values, and std::domain_error if the model's
+/// output does not determine x_0 at some t (epsilon at abar_t = 0).
 template <class Scalar, class M, class D, class C, class X, class Noise>
 [[nodiscard]] auto calc_bpd_loop(const ReverseProcess<Scalar, M, D, C>& reverse, const X& x_start, Noise&& noise,
                                  BoundOptions options) {
@@ -159,7 +170,7 @@ template <class Scalar, class M, class D, class C, class X, class Noise>
   using Matrix = Eigen::Tensor<Scalar, 2, detail::Traits<X>::layout, typename PlainTensor<X>::Index>;
   constexpr const char* where = "calc_bpd_loop";
   static_assert(!detail::is_tensor_v<Noise>,
-                "diffusion: calc_bpd_loop takes noise at every timestep: give it a noise source (RecordedNoise replays "
+                "diffusion: calc_bpd_loop draws noise at every timestep: pass a noise source (RecordedNoise replays "
                 "tensors)");
   const auto& process = reverse.process();
   const auto x_0 = detail::argument("x_start", x_start);
@@ -190,6 +201,8 @@ template <class Scalar, class M, class D, class C, class X, class Noise>
   }
   return out;
 }
+/// As above, with Likelihood::approximate. The prediction of x_0 is clipped if
+/// reverse.options().clip_denoised is set.
 template <class Scalar, class M, class D, class C, class X, class Noise>
 [[nodiscard]] auto calc_bpd_loop(const ReverseProcess<Scalar, M, D, C>& reverse, const X& x_start, Noise&& noise) {
   return calc_bpd_loop(reverse, x_start, noise, BoundOptions{reverse.options().clip_denoised});

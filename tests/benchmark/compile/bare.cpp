@@ -1,4 +1,4 @@
-// What every program that uses Eigen's tensors pays.
+// The compile cost of every program that uses Eigen's tensors.
 #include <unsupported/Eigen/CXX11/Tensor>
 
 int main() {}

@@ -1,5 +1,6 @@
 /// @file chunk.hpp
-/// The two chunks of a tensor along one axis: of a model's channels, or of a batch that holds another one twice.
+/// Splits a tensor into two chunks along one axis: the channels of a model that learns variances,
+/// or a doubled batch.
 #pragma once
 
 #include <algorithm>  // std::copy_n
@@ -12,8 +13,8 @@
 namespace diffusion {
 namespace detail {
 
-/// Number of values of `part` that lie together in memory in a tensor of twice its size along an axis. In that tensor, blocks of
-/// as many values of its first chunk alternate with blocks of its second.
+/// Number of contiguous values per block. In memory, a tensor that is twice as long as `part` along
+/// the axis alternates blocks of its first chunk with blocks of its second.
 template <int axis, class Part>
 Eigen::Index chunk_block(const Part& part) {
   static_assert(axis < Traits<Part>::rank);
@@ -26,7 +27,7 @@ Eigen::Index chunk_block(const Part& part) {
   return block;
 }
 
-/// part = chunk `which`, 0 or 1, of whole.
+/// Copies chunk `which` (0 or 1) of `whole` to `part`.
 template <int axis, class Whole, class Part>
 void chunk(const Whole& whole, int which, Part& part) {
   const Eigen::Index size = static_cast<Eigen::Index>(part.size()), block = chunk_block<axis>(part);
@@ -35,7 +36,7 @@ void chunk(const Whole& whole, int which, Part& part) {
   }
 }
 
-/// Chunk `which` of whole = part.
+/// Copies `part` to chunk `which` (0 or 1) of `whole`.
 template <int axis, class Part, class Whole>
 void set_chunk(const Part& part, Whole& whole, int which) {
   const Eigen::Index size = static_cast<Eigen::Index>(part.size()), block = chunk_block<axis>(part);

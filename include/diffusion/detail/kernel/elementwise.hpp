@@ -1,15 +1,20 @@
 /// @file elementwise.hpp
-/// The one kernel: an affine combination of tensors with one set of coefficients per sample,
+/// The elementwise kernel: an affine combination of tensors with one set of coefficients per
+/// sample,
 ///
 ///     out[n] = a_n x[n] + b_n y[n] + ...      (without tensors: out[n] = a_n)
 ///
-/// at memory speed in both layouts, and by the same walk any other function of an element and its sample's coefficients.
+/// at memory speed in both layouts. The same loops apply any other function of an element and its
+/// sample's coefficients.
 ///
-/// `coefficients` is one of three:
-///   - std::array<double, K>, the same for all samples;
-///   - a function n -> std::array<double, K> of the sample;
-///   - by_step(steps, f), where f(step) -> std::array<double, K> and `steps` has a step per sample, or one for all.
-/// The tensors of a call are in memory and share shape and layout; `out` may be one of the inputs.
+/// `coefficients` has one of three forms:
+///   - `std::array<double, K>`: the same coefficients for all samples;
+///   - a function n -> `std::array<double, K>` of the sample's index;
+///   - by_step(steps, f): f(step) -> `std::array<double, K>`, with one step per sample or one for
+///     all.
+///
+/// The values of all tensors of a call are in memory, in one shape and layout. `out` may be one of
+/// the inputs.
 #pragma once
 
 #include <algorithm>  // std::copy_n, std::min
@@ -27,15 +32,15 @@
 namespace diffusion {
 namespace detail {
 
-/// The coefficients of samples, from a function n -> std::array<double, K> whose type is erased, so that the walk of a batch is
-/// compiled once for all such functions.
+/// Coefficients per sample, from a function n -> `std::array<double, K>`. Type-erased, so that the
+/// loop over a batch is compiled once for all such functions.
 template <class Real>
 class SampleCoefficients {
  public:
   template <class F>
   explicit SampleCoefficients(const F& f)
       : f_(&f), fill_([](const void* g, Index first, Index count, Real* out, Index stride) {
-          const F of_sample = *static_cast<const F*>(g);  // a copy, which no store to out can change
+          const F of_sample = *static_cast<const F*>(g);  // a copy: stores to `out` cannot change it
           for (Index n = 0; n < count; ++n) {
             const auto c = of_sample(first + n);
             Real* to = out + n;
@@ -43,7 +48,7 @@ class SampleCoefficients {
           }
         }) {}
 
-  /// out[k * stride + n], n < count, becomes coefficient k of sample first + n.
+  /// Writes coefficient k of sample first + n to out[k * stride + n], for all n < count.
   void fill(Index first, Index count, Real* out, Index stride) const { fill_(f_, first, count, out, stride); }
 
  private:
@@ -51,7 +56,7 @@ class SampleCoefficients {
   void (*fill_)(const void*, Index, Index, Real*, Index);
 };
 
-/// loop(elements, coefficients) over all elements, with the same coefficients for each.
+/// Runs `loop` over all elements with the same coefficients.
 template <class Device, class Loop>
 void for_all_elements(const Device& device, const Loop& loop, Index size,
                       const std::array<double, Loop::coefficients>& coefficients) {
@@ -61,13 +66,13 @@ void for_all_elements(const Device& device, const Loop& loop, Index size,
   in_parallel(device, size, sizeof(Real), [&](Index begin, Index end) { loop(begin, end - begin, c); });
 }
 
-/// The same over a batch that lies in memory sample after sample, each with its own coefficients: RowMajor.
+/// Runs `loop` over a RowMajor batch, sample after sample, each with its own coefficients.
 template <class Device, class Loop>
 void for_each_sample(const Device& device, const Loop& loop, Index batch, Index sample_size,
                      const SampleCoefficients<typename Loop::Real>& coefficients) {
   using Real = typename Loop::Real;
   in_parallel(device, batch * sample_size, sizeof(Real), [&](Index begin, Index end) {
-    constexpr Index at_once = 32;  // samples whose coefficients are asked for together
+    constexpr Index at_once = 32;  // samples per call of coefficients.fill
     Real values[Loop::coefficients][static_cast<std::size_t>(at_once)];
     std::array<Real, Loop::coefficients> c;
     Index n = begin / sample_size;
@@ -84,15 +89,17 @@ void for_each_sample(const Device& device, const Loop& loop, Index batch, Index 
   });
 }
 
-/// The same over a batch whose samples lie side by side, in rows of one value of each: ColMajor.
+/// Runs `loop` over a ColMajor batch. In memory it is a sequence of rows, each of which holds one
+/// value of every sample.
 template <class Device, class Loop>
 void for_each_row(const Device& device, const Loop& loop, Index batch, Index sample_size,
                   const SampleCoefficients<typename Loop::Real>& coefficients) {
   using Real = typename Loop::Real;
   constexpr Index packet = size_of<typename Loop::PacketType>;
-  constexpr Index capacity = 8192 / sizeof(Real);  // coefficients at a time, which stay in the first-level cache
+  constexpr Index capacity = 8192 / sizeof(Real);  // coefficients per block, which stay in L1
   constexpr Index stride = capacity + packet;
-  // Narrow packets are short of loads: two streams of memory share each coefficient that is loaded.
+  // With narrow packets, loads are the bottleneck: two rows, one from each half of the range, are
+  // computed together and share each loaded coefficient.
   constexpr int streams = sizeof(typename Loop::PacketType) > 16 ? 1 : 2;
   const double bytes = sizeof(Real) * static_cast<double>(batch);
   in_parallel(device, sample_size, bytes, [&](Index first_row, Index last_row) {
@@ -101,8 +108,9 @@ void for_each_row(const Device& device, const Loop& loop, Index batch, Index sam
     for (Index n = 0; n < batch; n += capacity) {
       const Index width = (std::min)(capacity, batch - n);
       coefficients.fill(n, width, c[0], stride);
-      // Whole rows lie one after another: the coefficients of many are laid out for runs of whole packets, the last of which may
-      // reach into the next run.
+      // If one block holds the coefficients of all samples, the coefficients are repeated up to
+      // `period`, so that one run covers many contiguous rows. A run is rounded up to whole
+      // packets; `phase` is how far it reaches into the next period.
       const bool whole = width == batch;
       Index period = width;
       while (whole && 2 * period <= capacity && (period < packet || 4 * period < rows * width)) period *= 2;
@@ -125,7 +133,7 @@ void for_each_row(const Device& device, const Loop& loop, Index batch, Index sam
   });
 }
 
-/// The coefficients of sample n are f(steps[n]); of all samples, if steps.uniform(), f(steps[0]).
+/// Coefficients f(steps[n]) for sample n. If steps.uniform(), f(steps[0]) applies to all samples.
 template <class Steps, class F>
 struct StepCoefficients {
   Steps steps;
@@ -136,7 +144,7 @@ StepCoefficients<Steps, F> by_step(const Steps& steps, const F& f) {
   return {steps, f};
 }
 
-/// out[n] = function(coefficients, x_0[n], x_1[n], ...)
+/// out[n] = function(coefficients, x_0[n], x_1[n], ...), where `function` is one of packets.hpp.
 template <class Device, class Out, class Function, std::size_t K, class... X>
 void elementwise(const Device& device, Out& out, const Function& function, const std::array<double, K>& coefficients,
                  const X&... x) {
@@ -175,20 +183,20 @@ void affine(const Device& device, Out& out, const Coefficients& coefficients, co
   elementwise(device, out, Affine<sizeof...(X)>(), coefficients, x...);
 }
 
-/// out[n] = (x[n] + a_n y[n]) / b_n with coefficients (a_n, b_n). If x was formed as b_n x_0, dividing by the same b_n recovers
-/// x_0; multiplying by 1 / b_n would leave a systematic error.
+/// out[n] = (x[n] + a_n y[n]) / b_n with coefficients (a_n, b_n). If x was formed as b_n x_0,
+/// dividing by the same b_n recovers x_0; multiplying by 1 / b_n would leave a systematic error.
 template <class Device, class Out, class Coefficients, class X, class Y>
 void quotient(const Device& device, Out& out, const Coefficients& coefficients, const X& x, const Y& y) {
   elementwise(device, out, Quotient(), coefficients, x, y);
 }
 
-/// out[n] = x[n] limited to [bounds[0], bounds[1]]. A NaN stays one.
+/// out[n] = x[n] clamped to [bounds[0], bounds[1]]. NaN stays NaN.
 template <class Device, class Out, class Bounds, class X>
 void clamp(const Device& device, Out& out, const Bounds& bounds, const X& x) {
   elementwise(device, out, Clamp(), bounds, x);
 }
 
-/// The number of coefficients, in each of the three forms.
+/// Number of coefficients K, for each of the three forms of coefficients.
 template <class C>
 struct CoefficientCount : std::tuple_size<std::decay_t<std::invoke_result_t<const C&, Index>>> {};
 template <std::size_t K>
@@ -197,8 +205,9 @@ template <class Steps, class F>
 struct CoefficientCount<StepCoefficients<Steps, F>>
     : CoefficientCount<std::decay_t<std::invoke_result_t<const F&, decltype(std::declval<const Steps&>()[0])>>> {};
 
-/// out[n] = f(coefficients, x_0[n], x_1[n], ...): f takes std::array<Real, K> and as many Reals as there are x,
-/// Real = Arithmetic<Scalar>, and returns a Real. Where it adds a product it must use multiply_add.
+/// out[n] = f(coefficients, x_0[n], x_1[n], ...). With Real = `Arithmetic<Scalar>`, f takes a
+/// `std::array<Real, K>` and one Real per x, and returns a Real. Where f adds a product it must use
+/// multiply_add.
 template <class Device, class Out, class F, class Coefficients, class... X>
 void apply(const Device& device, Out& out, const F& f, const Coefficients& coefficients, const X&... x) {
   elementwise(device, out, Mapped<F, CoefficientCount<Coefficients>::value, sizeof...(X)>{f}, coefficients, x...);

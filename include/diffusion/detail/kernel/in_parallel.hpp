@@ -1,5 +1,5 @@
 /// @file in_parallel.hpp
-/// Work on a range of indices, on the threads of a device.
+/// Splits a range of indices over the threads of a device.
 #pragma once
 
 #include <type_traits>
@@ -11,7 +11,7 @@ namespace detail {
 
 using Eigen::Index;
 
-/// Whether a D has threads that take work.
+/// Whether the device type D has parallelFor.
 template <class D, class = void>
 inline constexpr bool has_threads_v = false;
 template <class D>
@@ -20,7 +20,8 @@ inline constexpr bool
                          Index(), std::declval<Eigen::TensorOpCost>(), std::declval<void (*)(Index, Index)>()))>> =
         true;
 
-/// f(begin, end) over disjoint ranges whose union is [0, size): one range, or as many as the threads of the device take.
+/// Calls f(begin, end) on disjoint ranges that cover [0, size): one range on Eigen::DefaultDevice,
+/// several on a thread pool. `cost_each` is the cost per index, by which the pool sizes the ranges.
 template <class Device, class F>
 void in_parallel(const Device& device, Index size, const Eigen::TensorOpCost& cost_each, const F& f) {
   if constexpr (has_threads_v<Device>) {
@@ -31,6 +32,7 @@ void in_parallel(const Device& device, Index size, const Eigen::TensorOpCost& co
     f(Index(0), size);
   }
 }
+/// The same, where each index reads and writes `bytes_each` bytes.
 template <class Device, class F>
 void in_parallel(const Device& device, Index size, double bytes_each, const F& f) {
   in_parallel(device, size, Eigen::TensorOpCost(bytes_each, bytes_each, 1.0), f);

@@ -1,5 +1,6 @@
 /// @file linear_combination.hpp
-/// out = a x + b y + ... for a whole batch, where the number of terms is known when it runs.
+/// out = a x + b y + ... with one set of coefficients for the whole batch and a number of terms
+/// that is known only at run time.
 #pragma once
 
 #include <array>
@@ -16,11 +17,13 @@
 namespace diffusion {
 namespace detail {
 
-/// A linear combination of at most 8 plain tensors of one shape.
+/// A linear combination of at most 8 plain tensors of one shape. It refers to the tensors and does
+/// not copy them.
 template <class Tensor>
 class LinearCombination {
  public:
-  /// Adds a x; nothing where a = 0, whatever x holds.
+  /// Adds the term a x. If a is 0 it adds nothing, even if x holds NaN. Throws std::length_error if
+  /// there are 8 terms already.
   LinearCombination& add(double a, const Tensor& x) {
     if (a == 0.0) return *this;
     if (terms_ == capacity) {
@@ -31,7 +34,8 @@ class LinearCombination {
     return *this;
   }
 
-  /// out takes the shape of `like` and the value of the combination. It may be one of the terms.
+  /// Resizes `out` to the shape of `like` and writes the combination to it. `out` may be one of the
+  /// terms.
   void into(Tensor& out, const Tensor& like) const {
     resize(out, shape(like));
     into(out, std::make_index_sequence<capacity + 1>());
@@ -41,7 +45,7 @@ class LinearCombination {
   using Scalar = typename Tensor::Scalar;
   static constexpr std::size_t capacity = 8;
 
-  /// By the Affine<terms> whose number of terms is terms_.
+  /// Calls into<terms_>.
   template <std::size_t... terms>
   void into(Tensor& out, std::index_sequence<terms...>) const {
     (void)((terms == terms_ && (into<terms>(out), true)) || ...);
@@ -62,14 +66,15 @@ class LinearCombination {
   std::size_t terms_ = 0;
 };
 
-/// a x
+/// One term of combine: coefficient * tensor.
 template <class Tensor>
 struct Term {
   double coefficient;
   const Tensor& tensor;
 };
 
-/// out = a x + b y + ...; it takes the shape of x, and may be any of them.
+/// out = a x + b y + ... `out` is resized to the shape of x, the first tensor, and may be any of
+/// them.
 template <class Tensor>
 void combine(Tensor& out, std::initializer_list<Term<Tensor>> terms) {
   LinearCombination<Tensor> sum;

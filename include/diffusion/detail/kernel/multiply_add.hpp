@@ -1,5 +1,5 @@
 /// @file multiply_add.hpp
-/// a * b + c that gives the same bits wherever it stands.
+/// a * b + c with the same bits wherever it is compiled for one target.
 #pragma once
 
 #include <cfloat>  // FLT_EVAL_METHOD
@@ -8,24 +8,25 @@
 #include <type_traits>  // std::bool_constant
 
 #if FLT_EVAL_METHOD == 2
-#error "diffusion: not for x87 arithmetic, which rounds where a register is stored; compile with -msse2 -mfpmath=sse"
+#error "diffusion: x87 arithmetic is not supported, as it rounds whenever a register is stored; use -msse2 -mfpmath=sse"
 #endif
 
 namespace diffusion {
 namespace detail {
 
-/// Whether the target has a fused multiply-add. A type, because functions that depend on it take it as a template
-/// argument: object files built for different targets then have different names for them, and each calls its own.
+/// Whether the target has a fused multiply-add. Functions that depend on it take this type as a
+/// template argument: object files compiled for different targets then have different symbols, and
+/// each calls its own version.
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(FP_FAST_FMAF)
 using FusedMultiplyAdd = std::bool_constant<true>;
 #else
 using FusedMultiplyAdd = std::bool_constant<false>;
 #endif
 
-/// a * b + c, rounded once where the target has a fused multiply-add and twice where it has none. Written out, because a
-/// compiler that may contract a * b + c does so in one loop (or in its vector body) and not in another (or in its
-/// remainder), and results would depend on the position of an element in memory. Types wider than double have no fused
-/// instruction anywhere.
+/// a * b + c, rounded once if the target has a fused multiply-add, otherwise twice. A compiler may
+/// contract a plain a * b + c in the vector body of a loop, but not in its remainder. The result
+/// would then depend on the position of an element in memory. Types wider than double are always
+/// rounded twice, because most targets have no fused instruction for them.
 template <class T, class Fused = FusedMultiplyAdd>
 inline T multiply_add(T a, T b, T c) {
   if constexpr (Fused::value && !(std::numeric_limits<T>::digits > 53)) {

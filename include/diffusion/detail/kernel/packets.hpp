@@ -1,5 +1,5 @@
 /// @file packets.hpp
-/// A function of each element, its inputs and its coefficients, over elements that lie side by side, in SIMD packets.
+/// SIMD loops over contiguous elements, and the functions that they apply to each element.
 #pragma once
 
 #include <array>
@@ -13,7 +13,8 @@
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
-// A SIMD type is a template argument here; its alignment, which g++ says is ignored, is not asked for.
+// g++ warns that a SIMD type loses its alignment attribute as a template argument. Nothing here
+// needs that alignment.
 #pragma GCC diagnostic ignored "-Wignored-attributes"
 #endif
 
@@ -22,8 +23,9 @@ namespace detail {
 
 using Eigen::Index;
 
-/// The SIMD type in which a function of elements is computed, or Arithmetic<Scalar> where it has none. Everything that depends
-/// on the instruction set has it as a template argument, so that objects for different ones can be linked into one program.
+/// The SIMD type in which a function of elements is computed, or `Arithmetic<Scalar>` if there is
+/// none. Everything that depends on the instruction set takes this type as a template argument, so
+/// that object files for different instruction sets can be linked into one program.
 template <class Function, class Scalar, bool in_packets = Function::in_packets>
 struct PacketOf {
   using type = Arithmetic<Scalar>;
@@ -38,7 +40,7 @@ struct PacketOf<Function, Scalar, true> {
 template <class Packet>
 inline constexpr Index size_of = Eigen::internal::unpacket_traits<Packet>::size;
 
-/// Packets of values that lie side by side.
+/// Loads and stores packets of contiguous values.
 template <class Packet>
 struct SideBySide {
   template <class Scalar>
@@ -59,8 +61,9 @@ struct SideBySide {
   }
 };
 
-/// Packets of copies of one value. A remainder that fills no packet is computed in these, by the instructions for whole packets:
-/// a result does not depend on where in memory its element stands.
+/// Loads one value into all lanes of a packet and stores the first lane. A remainder shorter than a
+/// packet is computed this way, by the instructions for whole packets, so that a result does not
+/// depend on the position of its element in memory.
 template <class Packet>
 struct Copies {
   template <class Scalar>
@@ -73,7 +76,7 @@ struct Copies {
   }
 };
 
-/// The coefficients and the inputs of one element, or of a packet of them, as packets.
+/// The arguments of a function of elements: coefficients a(k) and inputs x(k), as packets.
 template <class Packet, class Access, class Scalar, std::size_t K>
 struct Operands {
   const std::array<Packet, K>& coefficients;
@@ -84,7 +87,7 @@ struct Operands {
   Packet x(std::size_t k) const { return Access::load(inputs[k] + i); }
 };
 
-/// a x + b
+/// a x + b, rounded as multiply_add rounds.
 template <class Packet>
 inline Packet fused(const Packet& a, const Packet& x, const Packet& b) {
   if constexpr (size_of<Packet> == 1) {
@@ -94,9 +97,9 @@ inline Packet fused(const Packet& a, const Packet& x, const Packet& b) {
   }
 }
 
-// ---- functions of an element: a number of coefficients a and of inputs x, and the result ----
+// ---- functions of an element: its coefficients a and inputs x give the result ----
 
-/// a_0 x_0 + (a_1 x_1 + (...)); without inputs a_0.
+/// a_0 x_0 + (a_1 x_1 + (...)), or a_0 if there are no inputs.
 template <std::size_t terms>
 struct Affine {
   static constexpr std::size_t coefficients = terms > 0 ? terms : 1, inputs = terms;
@@ -126,7 +129,7 @@ struct Affine {
 struct Quotient {
   static constexpr std::size_t coefficients = 2, inputs = 2;
 #if defined(__ARM_NEON) && !defined(__aarch64__)
-  static constexpr bool in_packets = false;  // it has no division, and that of Eigen's packets is right to 16 bits only
+  static constexpr bool in_packets = false;  // no division instruction; Eigen's pdiv has 16 correct bits
 #else
   static constexpr bool in_packets = true;
 #endif
@@ -136,7 +139,7 @@ struct Quotient {
   }
 };
 
-/// x limited to [a_0, a_1]. A NaN stays one.
+/// x_0 clamped to [a_0, a_1]. NaN stays NaN.
 struct Clamp {
   static constexpr std::size_t coefficients = 2, inputs = 1;
   static constexpr bool in_packets = true;
@@ -153,7 +156,8 @@ struct Clamp {
   }
 };
 
-/// f({a_0, a_1, ...}, x_0, x_1, ...) in Arithmetic<Scalar>, value by value. Where f adds a product it must use multiply_add.
+/// f({a_0, a_1, ...}, x_0, x_1, ...) in `Arithmetic<Scalar>`, one value at a time. Where f adds a
+/// product it must use multiply_add.
 template <class F, std::size_t K, std::size_t Inputs>
 struct Mapped {
   static constexpr std::size_t coefficients = K, inputs = Inputs;
@@ -172,7 +176,8 @@ struct Mapped {
   }
 };
 
-/// out = function(coefficients, inputs) for elements that lie side by side in memory. `out` may be one of the inputs.
+/// Computes out = function(coefficients, inputs) over contiguous elements. `out` may be one of the
+/// inputs.
 template <class Packet, class Function, class Scalar>
 struct PacketLoop {
   using PacketType = Packet;
@@ -183,11 +188,11 @@ struct PacketLoop {
   Scalar* out;
   std::array<const Scalar*, Function::inputs> inputs;
 
-  /// For elements [i, i + size), with the same coefficients for all.
+  /// Computes elements [i, i + size) with the same coefficients for all.
   void operator()(Index i, Index size, const std::array<Real, coefficients>& c) const {
     using Whole = SideBySide<Packet>;
     constexpr Index width = size_of<Packet>;
-    const PacketLoop loop = *this;  // a copy, which no store to out can change
+    const PacketLoop loop = *this;  // a copy: stores to `out` cannot change it
     const auto a = load<Copies<Packet>>(c.data(), 1);
     const Index end = i + size;
     if constexpr (width > 1) {
@@ -207,8 +212,8 @@ struct PacketLoop {
     }
   }
 
-  /// For elements [i, i + size) of each of `lines` lines that begin `apart` elements from one another, with the same coefficients
-  /// in each line: coefficient k of its j-th element is c[k * stride + j].
+  /// Computes `lines` ranges of `size` elements, which begin at i, i + apart, i + 2 apart, ...
+  /// Coefficient k of the j-th element of each range is c[k * stride + j].
   template <int lines>
   void in_lines(Index i, Index size, Index apart, const Real* c, Index stride) const {
     using Whole = SideBySide<Packet>;

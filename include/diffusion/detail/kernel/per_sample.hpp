@@ -1,6 +1,7 @@
 /// @file per_sample.hpp
-/// Loops over the values of each sample of a batch, and means over them, in double and in one order: the result of a sample has
-/// the same bits whatever the rest of the batch, the layout and the device.
+/// Loops over the values of each sample of a batch, and means over them in double. The values are
+/// visited in one fixed order, so that a sample's result has the same bits for every batch, layout
+/// and device.
 #pragma once
 
 #include <algorithm>  // std::min
@@ -21,11 +22,12 @@
 namespace diffusion {
 namespace detail {
 
-/// For each sample n of tensors of the shape of x:
+/// For each sample n of a tensor of x's shape, runs
 ///
 ///     state = start(n);  visit(state, p, i) for each of its values;  finish(n, state)
 ///
-/// where p counts the values in logical row-major order and i is the place of value p in memory.
+/// where p counts the sample's values in logical row-major order and i is the offset of value p in
+/// memory.
 template <class Device, class X, class Start, class Visit, class Finish>
 void for_each_value_by_sample(const Device& device, const X& x, const Start& start, const Visit& visit,
                               const Finish& finish) {
@@ -43,7 +45,7 @@ void for_each_value_by_sample(const Device& device, const X& x, const Start& sta
       }
     });
   } else {
-    // ColMajor interleaves samples: 64 at a time, so that their states stay in the first-level cache.
+    // ColMajor interleaves samples: process 64 at a time, so that their states stay in L1.
     constexpr std::size_t width = 64;
     in_parallel(device, batch, bytes, [&](Index first, Index end) {
       std::array<State, width> states;
@@ -61,15 +63,17 @@ void for_each_value_by_sample(const Device& device, const X& x, const Start& sta
   }
 }
 
-/// result(n, means) for each sample n, where means[k] is the mean over its values of term(c, i)[k], c = coefficients(n) and i is
-/// the place of a value in memory. A term is a std::array<double, K>; where it adds a product, it must use multiply_add. Throws
-/// std::invalid_argument for samples without values, which have no mean.
+/// Calls result(n, means) for each sample n. means[k] is the mean of term(c, i)[k] over the
+/// sample's values, where c = coefficients(n) and i is a value's offset in memory. A term is a
+/// `std::array<double, K>`; where it adds a product it must use multiply_add. Throws
+/// std::invalid_argument if the samples have no values, because the mean is then undefined.
 template <class Device, class X, class Coefficients, class Term, class Result>
 void per_sample_means(const char* where, const Device& device, const Argument<X>& x, const Coefficients& coefficients,
                       const Term& term, const Result& result) {
   using C = std::decay_t<std::invoke_result_t<const Coefficients&, Index>>;
   using Terms = std::decay_t<std::invoke_result_t<const Term&, const C&, Index>>;
-  /// Four sums for each mean, of the values p mod 4 = 0, 1, 2, 3, so that additions do not wait for one another.
+  /// Four partial sums per mean, over the values with p mod 4 = 0, 1, 2, 3, so that additions do
+  /// not wait for one another.
   struct State {
     C c;
     std::array<Terms, 4> sums{};
@@ -84,7 +88,8 @@ void per_sample_means(const char* where, const Device& device, const Argument<X>
       [&](State& state, Index p, Index i) {
         const Terms terms = term(state.c, i);
         Terms& sum = state.sums[static_cast<std::size_t>(p) % 4];
-        // multiply_add, not +=: keeps the compiler from fusing this sum differently in different places.
+        // multiply_add, not +=: keeps the compiler from fusing this sum differently in different
+        // places.
         for (std::size_t k = 0; k < sum.size(); ++k) sum[k] = multiply_add(terms[k], 1.0, sum[k]);
       },
       [&](Index n, const State& state) {

@@ -1,5 +1,5 @@
 /// @file row_major.hpp
-/// Logical row-major order: in which noise is drawn and samples are summed, whatever the layout of the tensor.
+/// Logical row-major order, in which noise is drawn and samples are summed in either layout.
 #pragma once
 
 #include <array>
@@ -12,8 +12,9 @@
 namespace diffusion {
 namespace detail {
 
-/// Walks the indices of axes First, First + 1, ... of a tensor in row-major order, the last axis fastest, and returns the offset
-/// of each in the tensor's memory (at index 0 of the axes before First).
+/// Iterates over the indices of axes First, First + 1, ... of a tensor in row-major order, the last
+/// axis fastest. Gives the offset of each in the tensor's memory, with index 0 on the axes before
+/// First.
 template <int Rank, int Layout, int First>
 class RowMajorWalk {
  public:
@@ -28,7 +29,7 @@ class RowMajorWalk {
     }
   }
 
-  /// Goes to a position of the order. No axis may be empty.
+  /// Moves to a position in row-major order. No axis may be empty.
   void seek(Index position) {
     offset_ = 0;
     for (std::size_t axis = rank; axis-- > first;) {
@@ -38,7 +39,8 @@ class RowMajorWalk {
     }
   }
 
-  /// The offset in memory of the present position, which moves on by one (from the last one to the first).
+  /// Returns the offset in memory of the current position and moves to the next one. After the last
+  /// position comes the first.
   Index next() {
     const Index offset = offset_;
     for (std::size_t axis = rank; axis-- > first;) {
@@ -56,7 +58,7 @@ class RowMajorWalk {
   Index offset_ = 0;
 };
 
-/// A walk over all axes of x but the first `First`.
+/// Returns a walk over all axes of x except the first `First`.
 template <int First, class X>
 RowMajorWalk<Traits<X>::rank, Traits<X>::layout, First> row_major_walk(const X& x) {
   return RowMajorWalk<Traits<X>::rank, Traits<X>::layout, First>(shape(x));

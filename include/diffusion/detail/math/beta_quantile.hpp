@@ -1,19 +1,22 @@
 /// @file beta_quantile.hpp
-/// The quantiles of the beta distribution.
+/// Quantiles of the beta distribution.
 #pragma once
 
-#include <cmath>    // std::abs, std::exp, std::lgamma, std::log, std::log1p
+#include <cmath>    // std::exp, std::lgamma, std::log, std::log1p
 #include <utility>  // std::swap
 
 namespace diffusion {
 namespace detail {
 
-/// P(X <= x) of X ~ Beta(a, b), for x below the mean, where the continued fraction converges fast (DLMF 8.17.22):
+/// P(X <= x) for X ~ Beta(a, b) and x at most the mean, where the continued fraction of DLMF
+/// 8.17.22 converges fast:
+///
 ///     I_x(a, b) = x^a (1 - x)^b / (a B(a, b)) * 1 / (1 + d_1 / (1 + d_2 / (1 + ...)))
-///     d_{2m+1} = -(a + m) (a + b + m) x / ((a + 2m) (a + 2m + 1)),   d_{2m} = m (b - m) x / ((a + 2m - 1) (a + 2m))
+///     d_{2m+1} = -(a + m) (a + b + m) x / ((a + 2m) (a + 2m + 1))
+///     d_{2m} = m (b - m) x / ((a + 2m - 1) (a + 2m))
 inline double lower_beta_probability(double x, double a, double b) {
   if (x <= 0.0) return 0.0;
-  double fraction = 1.0;  // from the inside out: past 200 terms nothing is left to see of x <= 1/2 or so
+  double fraction = 1.0;  // from the innermost of 200 terms outwards; more terms do not change it
   for (int k = 200; k >= 1; --k) {
     const double m = k / 2;
     const double d = k % 2 == 1 ? -(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0))
@@ -24,7 +27,7 @@ inline double lower_beta_probability(double x, double a, double b) {
   return std::exp(a * std::log(x) + b * std::log1p(-x) - log_beta) / (a * fraction);
 }
 
-/// The x with P(X <= x) = p of X ~ Beta(a, b), to a few units in the last place of the smaller of x and 1 - x.
+/// Returns x with P(X <= x) = p for X ~ Beta(a, b), with an absolute error of about 1e-15.
 inline double beta_quantile(double p, double a, double b) {
   const bool mirrored = p > lower_beta_probability(a / (a + b), a, b);
   if (mirrored) {  // 1 - X ~ Beta(b, a)

@@ -1,5 +1,6 @@
 /// @file linspace.hpp
-/// numpy.linspace and numpy.round, bit for bit: the references' schedules and lists of timesteps hang on both.
+/// numpy.linspace and numpy.round, bit for bit. The reference implementations compute schedules and
+/// timesteps with them.
 #pragma once
 
 #include <Eigen/Core>
@@ -8,14 +9,15 @@
 namespace diffusion {
 namespace detail {
 
-/// x, rounded to a double. A compiler that contracts a * b + c to a fused multiply-add rounds once where the references
-/// round twice; it cannot reach through a volatile.
+/// Returns x, rounded to double. The volatile keeps the compiler from fusing the product x with a
+/// later addition: a fused multiply-add rounds once where the references round twice.
 inline double rounded(double x) {
   const volatile double y = x;
   return y;
 }
 
-/// numpy.linspace(start, stop, size), bit for bit: start + i * step, but stop in the last entry; for size 1, start.
+/// numpy.linspace(start, stop, size), bit for bit: entry i is start + i * step and the last one is
+/// exactly stop. For size 1 the only entry is start.
 inline Eigen::ArrayXd linspace(double start, double stop, Eigen::Index size) {
   Eigen::ArrayXd ramp = Eigen::ArrayXd::Constant(size, start);
   if (size < 2) return ramp;
@@ -25,7 +27,7 @@ inline Eigen::ArrayXd linspace(double start, double stop, Eigen::Index size) {
   return ramp;
 }
 
-/// The nearest integer, halves to the even one, whatever the rounding mode. x >= 0.
+/// Rounds x >= 0 to the nearest integer, halves to even, independently of the rounding mode.
 inline Eigen::Index round_half_even(double x) {
   const double below = std::floor(x);
   const auto integer = static_cast<Eigen::Index>(below);

@@ -1,5 +1,5 @@
 /// @file phi.hpp
-/// The phi functions of exponential integrators; Hochbruck, Ostermann 2010, Eq. (2.11).
+/// Phi functions of exponential integrators; Hochbruck, Ostermann 2010, Eq. (2.11).
 #pragma once
 
 #include <cmath>  // std::abs, std::expm1
@@ -7,8 +7,13 @@
 namespace diffusion {
 namespace detail {
 
-/// phi_1(z) = (exp(z) - 1) / z,  phi_{k+1}(z) = (phi_k(z) - 1 / k!) / z,  which is the sum of z^j / (j + k)! over j = 0,
-/// 1, ... Near 0 the recurrence cancels, and the sum is taken.
+/// The function phi_k at z, for k >= 1:
+///
+///     phi_1(z) = (exp(z) - 1) / z
+///     phi_{k+1}(z) = (phi_k(z) - 1 / k!) / z
+///     phi_k(z) = sum_j z^j / (j + k)!,   j = 0, 1, ...
+///
+/// For |z| < 1 the recurrence loses digits by cancellation, so the sum is used.
 inline double phi(int k, double z) {
   double factorial = 1.0;  // k!
   for (int i = 2; i <= k; ++i) factorial *= i;

@@ -1,6 +1,6 @@
 /// @file random_bits.hpp
-/// Bits from a uniform random bit generator of the standard library's kind, the same on every platform:
-/// std::uniform_real_distribution and its kin are not.
+/// Random bits from a standard uniform random bit generator, the same on every platform. The
+/// standard distributions, such as std::uniform_real_distribution, differ between platforms.
 #pragma once
 
 #include <algorithm>  // std::min
@@ -11,22 +11,27 @@
 namespace diffusion {
 namespace detail {
 
+/// Whether E is a uniform random bit generator, such as std::mt19937.
 template <class E, class = void>
 inline constexpr bool is_bit_generator_v = false;
 template <class E>
 inline constexpr bool is_bit_generator_v<
     E, std::enable_if_t<std::is_unsigned_v<decltype(std::declval<E&>()())> && ((E::min)() < (E::max)())>> = true;
 
-/// floor(log2(x + 1)): how many bits a number from 0 to x gives.
+/// floor(log2(x + 1)), the number of random bits in a uniform number from 0 to x.
 constexpr int bits_in(std::uint64_t x) {
   int bits = 0;
   while (bits < 64 && ~std::uint64_t{0} >> (63 - bits) <= x) ++bits;
   return bits;
 }
 
-/// So many random bits, at most 64, as a number. A number of the engine gives its m bits, m = floor(log2(max - min + 1)),
-/// after subtraction of min; one of 2^m or more is passed over. The highest bits of as many numbers as it takes are used,
-/// those of the first number as the highest bits; what is left of the last is dropped.
+/// Returns an integer of `bits` random bits, at most 64. A draw is a number of the engine, minus
+/// min. It has m random bits, and is rejected if it is 2^m or more:
+///
+///     m = floor(log2(max - min + 1))
+///
+/// Draws are concatenated, the first one as the highest bits. If the last draw has more bits than
+/// needed, its highest bits are used.
 template <class Engine>
 std::uint64_t random_bits(Engine& engine, int bits) {
   constexpr std::uint64_t span = std::uint64_t{(Engine::max)()} - std::uint64_t{(Engine::min)()};
@@ -39,14 +44,14 @@ std::uint64_t random_bits(Engine& engine, int bits) {
       number = std::uint64_t{engine()} - std::uint64_t{(Engine::min)()};
     } while (number > largest);
     const int take = (std::min)(bits, width);
-    // Shifts by 64 are undefined; there is nothing to shift then.
+    // A shift by 64 is undefined. Nothing needs to be shifted then.
     result = take == 64 ? number : (result << take) | (number >> (width - take));
     bits -= take;
   }
   return result;
 }
 
-/// A double uniform on [0, 1): a multiple of 2^-53, each equally likely.
+/// Returns a double that is uniform on the multiples of 2^-53 in [0, 1).
 template <class Engine>
 double uniform_unit(Engine& engine) {
   return static_cast<double>(random_bits(engine, 53)) * 0x1p-53;

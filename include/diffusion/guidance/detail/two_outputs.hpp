@@ -21,16 +21,16 @@ T& workspace(std::any& any) {
   return any.emplace<T>();
 }
 
-/// Throws std::invalid_argument unless t, the model time, is one number for each sample of x.
+/// Throws std::invalid_argument unless t has one model time for each sample of x.
 template <class X, class T>
 void check_model_time(const char* where, const X& x, const T& t) {
-  static_assert(Traits<T>::rank == 1, "diffusion: t must be a tensor of rank 1, one number per sample");
+  static_assert(Traits<T>::rank == 1, "diffusion: t must be a tensor of rank 1 with one model time per sample");
   const Eigen::Index batch = batch_size(where, argument("x", x));
   if (t.size() != batch) fail_of_entries(where, "t", static_cast<Eigen::Index>(t.size()), batch);
 }
 
-/// Whether `out` has the shape of an output with learned variances for x, which is twice the
-/// channels. Throws std::invalid_argument unless it has that or x's.
+/// Whether `out` has twice the channels of x, for learned variances. Throws std::invalid_argument
+/// unless `out` has this shape or that of x.
 template <class Out, class X>
 bool has_variances(const char* where, const Out& out, const X& x) {
   if (has_shape(out, shape(x))) return false;
@@ -41,8 +41,8 @@ bool has_variances(const char* where, const Out& out, const X& x) {
   return false;
 }
 
-/// The prediction in an output for x: all of it, or a copy of the first half of the channels in
-/// `half` where variances are learned. set_prediction puts it back.
+/// Returns the prediction in a model's output for x: the output itself, or, with learned variances,
+/// `half`, to which the first half of the channels is copied. set_prediction copies it back.
 template <class Out, class X>
 Out& prediction_in(const char* where, Out& out, const X& x, Out& half) {
   if (!has_variances(where, out, x)) return out;
@@ -51,6 +51,8 @@ Out& prediction_in(const char* where, Out& out, const X& x, Out& half) {
   return half;
 }
 
+/// Copies the result of prediction_in back to the first half of the channels of `out`. Does nothing
+/// if it is `out` itself.
 template <class Out>
 void set_prediction(Out& out, const Out& prediction) {
   if constexpr (Traits<Out>::rank >= 2) {
@@ -58,7 +60,7 @@ void set_prediction(Out& out, const Out& prediction) {
   }
 }
 
-/// Two models, one for each output.
+/// Gets each output from a model of its own.
 template <class Cond, class Uncond>
 struct TwoModels {
   Cond cond;
@@ -67,7 +69,7 @@ struct TwoModels {
   template <class X, class T, class Out>
   struct Workspace {};
 
-  /// `both`: or only the conditional output, where the other has no influence.
+  /// Calls the models. Without `both`, computes the conditional output only.
   template <class X, class T, class Out>
   void evaluate(const char* where, const X& x, const T& t, bool both, Out& cond_output, Out& uncond_output,
                 Workspace<PlainTensor<X>, PlainTensor<T>, Out>&) {
@@ -77,7 +79,7 @@ struct TwoModels {
   }
 };
 
-/// One model, called with the batch twice: the first half of its output is the conditional one.
+/// Gets both outputs from one call of a model on a doubled batch. The conditional half comes first.
 template <class Model>
 struct DoubledBatch {
   Model model;
@@ -89,6 +91,7 @@ struct DoubledBatch {
     Out output;
   };
 
+  /// Calls the model on the whole doubled batch. Without `both`, copies the conditional half only.
   template <class X, class T, class Out>
   void evaluate(const char* where, const X& x, const T& t, bool both, Out& cond_output, Out& uncond_output,
                 Workspace<PlainTensor<X>, PlainTensor<T>, Out>& twice) {
@@ -116,8 +119,8 @@ struct DoubledBatch {
   }
 };
 
-/// c_1 (uncond + c_0 (cond - uncond)). For c_0 = 1 and c_0 = 0 it returns one of the two exactly,
-/// whatever the other is.
+/// c_1 (uncond + c_0 (cond - uncond)). For c_0 = 1 only cond is used, for c_0 = 0 only uncond. The
+/// other one may then be NaN or infinite, and the one used keeps its bits if c_1 = 1.
 struct CfgCombine {
   template <class C, class Real>
   Real operator()(const C& c, Real cond, Real uncond) const {
@@ -126,13 +129,13 @@ struct CfgCombine {
   }
 };
 
-/// The sum of the squared deviations of values from their mean, value by value; Welford 1962. It is
-/// exactly 0 if all values are equal.
+/// Running mean and sum of squared deviations from it; Welford 1962. The sum is exactly 0 if all
+/// values are equal.
 struct Welford {
   double mean = 0.0;
-  double sum = 0.0;
+  double sum = 0.0;  // of the squared deviations
 
-  /// `recip_count`: 1 / how many values there are now.
+  /// Adds a value. `recip_count` is 1 / count, where count includes x.
   void add(double x, double recip_count) {
     const double before = x - mean;
     mean = multiply_add(before, recip_count, mean);

@@ -1,6 +1,6 @@
 /// @file call.hpp
-/// Calls of the functions a user hands over: a model f(x, t) and a map f(x), which return a tensor
-/// or write one; and the shape of a model's output.
+/// Calls of the user's functions, a model f(x, t) or a map f(x), which return or write a tensor.
+/// Also the shape of a model's output.
 #pragma once
 
 #include <array>
@@ -19,10 +19,10 @@
 namespace diffusion {
 namespace detail {
 
-/// In place of a function that the user did not give.
+/// Placeholder for an optional function that the user did not give.
 struct NoFunction {};
 
-/// Whether Result is a tensor that can become an Out: of its scalar type, rank and layout.
+/// Whether Result is a tensor with the scalar type, rank and layout of Out.
 template <class Result, class Out>
 constexpr bool becomes() {
   if constexpr (is_tensor_v<Result>) {
@@ -32,16 +32,17 @@ constexpr bool becomes() {
   return false;
 }
 
-// ---- whether a function takes these arguments ----
+// ---- whether a function accepts given arguments ----
 
+/// Whether a declared parameter type accepts an argument; tensors must agree as in becomes().
 template <class Parameter, class Argument>
 constexpr bool parameter_takes() {
   if constexpr (is_tensor_v<Parameter>) return becomes<Argument, Parameter>();
   return true;
 }
 
-/// Whether the parameters that F declares take these arguments; true where F is overloaded or a
-/// template.
+/// Whether the parameters in F's declaration accept the arguments. True if F is overloaded or a
+/// template, because its parameters are then unknown.
 template <class F, class = void>
 struct Declared {
   template <class... Arguments>
@@ -66,9 +67,9 @@ struct Declared<F, std::void_t<decltype(&F::operator())>> : Declared<decltype(&F
 template <class F>
 struct Declared<std::reference_wrapper<F>, void> : Declared<F> {};
 
-/// Whether f(arguments...) compiles. Eigen says of a tensor that it can be made of any other, and
-/// fails where it has to be; so tensors that F declares must be of the arguments' scalar type, rank
-/// and layout.
+/// Whether f(arguments...) compiles. std::is_invocable is not enough: Eigen declares that a tensor
+/// can be constructed from any other tensor, and compilation fails only inside the constructor. So
+/// the tensors in F's declaration must also have the arguments' scalar type, rank and layout.
 template <class F, class... Arguments>
 constexpr bool callable() {
   if constexpr (std::is_invocable_v<F, Arguments...>) {
@@ -81,7 +82,8 @@ constexpr bool callable() {
 
 enum class CallForm { none, writes, returns, returns_other };
 
-/// f(x, t, out), or out = f(x, t)?
+/// How a model can be called: f(x, t, out) writes out; out = f(x, t) returns a tensor of out's kind
+/// (`returns`) or something else (`returns_other`). Writing takes precedence.
 template <class F, class X, class T, class Out>
 constexpr CallForm call_form() {
   if constexpr (callable<F&, const X&, const T&, Out&>()) {
@@ -92,16 +94,17 @@ constexpr CallForm call_form() {
   return CallForm::none;
 }
 
-/// The one call of a model: out, a plain tensor, becomes f(x, t), which should have the shape
-/// `sizes`. That is left to check. A Denoiser and a ReverseProcess give a const F, because many
-/// threads may call it at once.
+/// Calls a model: out, a plain tensor, becomes f(x, t). Every call of a model goes through here.
+/// The result should have the shape `sizes`; the caller must check this. A Denoiser and a
+/// ReverseProcess pass a const F, because many threads may call it at once.
 template <class F, class X, class T, class Out, std::size_t Rank>
 void call_model(F& f, const X& x, const T& t, Out& out, const std::array<Eigen::Index, Rank>& sizes) {
   constexpr CallForm form = call_form<F, X, T, Out>();
   static_assert(form != CallForm::none,
                 "diffusion: the model (or cond_fn) must be callable as model(x, t), returning a tensor, or as model(x, "
                 "t, out), writing one, where x is a tensor like the one sampled and t an Eigen::Tensor<Scalar, 1>; a "
-                "Denoiser and a ReverseProcess call it as const: wrap one that is not const in std::ref");
+                "Denoiser and a ReverseProcess call it as const: pass std::ref(model) for a model with a non-const "
+                "call");
   static_assert(form != CallForm::returns_other,
                 "diffusion: the model (or cond_fn) must return a tensor, or an expression, of x's scalar type, rank "
                 "and layout");
@@ -113,7 +116,7 @@ void call_model(F& f, const X& x, const T& t, Out& out, const std::array<Eigen::
   }
 }
 
-/// The same, checked: throws std::invalid_argument unless the result has the shape `sizes`.
+/// As above, but throws std::invalid_argument unless the result has the shape `sizes`.
 template <class F, class X, class T, class Out, std::size_t Rank>
 void call_model(const char* where, const char* name, F& f, const X& x, const T& t, Out& out,
                 const std::array<Eigen::Index, Rank>& sizes) {
@@ -121,14 +124,14 @@ void call_model(const char* where, const char* name, F& f, const X& x, const T& 
   check_result(where, name, out, x, sizes);
 }
 
-/// x becomes f(x): f returns it, an expression or a tensor, or changes x in place and returns
-/// nothing.
+/// Replaces x by f(x). f returns a tensor or an expression, or it changes x in place and returns
+/// nothing. Throws std::invalid_argument unless the result has x's shape.
 template <class F, class X>
 void call_in_place(const char* where, const char* name, const F& f, X& x) {
   static_assert(callable<const F&, X&>(),
-                "diffusion: denoised_fn must be callable, as const, as f(x_start), x_start a tensor like the one "
-                "sampled, returning a tensor or an expression of x_start's kind, or changing x_start in place and "
-                "returning nothing");
+                "diffusion: denoised_fn must have a const call f(x_start), where x_start is a tensor like the one "
+                "sampled; it must return a tensor or an expression of x_start's scalar type, rank and layout, or "
+                "change x_start in place and return nothing");
   if constexpr (callable<const F&, X&>()) {
     using Result = std::invoke_result_t<const F&, X&>;
     if constexpr (std::is_void_v<Result>) {
@@ -137,8 +140,7 @@ void call_in_place(const char* where, const char* name, const F& f, X& x) {
       static_assert(becomes<Result, X>(),
                     "diffusion: denoised_fn must return a tensor of x_start's scalar type, rank and layout");
       if constexpr (becomes<Result, X>()) {
-        // Evaluated before x is written: an expression may read elements other than the one it
-        // makes.
+        // Evaluate before writing x: each element of an expression may depend on any element of x.
         const PlainTensor<X> result = f(x);
         check_result(where, name, result, x, shape(x));
         copy(result, x);
@@ -149,14 +151,14 @@ void call_in_place(const char* where, const char* name, const F& f, X& x) {
 
 // ---- the output of a model ----
 
-/// Whether a model's output has twice the channels (axis 1), the second half for variances; and the
-/// option that says so.
+/// Whether a model's output has twice the channels (axis 1), the second half for variances.
 struct LearnedVariance {
   bool learned;
-  const char *on, *off;  // how the option is set, for messages
+  const char *on, *off;  // the assignments that set or clear the user's option, for messages
 };
 
-/// The shape of an output for x.
+/// Returns the shape of a model's output for x. Throws std::invalid_argument if variances are
+/// learned and x has rank 1.
 template <class X>
 auto output_shape(const char* where, const char* x_name, const X& x, bool learned) {
   auto sizes = shape(x);
@@ -171,8 +173,9 @@ auto output_shape(const char* where, const char* x_name, const X& x, bool learne
   return sizes;
 }
 
-/// Throws std::invalid_argument unless `output`, a model's for x, has the shape output_shape; if
-/// the channels are those of the other kind of model, the message says which option to set.
+/// Throws std::invalid_argument unless `output`, the model's output for x, has the shape `sizes`.
+/// If it has the channels of a model with the other setting of `variance`, the message says which
+/// option to set.
 template <class Output, class X, std::size_t Rank>
 void check_output(const char* where, const char* name, const Output& output, const X& x,
                   const std::array<Eigen::Index, Rank>& sizes, const LearnedVariance& variance) {
@@ -191,8 +194,8 @@ void check_output(const char* where, const char* name, const Output& output, con
   check_result(where, name, output, x, sizes);
 }
 
-/// Half `which` of the channels of a model's output: 0 is its prediction, 1 what learned variances
-/// are made from.
+/// Copies one half of the channels of a model's output to `half`: the prediction for which = 0, the
+/// values that determine learned variances for which = 1.
 template <class Output, class Half>
 void take_channels(const Output& output, int which, Half& half) {
   if constexpr (Traits<Output>::rank >= 2) chunk<1>(output, which, half);

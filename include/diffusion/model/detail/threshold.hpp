@@ -12,8 +12,8 @@
 namespace diffusion {
 namespace detail {
 
-/// The q-quantile of x[0..size): linear between the order statistics around q (size - 1). x is
-/// reordered.
+/// Returns the q-quantile of x[0..size), interpolated linearly between the order statistics on both
+/// sides of q (size - 1). Reorders x.
 inline double quantile(double* x, Index size, double q) {
   const double place = q * static_cast<double>(size - 1);
   const auto below = static_cast<Index>(std::floor(place));
@@ -24,8 +24,13 @@ inline double quantile(double* x, Index size, double q) {
   return low + (place - static_cast<double>(below)) * (high - low);
 }
 
-/// For each sample: s = the q-quantile of |x|, but at least `low` and at most `high`; x becomes x
-/// limited to [-s, s], divided by s. A sample with a value that is not finite becomes NaN.
+/// Thresholds x in place, per sample:
+///
+///     s = q-quantile of |x|, clipped to [low, high]
+///     x = clip(x, -s, s) / s
+///
+/// All values of a sample become NaN if one is not finite. `magnitudes` and `thresholds` are
+/// workspaces.
 template <class Tensor, class Memory>
 void threshold(Tensor& x, double q, double low, double high, Memory& magnitudes, Memory& thresholds) {
   if (x.size() == 0) return;
@@ -40,7 +45,7 @@ void threshold(Tensor& x, double q, double low, double high, Memory& magnitudes,
       finite = finite && std::isfinite(value);
       magnitudes[i] = value;
     }
-    // Values that are no numbers have no quantile; division by NaN shows it in the whole sample.
+    // A quantile needs finite values. If one is not, s is NaN, which makes the whole sample NaN.
     thresholds[n] = finite ? (std::min)((std::max)(quantile(magnitudes.data(), sample_size, q), low), high)
                            : std::numeric_limits<double>::quiet_NaN();
   }

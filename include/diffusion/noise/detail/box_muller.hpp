@@ -1,17 +1,28 @@
 /// @file box_muller.hpp
-/// Random words to normal variates, in arithmetic of our own: nothing here calls the mathematical library, so the same
-/// words give the same normals on every platform. Box and Muller, "A note on the generation of random normal deviates"
-/// (1958): with u uniform on (0, 1) and an angle uniform on the circle,
-///     r = sqrt(-2 log u),   z0 = r cos(angle),   z1 = r sin(angle)
-/// are two independent normals. Of two B-bit numbers a and b, B = 32 or 64, all bits are used:
-///     u = (a + 1/2) / 2^B,   angle = pi x + (b odd ? pi : 0),   x = (b + 1/2) / 2^B, b read as a signed number,
-/// so u is neither 0 nor 1, and x is in (-1/2, 1/2).
+/// The Box-Muller transform from random words to normal values. It calls no log, sin or cos of the
+/// mathematical library, so that the values do not depend on the platform's library.
 ///
-/// Every sum of a product is a multiply_add and every loop runs over whole blocks, so that a value does not depend on the
-/// compiler, nor on its place in a vector. Nor does the angle's part depend on whether the target fuses them (Unfused);
-/// the radius, which is a square root, does by one unit in the last place, and so their product by two. Selections are
-/// made on bits, the same way for one number and for a register of them (detail/simd.hpp). (-ffast-math keeps the distribution but
-/// not the bits, nor the precision of the smallest r.)
+/// Source: Box and Muller, "A note on the generation of random normal deviates" (1958). With u
+/// uniform on (0, 1) and an angle uniform on the circle, two independent normals are
+///
+///     z0 = r cos(angle),   z1 = r sin(angle),   r = sqrt(-2 log u)
+///
+/// u and the angle use all bits of two B-bit integers a and b, B = 32 or 64. b is a signed integer
+/// in the formula of x:
+///
+///     u = (a + 1/2) / 2^B
+///     x = (b + 1/2) / 2^B
+///     angle = pi x + (b odd ? pi : 0)
+///
+/// u is neither 0 nor 1, and x is in (-1/2, 1/2).
+///
+/// Every a b + c is a multiply_add and every loop runs over whole blocks, so that a value depends
+/// neither on the compiler nor on its place in a vector. The sine and cosine are also the same on
+/// targets with and without a fused multiply-add (Unfused). Between such targets the radius may
+/// differ by one unit in the last place, and a normal, radius times sine or cosine, by two.
+/// Selections are made on bits, in the same way for one number and for a register
+/// (detail/simd.hpp). -ffast-math keeps the distribution, but neither the bits nor the precision of
+/// the smallest r.
 #pragma once
 
 #include <array>
@@ -30,22 +41,28 @@
 namespace diffusion {
 namespace detail {
 
-/// The type in which the normals of a Scalar are drawn: float for half and bfloat16 (rounded once), Scalar otherwise.
+/// Type in which normals are computed for a Scalar: float for half and bfloat16, which are then
+/// rounded once, otherwise Scalar.
 template <class Scalar>
 using NormalType = Arithmetic<Scalar>;
 
-/// How many normals of type T four words make: a uniform takes one word for float, two for double and long double.
+/// Number of normals of type T from the four words of a counter. A uniform takes one word for float
+/// and two for double and long double.
 template <class T>
 inline constexpr std::size_t normals_per_counter = std::is_same_v<T, float> ? 4 : 2;
 
+/// The normals of a block of counters: normals_per_counter per lane.
 template <class T>
 using NormalBlock = std::array<Lanes<T>, normals_per_counter<T>>;
 
-/// Minimax polynomials, lowest degree first, their coefficients rounded one after another to T:
-///     log:  -2 pi^2 log(1 + f) / f               on [-1/3, 1/3],
-///     sin:  sin(pi sqrt(q)) / (pi sqrt(q))       on [0, 1/4],
-/// to within a relative 2^-24 (float), 2^-53 (double), 2^-64 (long double). The factor pi is with the radius, because a
-/// polynomial for the sine that begins with 1 saves a rounding.
+/// Minimax polynomials with coefficients of type T, lowest degree first:
+///
+///     log:  -2 pi^2 log(1 + f) / f               on [-1/3, 1/3]
+///     sin:  sin(pi sqrt(q)) / (pi sqrt(q))       on [0, 1/4]
+///
+/// Their relative error is at most 2^-24 (float), 2^-53 (double) or 2^-64 (long double). The radius
+/// contains the factor pi, so that the polynomial of the sine begins with 1, which saves a
+/// rounding.
 template <class T>
 struct Polynomials;
 
@@ -87,7 +104,7 @@ struct Polynomials<long double> {
 };
 // clang-format on
 
-/// a b + c with the target's multiply_add.
+/// Computes a b + c with the target's multiply_add.
 struct Fused {
   template <class T>
   T multiply_add(T a, T b, T c) const {
@@ -95,8 +112,8 @@ struct Fused {
   }
 };
 
-/// a b + c, rounded twice on every target. Compilers fuse a product with the sum that follows it, unless something stands
-/// between: here an empty asm statement, which for all they know changes the product.
+/// Computes a b + c, rounded twice on every target. An empty asm statement keeps compilers from
+/// fusing the product with the sum, because they must assume that it changes the product.
 struct Unfused {
   template <class Real>
   Real multiply_add(Real a, Real b, Real c) const {
@@ -114,7 +131,7 @@ struct Unfused {
   }
 };
 
-/// c[First] + c[First + Step] x + c[First + 2 Step] x^2 + ...
+/// The polynomial c[First] + c[First + Step] x + c[First + 2 Step] x^2 + ...
 template <std::size_t First, std::size_t Step, class Real, class T, std::size_t Size, class Arithmetic = Fused>
 inline Real horner(const std::array<T, Size>& c, Real x, const Arithmetic& arithmetic = {}) {
   if constexpr (First + Step >= Size) {
@@ -124,13 +141,16 @@ inline Real horner(const std::array<T, Size>& c, Real x, const Arithmetic& arith
   }
 }
 
-/// (pi r)^2 = -2 pi^2 log u, where t = u below 1/2 and t = u - 1 from 1/2 on: so that u keeps its relative precision near 0,
-/// where the tails come from, and 1 - u near 1. With u = 2^e m, m in [2/3, 4/3): log u = e log 2 + log(1 + (m - 1)).
+/// (pi r)^2 = -2 pi^2 log u from t, which is u for u < 1/2 and u - 1 for u >= 1/2. Thus u keeps its
+/// relative precision near 0, where the tails come from, and 1 - u keeps it near 1. With u = 2^e m
+/// and m in [2/3, 4/3):
+///
+///     log u = e log 2 + log(1 + (m - 1))
 template <class Numbers, class Arithmetic = Fused>
 inline typename Numbers::Real pi_r_squared(typename Numbers::Real t, const Arithmetic& arithmetic = {}) {
   using T = typename Numbers::Scalar;
   using Real = typename Numbers::Real;
-  // -2 pi^2 log 2 in two parts, of which the first, times e, is exact in float and double.
+  // -2 pi^2 log 2 in two parts. The product of e and the first part is exact in float and double.
   constexpr T e_high = sizeof(T) == 4 ? T(-13.6796875) : T(-13.682176113128662109375);
   constexpr T e_low = static_cast<T>(-13.68217692771423308969496L - static_cast<long double>(e_high));
   constexpr auto& c = Polynomials<T>::log;
@@ -159,9 +179,9 @@ inline typename Numbers::Real pi_r_squared(typename Numbers::Real t, const Arith
     const Bits shifted = bit_cast<Bits>(u) + (one_bits - two_thirds_bits);
     const Real e = bit_cast<Real>((shifted >> mantissa) | integers_bits) - (integers + exponent_bias);
     const Real m = bit_cast<Real>((shifted & mantissa_mask) + two_thirds_bits);
-    // What u = t + 1 lost in rounding is t - (u - 1). Given back, it makes f exactly t where e = 0.
+    // t - (u - 1) is the rounding error of u = t + 1. Adding it makes f exactly t where e = 0.
     const Real f = (m - T(1)) + (t - (u - one));
-    // The even and the odd powers apart, so that the processor can work on both at once.
+    // Even and odd powers are separate, so that the processor can work on both at once.
     const Real square = f * f;
     const Real higher =
         arithmetic.multiply_add(f, horner<2, 2>(c, square, arithmetic), horner<1, 2>(c, square, arithmetic));
@@ -178,7 +198,7 @@ inline typename Numbers::Real sin_pi_over_pi(typename Numbers::Real x) {
   return unfused.multiply_add(x * square, horner<1, 1>(Polynomials<typename Numbers::Scalar>::sin, square, unfused), x);
 }
 
-/// x, or -x where the word is odd.
+/// -x where the word is odd, otherwise x.
 template <class Numbers>
 inline typename Numbers::Real negate_if_odd(typename Numbers::Real x, typename Numbers::Bits word) {
   using T = typename Numbers::Scalar;
@@ -189,7 +209,8 @@ inline typename Numbers::Real negate_if_odd(typename Numbers::Real x, typename N
   }
 }
 
-/// The signed number in each 32-bit word. (Few targets convert unsigned ones.)
+/// Converts each 32-bit word, read as a signed integer, to a floating-point number. (Few targets
+/// can convert unsigned integers.)
 template <class Numbers>
 inline typename Numbers::Real signed_word(typename Numbers::Bits word) {
   using T = typename Numbers::Scalar;
@@ -203,13 +224,14 @@ inline typename Numbers::Real signed_word(typename Numbers::Bits word) {
   }
 }
 
-/// (i + 1/2) / 2^B for the signed number i, in (-1/2, 1/2): B = 32 for a word, B = 64 for i = 2^32 high + low.
+/// (i + 1/2) / 2^32 for the signed 32-bit integer i, in (-1/2, 1/2).
 template <class Numbers>
 inline typename Numbers::Real centred(typename Numbers::Bits i) {
   using T = typename Numbers::Scalar;
   using Real = typename Numbers::Real;
   return multiply_add(signed_word<Numbers>(i), Real{} + T(0x1p-32), Real{} + T(0x1p-33));
 }
+/// (i + 1/2) / 2^64 for the signed 64-bit integer i = 2^32 high + low, in (-1/2, 1/2).
 template <class Numbers>
 inline typename Numbers::Real centred(typename Numbers::Bits high, typename Numbers::Bits low) {
   using T = typename Numbers::Scalar;
@@ -218,7 +240,7 @@ inline typename Numbers::Real centred(typename Numbers::Bits high, typename Numb
   return multiply_add(signed_word<Numbers>(high), Real{} + T(0x1p-32), low_and_half * T(0x1p-64));
 }
 
-/// All bits of the 32-bit word of which `high` has the highest bit, if that is set.
+/// The highest bit of the 32-bit word `high`, copied into all 32 bits.
 template <class Numbers>
 inline typename Numbers::Bits sign_bits(typename Numbers::Bits high) {
   using Bits = typename Numbers::Bits;
@@ -226,11 +248,15 @@ inline typename Numbers::Bits sign_bits(typename Numbers::Bits high) {
   return sizeof(typename Numbers::Scalar) == 4 ? sign : sign & 0xFFFFFFFFu;
 }
 
-/// The normals of a block of words: z0, z1 of words 0 and 1 and z2, z3 of words 2 and 3 for float; z0, z1 of words 0 to 3,
-/// the 64-bit numbers high word first, for double and long double. |z| < 6.8 and 9.5. Calls keep(i, z) once per
-/// register: z[k] is normal k of lanes i, i + 1, ...
+/// Computes the normals of a block of words. Calls keep(i, z) once per register: z[k] is normal k
+/// of lanes i, i + 1, ...
 ///
-/// cos(pi x) is sin(pi y) with y = 1/2 - |x|; y comes from the bits of b, whose complement it is, and so is precise near 0.
+/// For float, words 0 and 1 make z[0] and z[1], words 2 and 3 make z[2] and z[3], and |z| < 6.8.
+/// For double and long double, words 0 to 3 are two 64-bit integers, high word first, that make
+/// z[0] and z[1], and |z| < 9.5.
+///
+/// cos(pi x) is computed as sin(pi y) with y = 1/2 - |x|. y is made from the complemented bits of
+/// b, not by subtraction, and so is precise near 0.
 template <class Numbers, class Keep>
 inline void for_each_normals(const WordBlock& words, const Keep& keep) {
   using T = typename Numbers::Scalar;
@@ -258,7 +284,8 @@ inline void for_each_normals(const WordBlock& words, const Keep& keep) {
   }
 }
 
-/// Lane by lane. (These are functions of their own for the same reason as philox4x32_10.)
+/// Stores the normals lane by lane: z[k].at[i] is normal k of lane i. Not inlined, like
+/// philox4x32_10.
 template <class T, class Numbers = Registers<T>>
 [[gnu::noinline]] void normals(const WordBlock& words, NormalBlock<T>& z) {
   for_each_normals<Numbers>(words, [&z](std::size_t i, const auto& registers) {
@@ -266,7 +293,7 @@ template <class T, class Numbers = Registers<T>>
   });
 }
 
-/// Counter by counter: z[k + normals_per_counter<T> i] is normal k of lane i.
+/// Stores the normals counter by counter: z[k + normals_per_counter<T> i] is normal k of lane i.
 template <class T, class Numbers = Registers<T>>
 [[gnu::noinline]] void normals(const WordBlock& words, T* z) {
   for_each_normals<Numbers>(words, [z](std::size_t i, const auto& registers) {

@@ -1,7 +1,7 @@
 /// @file philox.hpp
-/// Philox4x32-10, the counter-based generator of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
-/// 1, 2, 3" (SC 2011): 128 random bits as a function of a 128-bit counter and a 64-bit key. Integers only, so its words
-/// are the same everywhere.
+/// Philox4x32-10, a counter-based generator: 128 random bits as a function of a 128-bit counter and
+/// a 64-bit key. It uses integers only, so that its words are the same on every platform. Source:
+/// Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
 #pragma once
 
 #include <array>
@@ -13,23 +13,26 @@
 namespace diffusion {
 namespace detail {
 
-/// The four words of every lane's counter.
+/// A block of counters: four words per lane.
 using CounterBlock = std::array<Lanes<std::uint32_t>, 4>;
 
-/// Four random words of every lane.
+/// The random words of a block of counters: four per lane.
 using WordBlock = std::array<Lanes<std::uint32_t>, 4>;
 
+/// A 64-bit key, low word first.
 using PhiloxKey = std::array<std::uint32_t, 2>;
 
-/// The key of the next round: k0 grows by the bits of the golden ratio, k1 by those of sqrt(3) - 1.
+/// The key of the next round. The fractional bits of the golden ratio are added to k0, and those of
+/// sqrt(3) - 1 to k1.
 inline PhiloxKey next_round(PhiloxKey key) { return {key[0] + 0x9E3779B9u, key[1] + 0xBB67AE85u}; }
 
-/// The state of one counter, or of a register full of them.
+/// The state of one counter, or of one counter per lane of a register.
 template <class Word>
 struct PhiloxState {
   Word c0, c1, c2, c3;
 
   /// One of the ten rounds; hi and lo are the halves of a 64-bit product:
+  ///
   ///     (c0, c1, c2, c3) <- (hi(M1 c2) ^ c1 ^ k0, lo(M1 c2), hi(M0 c0) ^ c3 ^ k1, lo(M0 c0))
   void round(Word k0, Word k1) {
     const Word product0 = product(c0, Word{} + 0xD2511F53u);
@@ -41,7 +44,7 @@ struct PhiloxState {
   }
 };
 
-/// One counter. Its results are those of Random123's known-answer tests.
+/// The random words of one counter. They agree with the known-answer tests of Random123.
 inline std::array<std::uint32_t, 4> philox4x32_10(const std::array<std::uint32_t, 4>& counter, PhiloxKey key) {
   PhiloxState<std::uint64_t> s{counter[0], counter[1], counter[2], counter[3]};
   for (int round = 0; round < 10; ++round, key = next_round(key)) s.round(key[0], key[1]);
@@ -49,7 +52,7 @@ inline std::array<std::uint32_t, 4> philox4x32_10(const std::array<std::uint32_t
           static_cast<std::uint32_t>(s.c3)};
 }
 
-/// The keys of the ten rounds in every lane of a register, Words.
+/// The keys of the ten rounds, each repeated in every lane of a register of type Words.
 template <class Words = detail::Words>
 struct PhiloxKeys {
   explicit PhiloxKeys(PhiloxKey key) {
@@ -61,11 +64,13 @@ struct PhiloxKeys {
   Words k0[10], k1[10];
 };
 
-/// The words of a block of counters. (A function of its own, because in a larger one g++ is short of registers.)
+/// The random words of a block of counters. Not inlined, because g++ runs out of registers when
+/// this is part of a larger function.
 template <class Words>
 [[gnu::noinline]] void philox4x32_10(const CounterBlock& counter, const PhiloxKeys<Words>& keys, WordBlock& words) {
-  // A register of 32-bit words is two of 64-bit lanes: the words in even places, and those in odd ones. While the product
-  // of one is awaited there is work on the other; and on two more where there are registers for them.
+  // A register of 32-bit words is split into two of 64-bit lanes, for the words in even and in odd
+  // places. The work on one hides the latency of the other's products. AVX-512 has enough registers
+  // for two such pairs.
   constexpr std::size_t width = sizeof(Words) / sizeof(std::uint32_t), pairs = sizeof(Words) == 64 ? 2 : 1;
   for (std::size_t i = 0; i < lane_count; i += pairs * width) {
     std::array<PhiloxState<Words>, pairs> even, odd;

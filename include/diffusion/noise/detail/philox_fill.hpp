@@ -1,5 +1,5 @@
 /// @file philox_fill.hpp
-/// One call of a PhiloxNoise: fills a tensor, block by block, in the order of its memory.
+/// One call of a PhiloxNoise, which fills a tensor block by block in memory order.
 #pragma once
 
 #include <algorithm>  // std::min
@@ -19,8 +19,9 @@
 namespace diffusion {
 namespace detail {
 
-/// A sample is a row of counters, each of which holds `values` of its values. Blocks of counters are numbered so that each
-/// makes values which lie side by side in memory; any of them may be made at any time, by any thread.
+/// Fills a tensor for one call of a PhiloxNoise. A sample takes a sequence of counters, each of
+/// which makes `values` values. A block is lane_count counters, in an order in which neighbours
+/// write to adjacent memory. The blocks are independent: any thread may make any block at any time.
 template <class T, class Words = detail::Words>
 class PhiloxFill {
  public:
@@ -38,23 +39,26 @@ class PhiloxFill {
     for (std::size_t i = 0; i < lane_count; ++i) rising_.at[i] = static_cast<std::uint32_t>(i);
   }
 
-  /// Counters for one sample.
+  /// Number of counters for one sample.
   static Index counters(Index sample_size) { return sample_size / values + (sample_size % values != 0); }
 
-  /// Blocks in the whole batch. batch_ * counters_ cannot overflow, being barely more than the
-  /// tensor's size.
+  /// Number of blocks for the whole batch. batch_ * counters_ cannot overflow, because it is at
+  /// most the size of the tensor.
   Index blocks() const { return (batch_ * counters_ + width - 1) / width; }
 
-  /// Blocks [begin, end), counters in the order: all of sample 0, all of sample 1, ...
+  /// Fills blocks [begin, end) of a RowMajor tensor. The order of the counters: all of sample 0,
+  /// then all of sample 1, ...
   template <class Scalar>
   void row_major(Scalar* out, Index begin, Index end) const {
     Index n = begin * width / counters_, b = begin * width % counters_;
     CounterBlock counter;
     WordBlock words;
     alignas(64) T z[static_cast<std::size_t>(block_size)];
-    Index of_sample = -1;  // the sample of the last block that lay in one; a block that does not ends beyond it
+    // Sample of the last block on the fast path, whose words 1 to 3 are in `counter`. A block off
+    // the fast path overwrites them and moves n to a later sample.
+    Index of_sample = -1;
     for (Index block = begin; block < end; ++block) {
-      // All of one sample, as most blocks are: words 1 to 3 stay as they are.
+      // Fast path: most blocks lie within one sample, which fixes words 1 to 3.
       if ((b + width) * values <= sample_size_) {
         if (n != of_sample) set_stream<CounterOrder::counter>(counter, 0, width, n);
         of_sample = n;
@@ -91,8 +95,9 @@ class PhiloxFill {
     }
   }
 
-  /// Blocks [begin, end), counters in the order: the first of every sample, the second of every sample, ... `walk` goes over
-  /// the axes of a sample, in whose memory values of one counter are far apart.
+  /// Fills blocks [begin, end) of a ColMajor tensor. The order of the counters: the first of every
+  /// sample, then the second of every sample, ... `walk` finds the offsets of the values of a
+  /// counter, which are far apart in memory.
   template <class Walk, class Scalar>
   void col_major(Walk walk, Scalar* out, Index begin, Index end) const {
     Index b = begin * width / batch_, n = begin * width % batch_;
@@ -107,7 +112,7 @@ class PhiloxFill {
     NormalBlock<T> z;
     for (Index block = begin; block < end; ++block) {
       const Index first_b = b, first_n = n;
-      // Comes into the cache while the values are made.
+      // Prefetch the destination while the values are computed.
       constexpr Index cache_line = 64 / sizeof(Scalar);
       for (const Index o : offset) {
         for (Index i = n; i < batch_ && i < n + width; i += cache_line) Eigen::internal::prefetch(out + o + i);
@@ -139,7 +144,8 @@ class PhiloxFill {
     return {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)};
   }
 
-  /// (outer, inner) += count, in mixed radix; whether inner was full.
+  /// Adds `count` to inner. If inner reaches `size`, sets it to 0, adds 1 to outer and returns
+  /// true.
   static bool advance(Index& inner, Index count, Index size, Index& outer) {
     inner += count;
     if (inner < size) return false;
@@ -148,17 +154,22 @@ class PhiloxFill {
     return true;
   }
 
-  /// Lanes [lane, lane + count) of counter b of sample n, of which one rises from lane to lane. This sets word 0, which is b.
+  /// Which number increases by one from lane to lane: the sample, or the index of the counter in
+  /// its sample.
   enum class CounterOrder { sample, counter };
+  /// Sets word 0, the index of the counter in its sample, in lanes [lane, lane + count). It is b in
+  /// the first of them.
   template <CounterOrder rising>
   void set_block_index(CounterBlock& counter, Index lane, Index count, Index b) const {
-    // (From a plane, because clang++ would store numbers that it counts off where no register can be loaded soon after.)
+    // 0, 1, 2, ... are loaded from rising_: if clang++ counted them, its narrow stores would delay
+    // the vector loads that follow.
     for (Index i = 0; i < count; ++i) {
       counter[0].at[lane + i] =
           low_word(static_cast<std::uint64_t>(b)) + (rising == CounterOrder::counter ? rising_.at[i] : 0);
     }
   }
-  /// And this the other words: the call and the stream.
+  /// Sets words 1 to 3, the call and the stream, in lanes [lane, lane + count). The first of them
+  /// gets the stream of sample n.
   template <CounterOrder rising>
   void set_stream(CounterBlock& counter, Index lane, Index count, Index n) const {
     const std::uint64_t stream = first_sample_ + static_cast<std::uint64_t>(n);
@@ -170,6 +181,7 @@ class PhiloxFill {
     }
   }
 
+  /// Writes `count` values, converted to Scalar.
   template <class Scalar>
   static void store(const T* z, Index count, Scalar* to) {
     for (Index i = 0; i < count; ++i) to[i] = static_cast<Scalar>(z[i]);
@@ -181,11 +193,11 @@ class PhiloxFill {
   std::uint64_t first_sample_;
   std::uint32_t call_;
   Index batch_, sample_size_, counters_;
-  Lanes<std::uint32_t> rising_;
+  Lanes<std::uint32_t> rising_;  // 0, 1, 2, ...
 };
 
-/// Fills x by all blocks of a call, on the threads of the device. (A function of its own: what it gives to the threads has the
-/// type of the call in its name, and with it the instruction set.)
+/// Fills x with all blocks of a call, on the threads of the device. A function template, so that
+/// the type of its lambda depends on Call, and so on the register type.
 template <class Call, class X, class Device>
 void fill(const Call& call, X& x, const Device& device) {
   // About 5 cycles per value: the cost estimate by which parallelFor sizes its blocks.

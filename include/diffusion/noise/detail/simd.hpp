@@ -1,7 +1,8 @@
 /// @file simd.hpp
-/// The numbers that noise is computed on: one, or a register full of them, in the vector types of g++ and clang++, which take
-/// +, *, ^ and >> as one number does. So the code is written once, and what it computes does not depend on the width of a
-/// register. Here are the operations that have no such sign. All are exact, or rounded correctly.
+/// Types and operations for computing noise on one number or on a register of numbers. Registers
+/// are the vector types of g++ and clang++, which support +, *, ^ and >> like a single number. The
+/// code is therefore written once, and its results do not depend on the register width. This file
+/// has the operations without such an operator. All of them are exact or correctly rounded.
 #pragma once
 
 #include <array>
@@ -14,13 +15,13 @@
 
 #include "../../detail/kernel/multiply_add.hpp"
 
-// Bytes of a register; undefined again below.
+// Bytes per register; undefined at the end of this file.
 #if defined(__GNUC__) && defined(__SSE2__) && defined(__has_builtin)
-#if __has_builtin(__builtin_shufflevector)  // g++ has it since 12
+#if __has_builtin(__builtin_shufflevector)  // in g++ since version 12
 #if defined(__AVX__) || defined(__FMA__)
 #include <immintrin.h>
 #else
-#include <emmintrin.h>  // a third of the time to parse
+#include <emmintrin.h>  // parses in a third of the time
 #endif
 #if defined(__AVX512F__) && defined(__FMA__)
 #define DIFFUSION_REGISTER 64
@@ -35,17 +36,18 @@
 namespace diffusion {
 namespace detail {
 
-/// Counters are worked on so many at a time, word by word (structure of arrays): enough to fill the vector registers of
-/// any target, few enough that all stages of a block stay in the first-level cache.
+/// Number of counters in a block, which is stored word by word (structure of arrays). Enough to
+/// fill the vector registers of any target, and few enough that all stages of a block stay in the
+/// L1 cache.
 inline constexpr std::size_t lane_count = 64;
 
-/// One number of every lane.
+/// One number per lane of a block.
 template <class T>
 struct alignas(64) Lanes {
   T at[lane_count];
 };
 
-/// A floating-point number of type T, and the integers of its size.
+/// Types for computing one number at a time: a floating-point number and the integers of its size.
 template <class T>
 struct Single {
   using Scalar = T;
@@ -55,9 +57,10 @@ struct Single {
   static constexpr std::size_t size = 1;
 };
 
-/// An instruction set: the bytes of its registers, 0 where numbers are computed one at a time, and whether it fuses a
-/// product with a sum. Whatever depends on it has it in its type: object files built for different instruction sets
-/// may be linked into one program, where two functions or classes of one name would silently become one.
+/// An instruction set: bytes per register (0 if numbers are computed one at a time) and whether it
+/// has a fused multiply-add. Types and functions that depend on it have it, or a register type, in
+/// their signature. Otherwise the linker would silently merge those of the same name when object
+/// files for different instruction sets are linked into one program.
 template <std::size_t bytes, class Fused>
 struct InstructionSet {};
 #ifdef DIFFUSION_REGISTER
@@ -66,7 +69,7 @@ using ThisInstructionSet = InstructionSet<DIFFUSION_REGISTER, FusedMultiplyAdd>;
 using ThisInstructionSet = InstructionSet<0, FusedMultiplyAdd>;
 #endif
 
-/// A register full of each.
+/// Types for computing on registers: the types of Single, one register of each.
 #ifdef DIFFUSION_REGISTER
 template <class T, class Set = ThisInstructionSet>
 struct Registers {
@@ -83,9 +86,11 @@ template <class T, class Set = ThisInstructionSet>
 struct Registers : Single<T> {};
 #endif
 
-/// As many 64-bit lanes as a register holds, each with a 32-bit word in its low half; the high half may hold anything.
+/// A register of 64-bit lanes, each with a 32-bit word in its low half. The high half may have any
+/// value.
 using Words = typename Registers<double>::Bits;
 
+/// The bits of `from` as a To.
 template <class To, class From>
 inline To bit_cast(const From& from) {
   static_assert(sizeof(To) == sizeof(From));
@@ -93,32 +98,36 @@ inline To bit_cast(const From& from) {
   std::memcpy(&to, &from, sizeof to);
   return to;
 }
+/// Reads a register from memory of any alignment.
 template <class Register, class T>
 inline Register read_as(const T* from) {
   Register to;
   std::memcpy(&to, from, sizeof to);
   return to;
 }
+/// Writes a register to memory of any alignment.
 template <class Register, class T>
 inline void write(T* to, const Register& from) {
   std::memcpy(to, &from, sizeof from);
 }
 
-/// The products of the low halves.
+/// The 64-bit product of the low halves of a and b.
 inline std::uint64_t product(std::uint64_t a, std::uint64_t b) { return (a & 0xFFFFFFFFu) * (b & 0xFFFFFFFFu); }
 
-/// (Not std::sqrt in a loop, which compilers keep scalar because it may set errno.)
+/// The square root. Registers have their own overloads, because compilers do not vectorise a loop
+/// over std::sqrt, which may set errno.
 template <class T, std::enable_if_t<std::is_floating_point_v<T>, int> = 0>
 inline T square_root(T x) {
   return std::sqrt(x);
 }
 
-// The same of registers. (g++ 12 warns of the undefined registers in the unmasked AVX-512 forms.)
+// The same operations on registers. AVX-512 uses masked forms, because g++ 12 warns about undefined
+// registers in the unmasked ones.
 #if DIFFUSION_REGISTER == 64
 inline Words product(Words a, Words b) {
   return bit_cast<Words>(_mm512_maskz_mul_epu32(0xFF, bit_cast<__m512i>(a), bit_cast<__m512i>(b)));
 }
-template <class Bits>  // like the other functions of registers, it has their type in its name
+template <class Bits>  // a template, so that the register type is part of its name
 inline Bits zero_extended(const std::uint32_t* words) {
   return bit_cast<Bits>(_mm512_maskz_cvtepu32_epi64(0xFF, read_as<__m256i>(words)));
 }
@@ -156,7 +165,7 @@ inline __m128d multiply_add(__m128d a, __m128d b, __m128d c) { return _mm_fmadd_
 #endif
 #endif
 
-/// As many 32-bit words as there are numbers, each as wide as a number.
+/// Loads one 32-bit word per number, each extended to the width of a number.
 template <class Numbers>
 inline typename Numbers::Bits load_words(const std::uint32_t* words) {
   using Bits = typename Numbers::Bits;
@@ -171,7 +180,7 @@ inline typename Numbers::Bits load_words(const std::uint32_t* words) {
   }
 }
 
-/// The numbers that these integers are, rounded.
+/// Converts integers to floating-point numbers, rounded.
 template <class Real, class Integer>
 inline Real converted(const Integer& i) {
 #ifdef DIFFUSION_REGISTER
@@ -183,7 +192,7 @@ inline Real converted(const Integer& i) {
 }
 
 #ifdef DIFFUSION_REGISTER
-/// Half 0 or 1 of a_0, b_0, a_1, b_1, ...
+/// The first (half = 0) or second (half = 1) half of a_0, b_0, a_1, b_1, ...
 template <std::size_t half, class Register, std::size_t... i>
 inline Register interleaved(const Register& a, const Register& b, std::index_sequence<i...>) {
   constexpr std::size_t size = sizeof...(i);
@@ -191,7 +200,7 @@ inline Register interleaved(const Register& a, const Register& b, std::index_seq
 }
 #endif
 
-/// Two or four registers a, b, ... into memory as a_0, b_0, ..., a_1, b_1, ...
+/// Writes two or four registers a, b, ... to memory as a_0, b_0, ..., a_1, b_1, ...
 template <class Numbers, class T, class Register, std::size_t count>
 inline void write_interleaved(T* to, const std::array<Register, count>& r) {
   static_assert(count == 2 || count == 4);

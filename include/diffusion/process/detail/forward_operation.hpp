@@ -1,5 +1,5 @@
 /// @file forward_operation.hpp
-/// What the operations of a GaussianDiffusion share: their checks, and the kernel with coefficients taken by timestep.
+/// Checks and kernel calls that the operations of GaussianDiffusion share.
 #pragma once
 
 #include <Eigen/Core>
@@ -18,26 +18,30 @@
 namespace diffusion {
 namespace detail {
 
-/// The steps s + 1, ..., t of one sample.
+/// The jump of one sample from timestep s to timestep t.
 struct StepRange {
   Index s, t;
 };
-/// The same for each sample of a batch.
+/// The jumps of a batch, one per sample; passed to by_step() in place of a TimestepsView.
 struct StepRanges {
   TimestepsView s, t;
   bool uniform() const { return s.uniform() && t.uniform(); }
   StepRange operator[](Index n) const { return {s[n], t[n]}; }
 };
 
-/// One operation: its name, for messages, and the tables of the process.
+/// An operation of a process: its name, for messages, and the tables it reads.
 template <class Scalar>
 struct ForwardOperation {
   const char* where;
   const Tables& tables;
 
+  /// Throws std::invalid_argument unless t has one entry per sample, std::out_of_range unless
+  /// 0 <= t[n] < T.
   void check_steps(const TimestepsView& t, Index batch) const {
     check_timesteps(where, "t", t, batch, 0, tables.betas.size());
   }
+  /// Checks s and t likewise. Throws std::out_of_range unless -1 <= s[n] < t[n], and
+  /// std::domain_error if abar_s = 0.
   void check_steps(const StepRanges& steps, Index batch) const {
     check_steps(steps.t, batch);
     check_timesteps(where, "s", steps.s, batch, -1, tables.betas.size());
@@ -45,12 +49,14 @@ struct ForwardOperation {
       const auto [s, t] = steps[n];
       if (s >= t) fail<std::out_of_range>(where, "s = ", s, " must be less than t = ", t, " (sample ", n, ")");
       if (s >= 0 && tables.alphas_cumprod[s] == 0.0) {
-        fail<std::domain_error>(where, "alphas_cumprod[", s, "] = 0: no signal is left to step from (sample ", n, ")");
+        fail<std::domain_error>(where, "alphas_cumprod[", s, "] = 0: a step cannot start at s = ", s,
+                                ", where no signal is left (sample ", n, ")");
       }
     }
   }
 
-  /// Throws std::domain_error where the table is 0, for operations that divide by it.
+  /// Throws std::domain_error if table[t[n]] = 0 for some n. Called by operations that divide by
+  /// the table. Ignores timesteps out of range, which check_steps rejects.
   void check_positive(const char* name, const Eigen::ArrayXd& table, TimestepsView t) const {
     for (Index n = 0; n < (t.uniform() ? 1 : t.size()); ++n) {
       if (t[n] >= 0 && t[n] < tables.betas.size() && table[t[n]] == 0.0) {
@@ -59,7 +65,8 @@ struct ForwardOperation {
     }
   }
 
-  /// All checks of an operation on x and `more`; after them only a noise source may throw.
+  /// Checks shapes and timesteps of an operation on x and `more`. After this check only a noise
+  /// source can throw.
   template <class Out, class Steps, class X, class... More>
   void check(const Out& out, const Steps& steps, const Argument<X>& x, const Argument<More>&... more) const {
     const Index batch = batch_size(where, x);
@@ -68,7 +75,7 @@ struct ForwardOperation {
     check_steps(steps, batch);
   }
 
-  /// out[n] = sum_k coefficients(steps[n])[k] x_k[n]
+  /// Checks the arguments and computes out[n] = sum_k coefficients(steps[n])[k] x_k[n].
   template <class Device, class Out, class Steps, class Coefficients, class... X>
   void combine(const Device& device, Out& out, const Steps& steps, const Coefficients& coefficients,
                const Argument<X>&... x) const {
@@ -78,7 +85,8 @@ struct ForwardOperation {
     }
   }
 
-  /// combine(x, noise), where `noise` is a tensor, or a source that fills `out` first, unless x is there.
+  /// As combine, for x and `noise`, which is a tensor or a noise source. A source writes its values
+  /// to `out` first, or to a temporary tensor if `out` is x.
   template <class Device, class Out, class Steps, class Coefficients, class X, class Noise>
   void combine_with_noise(const Device& device, Out& out, const Steps& steps, const Coefficients& coefficients,
                           const Argument<X>& x, Noise& noise) const {
@@ -97,7 +105,8 @@ struct ForwardOperation {
     }
   }
 
-  /// A Gaussian whose mean is an affine combination of x and `more` and whose variance depends on t alone.
+  /// Writes the moments of a Gaussian whose mean is a linear combination of x and `more`, and whose
+  /// variance depends on t only.
   template <class Device, class Moments, class Mean, class X, class... More>
   void moments(const Device& device, Moments& out, TimestepsView t, const Mean& mean, const Eigen::ArrayXd& variance,
                const Eigen::ArrayXd& log_variance, const Argument<X>& x, const Argument<More>&... more) const {
@@ -113,7 +122,7 @@ struct ForwardOperation {
     }
   }
 
-  /// table[t[n]] for each sample n; one entry if t is one timestep for all.
+  /// Returns table[t[n]] per sample, or a single entry if t is one integer for the whole batch.
   Eigen::Tensor<Scalar, 1> of_each_step(const Eigen::ArrayXd& table, TimestepsView t) const {
     const Index size = t.uniform() ? 1 : t.size();
     check_steps(t, size);

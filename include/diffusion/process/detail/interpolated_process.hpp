@@ -1,5 +1,5 @@
 /// @file interpolated_process.hpp
-/// A process between its timesteps.
+/// Noise levels of a process between its timesteps.
 #pragma once
 
 #include <algorithm>  // std::upper_bound
@@ -13,8 +13,8 @@
 namespace diffusion {
 namespace detail {
 
-/// The line through (x_i, y_i) and (x_{i+1}, y_{i+1}) at x, where x_i <= x < x_{i+1}; y at the
-/// nearer end where x is outside. xs rises.
+/// Piecewise linear interpolation through the points (xs[i], ys[i]), evaluated at x. Outside the
+/// range of xs it returns the y of the nearer end. xs must be ascending.
 inline double interpolate(const std::vector<double>& xs, const std::vector<double>& ys, double x) {
   const auto above = static_cast<std::size_t>(std::upper_bound(xs.begin(), xs.end(), x) - xs.begin());
   if (above == 0) return ys.front();
@@ -23,8 +23,8 @@ inline double interpolate(const std::vector<double>& xs, const std::vector<doubl
   return weight == 0.0 ? ys[above - 1] : ys[above - 1] + weight * (ys[above] - ys[above - 1]);
 }
 
-/// A process between its timesteps: log sigma / alpha is linear in the time of the original
-/// process.
+/// Path of a process between its timesteps. log(sigma / alpha) is piecewise linear in the model
+/// time, which is the timestep of the original process.
 struct InterpolatedProcess {
   std::vector<double> time, log_sigma;
 
@@ -45,7 +45,8 @@ struct InterpolatedProcess {
   }
 };
 
-/// The level of a timestep in [0, T - 1], which may lie between two.
+/// Level of the process at timestep t in [0, T - 1], which need not be an integer. At an integer t
+/// it has exactly the values of the tables.
 template <class Scalar>
 NoiseLevel process_level(const GaussianDiffusion<Scalar>& process, const InterpolatedProcess& path, double t) {
   const auto whole = static_cast<Index>(t);

@@ -1,5 +1,5 @@
 /// @file tables.hpp
-/// The tables of a Gaussian diffusion process, computed from its betas in double-double arithmetic.
+/// Tables of a Gaussian diffusion process, computed from its betas in double-double arithmetic.
 #pragma once
 
 #include <Eigen/Core>
@@ -16,16 +16,16 @@
 namespace diffusion {
 namespace detail {
 
-/// True if 0 < beta <= 1. A beta of 0 adds no noise and makes the posterior 0/0; a beta of 1 is
-/// pure noise; NaN is not a beta.
+/// Whether 0 < beta <= 1, which is false for NaN. A beta of 0 adds no noise and makes the posterior
+/// 0/0; a beta of 1 gives pure noise.
 inline bool is_beta(double beta) { return beta > 0.0 && beta <= 1.0; }
 
-/// Throws std::invalid_argument unless 0 < value <= 1, as "<name> = 1.5 is outside (0, 1]".
+/// Throws std::invalid_argument unless 0 < value <= 1: "name = 1.5 is outside (0, 1]".
 inline void check_beta(const char* where, const char* name, double value) {
   if (!is_beta(value)) fail<std::invalid_argument>(where, name, " = ", value, " is outside (0, 1]");
 }
 
-/// Throws std::invalid_argument unless there is at least one beta and 0 < betas[i] <= 1 for every i.
+/// Throws std::invalid_argument if betas is empty or an entry is outside (0, 1].
 inline void check_betas(const char* where, const Eigen::ArrayXd& betas) {
   if (betas.size() == 0) fail<std::invalid_argument>(where, "betas is empty");
   for (Eigen::Index i = 0; i < betas.size(); ++i) {
@@ -35,14 +35,14 @@ inline void check_betas(const char* where, const Eigen::ArrayXd& betas) {
   }
 }
 
-/// A number as the unevaluated sum of two doubles, about 32 digits, which keeps a product of 10^6
-/// factors right to the last bit of its double: high + low with |low| <= ulp(high) / 2.
+/// A number of about 32 digits as the sum high + low of two doubles, with |low| <= ulp(high) / 2. A
+/// product of 10^6 factors stays right to the last bit of a double.
 struct DoubleDouble {
   double high = 0.0;
   double low = 0.0;
 };
 
-/// x + y = s + e exactly (Knuth's TwoSum).
+/// The exact sum x + y (Knuth's TwoSum).
 inline DoubleDouble two_sum(double x, double y) {
   const double s = x + y;
   const double y_part = s - x;
@@ -50,13 +50,14 @@ inline DoubleDouble two_sum(double x, double y) {
   return {s, (x - x_part) + (y - y_part)};
 }
 
-/// x * y = p + e exactly. fma, not a split: contraction cannot change what it rounds.
+/// The exact product x * y. Uses fma, not Dekker's split: compilers that contract a * b + c cannot
+/// change its result.
 inline DoubleDouble two_product(double x, double y) {
   const double p = x * y;
   return {p, std::fma(x, y, -p)};
 }
 
-/// x + y to about 2^-104 relative, also when the two nearly cancel.
+/// x + y with a relative error of about 2^-104, even if the two nearly cancel.
 inline DoubleDouble operator+(const DoubleDouble& x, const DoubleDouble& y) {
   const DoubleDouble high = two_sum(x.high, y.high);
   const DoubleDouble low = two_sum(x.low, y.low);
@@ -68,19 +69,19 @@ inline DoubleDouble operator-(const DoubleDouble& x) { return {-x.high, -x.low};
 
 inline DoubleDouble operator-(const DoubleDouble& x, const DoubleDouble& y) { return x + (-y); }
 
-/// x * y to about 2^-104 relative.
+/// x * y with a relative error of about 2^-104.
 inline DoubleDouble operator*(const DoubleDouble& x, double y) {
   const DoubleDouble p = two_product(x.high, y);
   return two_sum(p.high, std::fma(x.low, y, p.low));
 }
 
-/// What GaussianDiffusion knows of its schedule, each array of length T = num_timesteps and within 4 ulp of the true value as
-/// long as abar_t is above 1e-290, so that both its halves are normal doubles; below it has fewer digits, and where it cannot fall
-/// further it is 0.
+/// Tables of a schedule, each of length T = num_timesteps. Values are within 4 ulp of the exact
+/// ones while abar_t > 1e-290, where both halves of abar_t are normal doubles. Below that abar_t
+/// has fewer digits, and it becomes 0 where it can no longer decrease.
 struct Tables {
   using Index = Eigen::Index;
 
-  /// Throws std::invalid_argument unless there is at least one beta and each is in (0, 1].
+  /// Throws std::invalid_argument if the betas are empty or one is outside (0, 1].
   explicit Tables(Eigen::ArrayXd from_betas) : betas(std::move(from_betas)) {
     check_betas("GaussianDiffusion", betas);
     accumulate();
@@ -90,9 +91,13 @@ struct Tables {
     original_num_timesteps = betas.size();
   }
 
-  /// The process that stops only at these steps of `base`, at least one, rising and in range. They keep abar and 1 - abar;
+  /// Tables of the process that visits only the given steps of `base`. `steps` must not be empty,
+  /// and must be ascending and in range. The steps keep their abar and 1 - abar, and
+  ///
   ///     beta_i = 1 - abar_i / abar_{i-1} = ((1 - abar_i) - (1 - abar_{i-1})) / abar_{i-1}
-  /// (the base's own beta where no step is left out). Throws std::domain_error where abar_{i-1} = 0.
+  ///
+  /// which is the base's own beta if no step is left out before step i. Throws std::domain_error if
+  /// abar_{i-1} = 0, and std::invalid_argument if a beta rounds to 0.
   Tables(const Tables& base, const std::vector<Index>& steps) {
     const Index T = static_cast<Index>(steps.size());
     betas.resize(T);
@@ -104,7 +109,8 @@ struct Tables {
     for (Index i = 0, previous = -1; i < T; ++i) {
       const Index step = steps[static_cast<std::size_t>(i)];
       if (previous >= 0 && base.alphas_cumprod[previous] == 0.0) {
-        fail<std::domain_error>("respace", "alphas_cumprod[", previous, "] = 0: no signal is left to step from");
+        fail<std::domain_error>("respace", "alphas_cumprod[", previous, "] = 0: keep no step after timestep ", previous,
+                                ", where no signal is left");
       }
       betas[i] = step == previous + 1 ? base.betas[step]
                  : previous < 0       ? base.one_minus_alphas_cumprod[step]
@@ -119,37 +125,42 @@ struct Tables {
 
   // clang-format off
   Eigen::ArrayXd betas;                           // beta_t
-  Eigen::ArrayXd alphas_cumprod;                  // abar_t = prod_{s <= t} (1 - beta_s), and what is missing from it
-  Eigen::ArrayXd alphas_cumprod_low;              //     in a double
+  Eigen::ArrayXd alphas_cumprod;                  // abar_t = prod_{s <= t} (1 - beta_s), high half
+  Eigen::ArrayXd alphas_cumprod_low;              // low half of abar_t
   Eigen::ArrayXd alphas_cumprod_prev;             // abar_{t-1}; 1 at t = 0
   Eigen::ArrayXd alphas_cumprod_next;             // abar_{t+1}; 0 at t = T - 1
-  Eigen::ArrayXd one_minus_alphas_cumprod;        // 1 - abar_t, and what is missing from it in a double
-  Eigen::ArrayXd one_minus_alphas_cumprod_low;
+  Eigen::ArrayXd one_minus_alphas_cumprod;        // 1 - abar_t, high half
+  Eigen::ArrayXd one_minus_alphas_cumprod_low;    // low half of 1 - abar_t
   Eigen::ArrayXd sqrt_alphas_cumprod;             // sqrt(abar_t)
   Eigen::ArrayXd sqrt_one_minus_alphas_cumprod;   // sqrt(1 - abar_t)
   Eigen::ArrayXd log_one_minus_alphas_cumprod;    // log(1 - abar_t)
   Eigen::ArrayXd sqrt_recip_alphas_cumprod;       // sqrt(1 / abar_t); inf where abar_t = 0
   Eigen::ArrayXd sqrt_recipm1_alphas_cumprod;     // sqrt(1 / abar_t - 1); inf where abar_t = 0
   Eigen::ArrayXd posterior_variance;              // (1 - abar_{t-1}) / (1 - abar_t) beta_t
-  Eigen::ArrayXd posterior_log_variance_clipped;  // its log; at t = 0 that of t = 1
+  Eigen::ArrayXd posterior_log_variance_clipped;  // log(posterior_variance); at t = 0 its value at t = 1
   Eigen::ArrayXd posterior_mean_coef1;            // sqrt(abar_{t-1}) beta_t / (1 - abar_t)
   Eigen::ArrayXd posterior_mean_coef2;            // sqrt(alpha_t) (1 - abar_{t-1}) / (1 - abar_t)
-  std::vector<Index> timestep_map;                // the timestep of the original process that step t is
-  Index original_num_timesteps = 0;               // and the length of that process
+  std::vector<Index> timestep_map;                // timestep of the original process for each step
+  Index original_num_timesteps = 0;               // number of timesteps of the original process
   // clang-format on
 
-  /// alpha_t = 1 - beta_t = abar_t / abar_{t-1}: by the quotient, which stays exact where beta_t is itself a rounded
-  /// difference close to 1, unless abar_t is too small to have all its digits.
+  /// alpha_t = 1 - beta_t = abar_t / abar_{t-1}. Returns the quotient, because 1 - beta_t magnifies
+  /// the rounding error of a beta_t near 1. Returns 1 - beta_t if abar_t is subnormal and so has
+  /// lost digits.
   double alpha(Index t) const {
     return alphas_cumprod[t] < (std::numeric_limits<double>::min)() ? 1.0 - betas[t]
                                                                     : alphas_cumprod[t] / alphas_cumprod_prev[t];
   }
 
-  /// abar_t and 1 - abar_t of every step, together and in twice the working precision:
-  ///     1 - abar_t = (1 - abar_{t-1}) + abar_{t-1} beta_t,   abar_t = abar_{t-1} - abar_{t-1} beta_t
-  /// so that neither suffers where the other is close to 1. (-ffast-math removes the second half of each number. Then the tables
-  /// of linear and cosine schedules are right to 2e-13 up to T = 100000, the variance of a single step to 2e-13 at T = 1000 and
-  /// 2e-11 at T = 100000, and a NaN among the betas may pass unnoticed.)
+  /// Computes abar_t and 1 - abar_t of every step in double-double arithmetic. Neither is computed
+  /// from the other, so each keeps its digits where the other is close to 1:
+  ///
+  ///     1 - abar_t = (1 - abar_{t-1}) + abar_{t-1} beta_t
+  ///     abar_t     = abar_{t-1} - abar_{t-1} beta_t
+  ///
+  /// -ffast-math removes the low half of each number. The tables of linear and cosine schedules are
+  /// then right to 2e-13 up to T = 100000, and the variance of a single step to 2e-13 at T = 1000
+  /// and 2e-11 at T = 100000. A NaN among the betas may pass unnoticed.
   void accumulate() {
     const Index T = betas.size();
     alphas_cumprod.resize(T);
@@ -160,7 +171,8 @@ struct Tables {
     for (Index t = 0; t < T; ++t) {
       const detail::DoubleDouble step = alpha_bar * betas[t];
       one_minus = one_minus + step;
-      // Where abar is about to underflow, the product has: abar would stay what it is for ever.
+      // A subnormal abar would stop decreasing once abar beta_t underflows to 0; it is set to 0
+      // instead.
       const bool stuck = step.high == 0.0 && alpha_bar.high < (std::numeric_limits<double>::min)();
       alpha_bar = stuck ? DoubleDouble{0.0} : alpha_bar - step;
       alphas_cumprod[t] = alpha_bar.high;
@@ -170,8 +182,8 @@ struct Tables {
     }
   }
 
-  /// The other tables, none by a subtraction that cancels. (In scalar std::sqrt and std::log: Eigen's vectorised ones are not
-  /// rounded correctly on every target.)
+  /// Computes the other tables without a subtraction that cancels. Uses scalar std::sqrt and
+  /// std::log, because Eigen's vectorised ones are not correctly rounded on every target.
   void derive() {
     const Index T = betas.size();
     alphas_cumprod_prev.resize(T);
@@ -200,8 +212,12 @@ struct Tables {
     if (T > 1) posterior_log_variance_clipped[0] = posterior_log_variance_clipped[1];
   }
 
-  /// 1 - abar_t / abar_s = (abar_s - abar_t) / abar_s, where the difference is taken of abar or of 1 - abar, whichever is the
-  /// smaller at s; the low halves keep it exact.
+  /// Variance of the jump from s to t:
+  ///
+  ///     1 - abar_t / abar_s = (abar_s - abar_t) / abar_s
+  ///
+  /// Subtracts two values of abar, or of 1 - abar if that is the smaller one at s. The low halves
+  /// prevent cancellation.
   double step_variance(Index s, Index t) const {
     if (alphas_cumprod[s] < 0.5) {
       const double high = alphas_cumprod[s] - alphas_cumprod[t];

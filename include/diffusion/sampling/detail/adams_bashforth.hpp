@@ -1,5 +1,5 @@
 /// @file adams_bashforth.hpp
-/// The step of Pndm and Ipndm.
+/// The Adams-Bashforth step of Pndm and Ipndm.
 #pragma once
 
 #include <algorithm>  // std::min
@@ -11,8 +11,12 @@
 namespace diffusion {
 namespace detail {
 
-/// The weights of the last epsilons, as if steps were equal:
-///     e_0,   (3 e_0 - e_1) / 2,   (23 e_0 - 16 e_1 + 5 e_2) / 12,   (55 e_0 - 59 e_1 + 37 e_2 - 9 e_3) / 24
+/// Returns the weights of the last 1 to 4 epsilons. They assume steps of equal length:
+///
+///     1   e_0
+///     2   (3 e_0 - e_1) / 2
+///     3   (23 e_0 - 16 e_1 + 5 e_2) / 12
+///     4   (55 e_0 - 59 e_1 + 37 e_2 - 9 e_3) / 24
 inline const double* adams_bashforth_weights(std::size_t points) {
   static constexpr double weights[4][4] = {{1.0, 0.0, 0.0, 0.0},
                                            {3.0 / 2.0, -1.0 / 2.0, 0.0, 0.0},
@@ -21,7 +25,8 @@ inline const double* adams_bashforth_weights(std::size_t points) {
   return weights[points - 1];
 }
 
-/// out = of_x x + along (their combination, of `order` at most)
+/// out = of_x x + along e, where e is the Adams-Bashforth combination of the newest tensors of
+/// `history`, at most `order` of them. out may be x.
 template <class Tensor>
 void adams_bashforth_step(Tensor& out, const Tensor& x, double of_x, double along, const History<Tensor, 4>& history,
                           std::size_t order) {

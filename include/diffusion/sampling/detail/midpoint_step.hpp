@@ -1,5 +1,5 @@
 /// @file midpoint_step.hpp
-/// The step of Dpm2 and Dpm2Ancestral.
+/// The midpoint step of Dpm2 and Dpm2Ancestral.
 #pragma once
 
 #include "../steps.hpp"
@@ -7,7 +7,8 @@
 namespace diffusion {
 namespace detail {
 
-/// x is moved from `from` to `to` along the epsilon of the level midway in log s, which a half step by Euler reaches.
+/// Moves x from `from` to `to` along the epsilon at the level halfway in log(sigma / alpha). An
+/// Euler step leads to that level.
 template <class Tensor, class Denoise, class State>
 void midpoint_step(Tensor& x, const Step& step, const NoiseLevel& from, const NoiseLevel& to, const Denoise& denoise,
                    State& state) {

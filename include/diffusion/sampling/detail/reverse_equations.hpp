@@ -1,5 +1,6 @@
 /// @file reverse_equations.hpp
-/// The equations of p(x_{t-1} | x_t), on evaluated tensors that have been checked.
+/// The equations of p(x_{t-1} | x_t) and of DDIM. Precondition: the caller has evaluated and
+/// checked all tensor arguments.
 #pragma once
 
 #include <array>
@@ -17,11 +18,11 @@
 namespace diffusion {
 namespace detail {
 
-// Element functions that are not affine. They are functors because each lambda in a template would
-// compile the kernel again.
+// Element functions that are not affine. They are functors, not lambdas: each lambda in a template
+// is a new type, for which the kernel would be compiled again.
 
-/// Scalar exp: Eigen's vectorised one rounds otherwise than its own remainder loop, and results
-/// would depend on the position of an element in memory.
+/// Scalar exp. Eigen's vectorised exp rounds differently from its remainder loop, so results would
+/// depend on the position of an element in memory.
 template <class Real>
 Real exponential(Real x) {
   return std::exp(x);
@@ -48,8 +49,10 @@ struct GuidedMean {
     return multiply_add(variance, gradient, mean);
   }
 };
-/// c_0 from + c_1 x_t + c_4 exp(log_variance / 2) noise (+ exp(log_variance) gradient),
-/// log_variance = c_2 v + c_3
+/// x_{t-1} for learned variances, with or without a gradient:
+///
+///     log_variance = c_2 v + c_3
+///     c_0 from + c_1 x_t + c_4 exp(log_variance / 2) noise + exp(log_variance) gradient
 struct LearnedStep {
   template <class C, class Real, class... Gradient>
   Real operator()(const C& c, Real from, Real x_t, Real v, Real noise, Gradient... gradient) const {
@@ -60,12 +63,15 @@ struct LearnedStep {
   }
 };
 
-/// x_{t-1} or x_{t+1} = x_start * x_0 + x_t * x_t + noise * N(0, 1)
+/// The coefficients of a DDIM step. Each is named after its factor:
+///
+///     x_{t-1} or x_{t+1} = x_start * x_0 + x_t * x_t + noise * N(0, 1)
 struct DdimCoefficients {
   double x_start, x_t, noise;
 };
 
-/// p(x_{t-1} | x_t) of `process` for models of these kinds.
+/// The equations of p(x_{t-1} | x_t) for the timesteps of `process` and a model with this mean_type
+/// and var_type.
 template <class Scalar>
 struct ReverseEquations {
   const GaussianDiffusion<Scalar>& process;
@@ -75,18 +81,21 @@ struct ReverseEquations {
   bool previous() const { return mean_type == ModelMeanType::previous_x; }
   bool learned() const { return learns_variance(var_type); }
 
-  // ---- the numbers of one timestep ----
+  // ---- coefficients of one timestep ----
 
+  /// variance for fixed_small and fixed_large
   double fixed_variance(Index t) const {
     if (var_type == ModelVarType::fixed_small) return process.posterior_variance()[t];
     return t == 0 && process.num_timesteps() > 1 ? process.posterior_variance()[1] : process.betas()[t];
   }
+  /// log_variance for fixed_small and fixed_large
   double fixed_log_variance(Index t) const {
     return var_type == ModelVarType::fixed_small ? process.posterior_log_variance_clipped()[t]
                                                  : std::log(fixed_variance(t));
   }
 
-  /// {a, b} in log_variance = a v + b. With f = (v + 1) / 2 and the bounds `low` and `high`,
+  /// {a, b} in log_variance = a v + b. For learned_range, f = (v + 1) / 2 interpolates between the
+  /// bounds `low` and `high`:
   ///
   ///     f high + (1 - f) low = (high - low) / 2 v + (high + low) / 2
   ///
@@ -96,17 +105,19 @@ struct ReverseEquations {
     return {0.5 * (high - low), 0.5 * (high + low)};
   }
 
-  /// {a, b} in mean = a * from + b * x_t, where `from` is x_0, or the output itself for previous_x.
+  /// {a, b} in mean = a * from + b * x_t. `from` is the predicted x_0, or for previous_x the
+  /// output.
   std::array<double, 2> mean_coefficients(Index t) const {
     if (previous()) return {1.0, 0.0};
     return {process.posterior_mean_coef1()[t], process.posterior_mean_coef2()[t]};
   }
 
-  // ---- DDIM: the published coefficients cancel when steps are short; these equal ones do not ----
+  // ---- DDIM, in forms without the cancellation of the published ones in short steps ----
 
+  /// 1 - abar_{t-1}
   double one_minus_prev(Index t) const { return t == 0 ? 0.0 : process.one_minus_alphas_cumprod()[t - 1]; }
 
-  /// The following, whose square root a step takes; negative when eta is too large for t:
+  /// A factor of the radicand in ddim_coefficients. It is negative if eta is too large for t:
   ///
   ///     (1 - abar_{t-1} - sigma_t^2) (1 - abar_t) / (1 - abar_{t-1})
   ///         = (1 - eta^2) beta_t + alpha_t (1 - abar_{t-1})
@@ -117,14 +128,14 @@ struct ReverseEquations {
     return multiply_add((1.0 - eta) * (1.0 + eta), beta, alpha * one_minus_prev(t));
   }
 
-  /// Song, Meng, Ermon 2021, Eqs. (12) and (16), with epsilon = (x_t - sqrt(abar_t) x_0) / sqrt(1 -
-  /// abar_t):
+  /// The coefficients of the step down; Song, Meng, Ermon 2021, Eqs. (12) and (16):
   ///
+  ///     epsilon = (x_t - sqrt(abar_t) x_0) / sqrt(1 - abar_t)
   ///     x_{t-1} = sqrt(abar_{t-1}) x_0 + sqrt(1 - abar_{t-1} - sigma^2) epsilon + sigma noise
   ///     sigma   = eta sqrt(posterior_variance)
   ///
-  /// so k = sqrt(1 - abar_{t-1} - sigma^2) / sqrt(1 - abar_t) multiplies x_t, and x_0 is multiplied
-  /// by
+  /// The coefficient of x_t is k = sqrt(1 - abar_{t-1} - sigma^2) / sqrt(1 - abar_t). That of x_0
+  /// is
   ///
   ///     sqrt(abar_{t-1}) - k sqrt(abar_t)
   ///         = (abar_{t-1} beta_t + sigma^2 abar_t)
@@ -140,8 +151,11 @@ struct ReverseEquations {
     return {prev == 0.0 ? 0.0 : numerator / denominator, k, sigma};
   }
 
-  /// The step up: x_{t+1} = sqrt(abar_{t+1}) x_0 + sqrt(1 - abar_{t+1}) epsilon, where abar_T = 0.
-  /// So k = sqrt(1 - abar_{t+1}) / sqrt(1 - abar_t) multiplies x_t, and x_0 is multiplied by
+  /// The coefficients of the step up, where abar_T = 0:
+  ///
+  ///     x_{t+1} = sqrt(abar_{t+1}) x_0 + sqrt(1 - abar_{t+1}) epsilon
+  ///
+  /// The coefficient of x_t is k = sqrt(1 - abar_{t+1}) / sqrt(1 - abar_t). That of x_0 is
   ///
   ///     sqrt(abar_{t+1}) - k sqrt(abar_t)
   ///         = (abar_{t+1} - abar_t) / ((1 - abar_t) (sqrt(abar_{t+1}) + k sqrt(abar_t)))
@@ -157,22 +171,23 @@ struct ReverseEquations {
     return {alpha_bar == 0.0 ? 0.0 : -fall / denominator, k, 0.0};
   }
 
-  /// Throws std::invalid_argument unless eta >= 0, eta = 0 where there is no noise, and 1 -
-  /// abar_{t-1} - sigma_t^2 >= 0 at every timestep of t.
+  /// Throws std::invalid_argument unless eta is finite and not negative, eta = 0 if not `noisy`,
+  /// and 1 - abar_{t-1} - sigma_t^2 >= 0 at every timestep of t above 0.
   void check_eta(const char* where, TimestepsView t, double eta, bool noisy) const {
     check_not_negative(where, "eta", eta);
-    if (eta > 0.0 && !noisy) fail<std::invalid_argument>(where, "eta = ", eta, " needs noise, and none is given");
+    if (eta > 0.0 && !noisy)
+      fail<std::invalid_argument>(where, "eta = ", eta, " needs noise: pass a tensor or a noise source");
     for (Index n = 0; n < (t.uniform() ? 1 : t.size()); ++n) {
       if (t[n] > 0 && !(ddim_rest(t[n], eta) >= 0.0)) {
         fail<std::invalid_argument>(where, "eta = ", eta, " is too large at t = ", t[n],
-                                    ": 1 - alphas_cumprod_prev - sigma^2 would be negative");
+                                    ": 1 - alphas_cumprod_prev - sigma^2 would be negative; any eta <= 1 is valid");
       }
     }
   }
 
-  // ---- the equations ----
+  // ---- operations on batches ----
 
-  /// mean = posterior_mean_coef1 x_0 + posterior_mean_coef2 x_t
+  /// mean = posterior_mean_coef1 pred_xstart + posterior_mean_coef2 x_t
   template <class Device, class M, class P, class X>
   void posterior_mean(const Device& device, M& mean, const P& pred_xstart, const X& x, TimestepsView t) const {
     const auto coefficients = [&](Index step) {
@@ -181,7 +196,8 @@ struct ReverseEquations {
     affine(device, mean, by_step(t, coefficients), pred_xstart, x);
   }
 
-  /// Both variances; learned ones from out.log_variance, which holds the values they are made from.
+  /// Writes out.variance and out.log_variance. For learned variances, out.log_variance holds the
+  /// second half of the model's channels on entry.
   template <class Device, class Moments>
   void variances(const Device& device, Moments& out, TimestepsView t) const {
     if (learned()) {
@@ -194,8 +210,11 @@ struct ReverseEquations {
     }
   }
 
-  /// x_0 + (1 - abar_t) / sqrt(abar_t) gradient: x_0 when epsilon becomes epsilon - sqrt(1 -
-  /// abar_t) gradient.
+  /// The x_0 that belongs to epsilon - sqrt(1 - abar_t) gradient:
+  ///
+  ///     out = pred_xstart + (1 - abar_t) / sqrt(abar_t) gradient
+  ///
+  /// Throws std::domain_error where abar_t = 0.
   template <class Device, class Out, class P, class G>
   void guide_xstart(const char* where, const Device& device, Out& out, const P& pred_xstart, TimestepsView t,
                     const G& gradient) const {
@@ -206,8 +225,11 @@ struct ReverseEquations {
     affine(device, out, by_step(t, coefficients), pred_xstart, gradient);
   }
 
-  /// x_{t-1} = mean + [t > 0] exp(log_variance / 2) noise + variance gradient in one pass, with or
-  /// without a gradient; `from` as in mean_coefficients, `values` as in predict.
+  /// One step of p_sample in one pass over the tensors, with or without a gradient:
+  ///
+  ///     x_{t-1} = mean + exp(log_variance / 2) noise + variance gradient     (no noise at t = 0)
+  ///
+  /// `from` is as in mean_coefficients. `values` is the second half of the model's channels.
   template <class Device, class Out, class F, class X, class V, class Noise, class... Gradient>
   void sample(const Device& device, Out& out, const F& from, const X& x, TimestepsView t, const V& values,
               const Noise& noise, const Gradient&... gradient) const {
@@ -233,7 +255,8 @@ struct ReverseEquations {
     }
   }
 
-  /// A DDIM step by coefficients(t), with or without noise.
+  /// One DDIM step, up or down, with the DdimCoefficients that coefficients(t) returns; with or
+  /// without noise.
   template <class Device, class Out, class P, class X, class Coefficients, class... Noise>
   void ddim(const Device& device, Out& out, const P& pred_xstart, const X& x, TimestepsView t,
             const Coefficients& coefficients, const Noise&... noise) const {

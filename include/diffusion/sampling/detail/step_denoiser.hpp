@@ -1,5 +1,5 @@
 /// @file step_denoiser.hpp
-/// The denoiser of a ReverseProcess: x_0 from a model at timesteps of a process, one per sample.
+/// The denoiser of a ReverseProcess, which predicts x_0 at one timestep per sample.
 #pragma once
 
 #include <array>
@@ -20,14 +20,15 @@
 namespace diffusion {
 namespace detail {
 
+/// The options that a message names if the output has the wrong number of channels.
 inline LearnedVariance learned_variance(ModelVarType type) {
   return {learns_variance(type), "ReverseOptions::var_type to learned or learned_range",
           "ReverseOptions::var_type to fixed_small or fixed_large"};
 }
 
-/// The model of a ReverseProcess with its options and the functions around it. Precondition of all
-/// members: tensor arguments are evaluated (not expressions). `where` is the public function, for
-/// messages.
+/// The model of a ReverseProcess with its options, denoised_fn and cond_fn. Precondition of all
+/// members: tensor arguments are evaluated (not expressions). `where` is the public function named
+/// in messages.
 template <class Scalar, class Model, class DenoisedFn, class CondFn>
 struct StepDenoiser {
   GaussianDiffusion<Scalar> process;
@@ -49,7 +50,8 @@ struct StepDenoiser {
 
   // ---- checks ----
 
-  /// Throws unless all of y, which are parts of `name`, have x's shape and t is in range.
+  /// Throws std::invalid_argument unless every y has x's shape and t has one entry per sample, and
+  /// std::out_of_range unless t is in [0, T). `name` is the argument to which the y belong.
   template <class X, class... Y>
   void check(const char* where, const char* name, const X& x, TimestepsView t, const Y&... y) const {
     if constexpr (tensors_agree<Scalar, X, Y...>()) {
@@ -57,14 +59,14 @@ struct StepDenoiser {
       (check_result(where, name, y, x, shape(x)), ...);
     }
   }
-  /// Throws std::invalid_argument where one of the results, all written while x is yet to be read,
-  /// is x.
+  /// Throws std::invalid_argument if a result y has the memory of x: x is read after y is written.
   template <class X, class... Y>
   void check_no_alias(const char* where, const X& x, const Y&... y) const {
     if (x.size() > 0 && (... || (static_cast<const void*>(y.data()) == x.data()))) {
-      fail<std::invalid_argument>(where, "only out.sample may be x; another result of out is");
+      fail<std::invalid_argument>(where, "only out.sample may be x, but another tensor of out has x's memory");
     }
   }
+  /// The checks of one sampling step, before the model is called.
   template <class Out, class X, class Noise>
   void check_step(const char* where, const Out& out, const X& x, TimestepsView t, const Noise& noise) const {
     check(where, "out", x, t, out.sample, out.pred_xstart);
@@ -95,7 +97,7 @@ struct StepDenoiser {
   /// workspace.gradient = cond_fn(x, t)
   template <class X>
   void run_cond_fn(const char* where, const X& x, TimestepsView t, Workspace<X>& workspace) const {
-    static_assert(guided, "diffusion: this process has no cond_fn; make one that has it by with_cond_fn");
+    static_assert(guided, "diffusion: this ReverseProcess has no cond_fn; with_cond_fn(g) returns a copy that has one");
     if constexpr (guided) {
       set_model_time(where, x, t, workspace.model_t);
       call_model(where, "cond_fn's output", cond_fn, x, workspace.model_t, workspace.gradient, shape(x));
@@ -104,7 +106,7 @@ struct StepDenoiser {
 
   // ---- x_0 ----
 
-  /// pred_xstart by the model; besides, workspace.mean and workspace.values as in x_start.
+  /// Calls the model and writes pred_xstart, workspace.mean and workspace.values as x_start does.
   template <class Device, class P, class X>
   void predict_xstart(const char* where, const Device& device, P& pred_xstart, const X& x, TimestepsView t,
                       Workspace<X>& workspace) const {
@@ -115,8 +117,8 @@ struct StepDenoiser {
     x_start(device, pred_xstart, workspace.mean, workspace.values, workspace.output, x, t, options.clip_denoised);
   }
 
-  /// pred_xstart from the model's output at x. Besides, `mean` becomes the output for previous_x,
-  /// and `values` the half of it that learned variances are made from.
+  /// Computes pred_xstart from the model's output at x. For previous_x, `mean` becomes the output.
+  /// For learned variances, `values` becomes the second half of its channels.
   template <class Device, class P, class M, class V, class Output, class X>
   void x_start(const Device& device, P& pred_xstart, M& mean, V& values, const Output& output, const X& x,
                TimestepsView t, bool clip) const {
@@ -139,7 +141,7 @@ struct StepDenoiser {
   }
 
  private:
-  /// The timesteps in the original process, rescaled if asked.
+  /// Writes the timesteps in the original process, rescaled if the options say so, to model_t.
   template <class X>
   void set_model_time(const char* where, const X& x, TimestepsView t, Eigen::Tensor<Scalar, 1>& model_t) const {
     const Index batch = batch_size(where, argument("x", x));
@@ -153,6 +155,8 @@ struct StepDenoiser {
     }
   }
 
+  /// Computes the x_0 that follows from mean_type, before denoised_fn and clipping. pred_xstart may
+  /// be `output`.
   template <class Device, class P, class Y, class X>
   void unclipped_x_start(const Device& device, P& pred_xstart, const Y& output, const X& x, TimestepsView t) const {
     if (options.mean_type == ModelMeanType::start_x) return copy(output, pred_xstart);

@@ -1,4 +1,5 @@
 /// @file ddim.hpp
+/// The DDIM sampler.
 #pragma once
 
 #include "../../detail/check.hpp"
@@ -7,19 +8,28 @@
 
 namespace diffusion {
 
-/// Song, Meng, Ermon 2021 (DDIM), Eqs. (12), (16), with s = sigma / alpha:
-///     x_to = alpha_to x_0 + sqrt(sigma_to^2 - deviation^2) epsilon + deviation noise
+/// DDIM, deterministic by default. Song, Meng, Ermon 2021, Eqs. (12) and (16), with
+/// s = sigma / alpha:
+///
+///     x_to      = alpha_to x_0 + sqrt(sigma_to^2 - deviation^2) epsilon + deviation noise
 ///     deviation = eta sigma_to sqrt(1 - s_to^2 / s^2)
-/// eta = 0 is deterministic, and on a grid that is reversed() the inversion, from data to noise; eta = 1 is Ddpm. The
-/// epsilon is the denoiser's, which need not be that of a clipped x_0 (DenoiserOptions::rederive_epsilon).
+///
+/// With eta = 0, a run on a reversed() grid goes from data to noise (DDIM inversion). eta = 1 is
+/// Ddpm. The step uses the denoiser's epsilon, which may differ from the epsilon of a clipped x_0
+/// (DenoiserOptions::rederive_epsilon).
 struct Ddim {
+  /// Amount of noise added in each step, from 0 (none) to 1 (DDPM). An argument of
+  /// DDIMScheduler.step in diffusers.
   double eta = 0.0;
 
+  /// Memory of a run.
   template <class Tensor>
   using State = OneCallState<Tensor>;
 
+  /// Throws std::invalid_argument unless 0 <= eta <= 1.
   void check() const { detail::check_in("Ddim", "eta", eta, 0.0, 1.0); }
 
+  /// One step; sample() calls it.
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
     denoise(x, step.from, state.prediction);

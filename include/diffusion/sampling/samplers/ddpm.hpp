@@ -1,4 +1,5 @@
 /// @file ddpm.hpp
+/// The DDPM sampler.
 #pragma once
 
 #include <cmath>  // std::isinf, std::sqrt
@@ -8,17 +9,26 @@
 
 namespace diffusion {
 
-/// Ancestral sampling; Ho et al. 2020 (DDPM), Algorithm 2, between any two levels. With s = sigma / alpha and r = s_to / s,
+/// DDPM, ancestral sampling between any two levels. Ho et al. 2020, Algorithm 2, with
+/// s = sigma / alpha and r = s_to / s:
+///
 ///     x_to = (sigma_to / sigma) r x + alpha_to (1 - r^2) x_0 + deviation noise
-/// where deviation^2 is the variance of the posterior q(x_to | x, x_0), sigma_to^2 (1 - r^2), if fixed_small; or beta,
-/// the variance of the forward step, if fixed_large. Without noise where the step ends clean.
+///
+/// A step that ends clean adds no noise.
 struct Ddpm {
-  enum class Variance { fixed_small, fixed_large };
+  /// The variance of the noise that a step adds.
+  enum class Variance {
+    fixed_small,  ///< sigma_to^2 (1 - r^2), the variance of the posterior q(x_to | x, x_0)
+    fixed_large   ///< beta (alpha_to^2 + sigma_to^2), where the forward step has variance beta = 1 - abar / abar_to
+  };
+  /// The variance of the noise; variance_type in diffusers.
   Variance variance = Variance::fixed_small;
 
+  /// Memory of a run.
   template <class Tensor>
   using State = OneCallState<Tensor>;
 
+  /// One step; sample() calls it. Throws std::invalid_argument if sigma / alpha rises.
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
     const NoiseLevel &from = step.from, &to = step.to;
@@ -28,7 +38,8 @@ struct Ddpm {
     const double rest = (1.0 - r) * (1.0 + r);
     combine<Tensor>(x, {{to.sigma / from.sigma * r, x}, {to.alpha * rest, state.prediction.x_start}});
     if (to.sigma == 0.0 || is_zero_length(from, to)) return;
-    // beta = 1 - abar / abar_to of the variance-preserving path, abar = 1 / (1 + s^2), brought to the scale of x.
+    // abar = 1 / (1 + s^2). alpha_to^2 + sigma_to^2 is 1 on a variance-preserving path; it scales
+    // beta to the other paths.
     const double beta = std::isinf(s) ? 1.0 : (s - s_to) * (s + s_to) / (1.0 + s * s);
     const double large = to.alpha * std::sqrt(beta * (1.0 + s_to * s_to));
     const double small = to.sigma * std::sqrt(rest);

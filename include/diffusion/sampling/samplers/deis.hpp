@@ -1,23 +1,34 @@
 /// @file deis.hpp
+/// The DEIS multistep sampler.
 #pragma once
 
 #include "../exponential.hpp"
 
 namespace diffusion {
 
-/// DEIS; Zhang, Chen 2023, but of "logrho" in diffusers: the epsilon of the last `order` levels, as a polynomial in
-/// log(sigma / alpha), integrated exactly. That is DpmSolver with a full quadratic:
+/// DEIS multistep: interpolates epsilon by a polynomial in log(sigma / alpha) and integrates the
+/// polynomial exactly. Zhang, Chen 2023, in the form of diffusers' solver_type "logrho":
+///
 ///     x_to = (alpha_to / alpha) x - sigma_to h (phi_1(h) m_0 + phi_2(h) D1 + phi_3(h) D2)
-/// (exponential.hpp has D1 and D2; c = 2). A step that ends clean is x_to = alpha_to x_0.
+///
+/// exponential.hpp defines h, phi_k, m_0, D1 and D2. The polynomial passes through the last `order`
+/// predictions, so this is DpmSolver with c = 2 in D2 instead of c = 1. A step that ends clean is
+/// x_to = alpha_to x_0.
 struct Deis {
-  int order = 3;                  // 1 to 3
-  bool lower_order_final = true;  // in runs of fewer than 15 steps, order 1 at the last and at most 2 at the one before
+  /// Order, 1 to 3; solver_order in diffusers, where the default is 2.
+  int order = 3;
+  /// Lower the order at the end of runs of fewer than 15 steps: 1 in the last step and at most 2 in
+  /// the one before.
+  bool lower_order_final = true;
 
+  /// Memory of a run.
   template <class Tensor>
   using State = MultistepState<Tensor>;
 
+  /// Throws std::invalid_argument unless 1 <= order <= 3.
   void check() const { options().check("Deis"); }
 
+  /// One step; sample() calls it.
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
     multistep_step(options(), step, x, denoise, noise, state);

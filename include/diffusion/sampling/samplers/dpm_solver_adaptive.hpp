@@ -1,4 +1,5 @@
 /// @file dpm_solver_adaptive.hpp
+/// DPM-Solver with adaptive step size.
 #pragma once
 
 #include <algorithm>  // std::max, std::min
@@ -12,30 +13,46 @@
 
 namespace diffusion {
 
-/// DPM-Solver with its own step size; Lu et al. 2022 (DPM-Solver), Appendix C, with the controller of
-/// k-diffusion's sample_dpm_adaptive. Between two levels of the grid it makes as many steps h in lambda as the error asks
-/// for: x_low and x_high are answers of orders p - 1 and p, and with z = x / alpha
+/// DPM-Solver with adaptive step size. Lu et al. 2022 (DPM-Solver), Appendix C, with the step-size
+/// controller of k-diffusion's sample_dpm_adaptive. Between two levels of the grid it takes as many
+/// steps of length h in lambda = log(alpha / sigma) as the error requires, so a grid of one step is
+/// enough. x_low and x_high are the results of orders p - 1 and p, and x_previous is the x_low of
+/// the last accepted step. With z = x / alpha:
+///
 ///     error  = root mean square of (z_low - z_high) / max(atol, rtol max(|z_low|, |z_previous|))
-///     factor = 1 + atan(e_0^b1 e_1^b2 e_2^b3 - 1),  e = 1 / error, now and at the last two accepted steps
-///     b1 = (pcoeff + icoeff + dcoeff) / p,  b2 = -(pcoeff + 2 dcoeff) / p,  b3 = dcoeff / p
-/// A step is accepted where factor >= accept_safety, and h is multiplied by factor in any case. A grid of one step is
-/// enough. The whole batch shares its steps, and so a sample depends on the others.
+///     factor = 1 + atan(e_0^b1 e_1^b2 e_2^b3 - 1)
+///     b1     = (pcoeff + icoeff + dcoeff) / p
+///     b2     = -(pcoeff + 2 dcoeff) / p
+///     b3     = dcoeff / p
+///
+/// e = 1 / error; e_0 belongs to this step, e_1 and e_2 to the last two accepted steps. A step is
+/// accepted if factor >= accept_safety. h is multiplied by factor in any case. The whole batch
+/// shares its steps, so the result of a sample depends on the other samples.
 struct DpmSolverAdaptive {
-  int order = 3;  // p: 2 or 3
-  double rtol = 0.05, atol = 0.0078;
+  int order = 3;       ///< Order p, 2 or 3.
+  double rtol = 0.05,  ///< Relative tolerance, > 0.
+      atol = 0.0078;   ///< Absolute tolerance of z, > 0.
+  /// Length in lambda of the first trial step from each level of the grid, > 0.
   double h_init = 0.05;
-  double pcoeff = 0.0, icoeff = 1.0, dcoeff = 0.0;
+  double pcoeff = 0.0,  ///< Proportional coefficient of the controller, >= 0.
+      icoeff = 1.0,     ///< Integral coefficient of the controller, >= 0.
+      dcoeff = 0.0;     ///< Derivative coefficient of the controller, >= 0.
+  /// Least factor at which a step is accepted, in (0, 1]. A smaller value accepts larger errors.
   double accept_safety = 0.81;
 
+  /// Memory of a run.
   template <class Tensor>
   struct State {
-    DpmStages<Tensor> stages;
-    Tensor low, high, previous;
+    DpmStages<Tensor> stages;  ///< Calls of the model in one step.
+    Tensor low,                ///< Result of order p - 1.
+        high,                  ///< Result of order p.
+        previous;              ///< x_low of the last accepted step; x before the first one.
   };
 
+  /// Throws std::invalid_argument if a parameter is out of range.
   void check() const {
     if (order != 2 && order != 3) {
-      detail::fail<std::invalid_argument>("DpmSolverAdaptive", "order = ", order, " is neither 2 nor 3");
+      detail::fail<std::invalid_argument>("DpmSolverAdaptive", "order = ", order, " must be 2 or 3");
     }
     detail::check_positive("DpmSolverAdaptive", "rtol", rtol);
     detail::check_positive("DpmSolverAdaptive", "atol", atol);
@@ -43,11 +60,13 @@ struct DpmSolverAdaptive {
     detail::check_not_negative("DpmSolverAdaptive", "pcoeff", pcoeff);
     detail::check_not_negative("DpmSolverAdaptive", "icoeff", icoeff);
     detail::check_not_negative("DpmSolverAdaptive", "dcoeff", dcoeff);
-    if (!(accept_safety > 0.0 && accept_safety <= 1.0)) {  // factor is 1 for an error of 1, and never above 1 + pi / 2
+    if (!(accept_safety > 0.0 && accept_safety <= 1.0)) {  // factor is 1 at error = 1, and below 1 + pi / 2
       detail::fail<std::invalid_argument>("DpmSolverAdaptive", "accept_safety = ", accept_safety, " is outside (0, 1]");
     }
   }
 
+  /// One step; sample() calls it. Throws std::invalid_argument if sigma / alpha rises or the
+  /// model's output is not finite.
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
     auto& stages = state.stages;
@@ -78,9 +97,9 @@ struct DpmSolverAdaptive {
                               std::pow(e[1], -(pcoeff + 2.0 * dcoeff) / order) * std::pow(e[2], dcoeff / order);
       const double factor = 1.0 + std::atan(proposed - 1.0);
       if (!(factor > 0.0)) {
-        detail::fail<std::invalid_argument>("DpmSolverAdaptive", "the error at t = ", to.t,
-                                            " is no number: the model's "
-                                            "output is not finite");
+        detail::fail<std::invalid_argument>("DpmSolverAdaptive", "the error estimate at t = ", to.t,
+                                            " is not finite; the model's "
+                                            "output must be finite");
       }
       if (factor >= accept_safety) {
         e = {e[0], e[0], e[1]};

@@ -1,4 +1,5 @@
 /// @file dpm_solver_fast.hpp
+/// DPM-Solver for a given number of model calls.
 #pragma once
 
 #include <cmath>      // std::sqrt
@@ -9,31 +10,41 @@
 
 namespace diffusion {
 
-/// DPM-Solver-fast; Lu et al. 2022 (DPM-Solver), Section 3.3 and Appendix D.3: as many steps of third order as a number of
-/// model calls allows, and the last ones of lower order, so that the calls are spent exactly. The grid must have
-/// floor(model_calls / 3) + 1 steps, even in log sigma (lu_sigmas), and end above 0. With eta the steps are ancestral, as
-/// EulerAncestral's, but none goes below where the grid ends; its noise back up is less then.
+/// DPM-Solver-fast, which makes exactly a given number of model calls. Lu et al. 2022 (DPM-Solver),
+/// Section 3.3 and Appendix D.3: it takes steps of third order while the calls suffice, and ends
+/// with steps of lower order. The grid must have n = floor(model_calls / 3) + 1 steps, evenly
+/// spaced in log(sigma / alpha), and end at sigma > 0: lu_sigmas(n + 1, ...) without its 0.
+///
+/// With eta > 0 the steps are ancestral, as in EulerAncestral. The last step adds no noise, and no
+/// step goes below the last level of the grid: s_down is raised to that level and s_up is reduced.
 struct DpmSolverFast {
+  /// Number of model calls, >= 1; `n` in k-diffusion's sample_dpm_fast.
   Eigen::Index model_calls = 12;
+  /// Amount of ancestral noise, >= 0; 0 adds none. See ancestral_step.
   double eta = 0.0;
+  /// Factor on the standard deviation of the noise, >= 0; 1 is exact.
   double s_noise = 1.0;
 
+  /// Memory of a run.
   template <class Tensor>
   struct State {
-    DpmStages<Tensor> stages;
-    Tensor noise;
+    DpmStages<Tensor> stages;  ///< Calls of the model in one step.
+    Tensor noise;              ///< Noise of one step.
   };
 
+  /// Throws std::invalid_argument if a parameter is out of range.
   void check() const {
     detail::check_at_least<Eigen::Index>("DpmSolverFast", "model_calls", model_calls, 1);
     detail::check_not_negative("DpmSolverFast", "eta", eta);
     detail::check_not_negative("DpmSolverFast", "s_noise", s_noise);
   }
 
+  /// One step; sample() calls it. Throws std::invalid_argument unless the grid has
+  /// floor(model_calls / 3) + 1 steps.
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
     if (step.count != model_calls / 3 + 1) {
-      detail::fail<std::invalid_argument>("DpmSolverFast", "model_calls = ", model_calls, " need a grid of ",
+      detail::fail<std::invalid_argument>("DpmSolverFast", "model_calls = ", model_calls, " requires a grid of ",
                                           model_calls / 3 + 1, " steps, not ", step.count);
     }
     auto& stages = state.stages;
@@ -45,7 +56,7 @@ struct DpmSolverFast {
     } else if (eta > 0.0 && down.sigma < least) {
       down.sigma = least, up = std::sqrt((step.to.sigma - least) * (step.to.sigma + least));
     }
-    // The answer of every order but the first overwrites that of the one below, for which x must not have changed.
+    // Each higher order starts again from x, so only the highest one may write to x.
     const int order = touches_clean_or_pure_noise(step) ? 1 : order_of(step);
     if (order == 1) {
       denoise(x, from, stages.at_start);
@@ -63,7 +74,8 @@ struct DpmSolverFast {
   }
 
  private:
-  /// 3, ..., 3, 2, 1 where 3 divides the calls; else 3, ..., 3 and what is left.
+  /// Returns the order of a step: 3, ..., 3, 2, 1 if 3 divides model_calls; otherwise 3, ..., 3, r
+  /// where r = model_calls % 3.
   int order_of(const Step& step) const {
     const auto left = static_cast<int>(step.count - step.index);
     const auto rest = static_cast<int>(model_calls % 3);

@@ -1,4 +1,5 @@
 /// @file dpm_solver_pp_2s.hpp
+/// The second-order singlestep DPM-Solver++ with ancestral noise.
 #pragma once
 
 #include "../../detail/check.hpp"
@@ -6,26 +7,35 @@
 
 namespace diffusion {
 
-/// DPM-Solver++(2S) with ancestral noise: Lu et al. 2022 (DPM-Solver++), Algorithm 1 with r = 1/2, down to the level of
-/// EulerAncestral, then noise; k-diffusion's sample_dpmpp_2s_ancestral. With lambda_mid in the middle,
-///     x_mid = (sigma_mid / sigma) x + alpha_mid (1 - exp(lambda - lambda_mid)) x_0(x)
+/// DPM-Solver++(2S) with ancestral noise. Lu et al. 2022 (DPM-Solver++), Algorithm 1 with r = 1/2,
+/// takes x down to the s_down of EulerAncestral; then noise is added. k-diffusion's
+/// sample_dpmpp_2s_ancestral. With lambda_mid halfway between lambda and lambda_down:
+///
+///     x_mid  = (sigma_mid / sigma) x + alpha_mid (1 - exp(lambda - lambda_mid)) x_0(x)
 ///     x_down = (sigma_down / sigma) x + alpha_down (1 - exp(lambda - lambda_down)) x_0(x_mid)
-/// Two calls of the model a step, one where it ends clean. eta = 0 is DPM-Solver++(2S).
+///
+/// A step calls the model twice, or once if it ends clean or starts without signal.
 struct DpmSolverPP2SAncestral {
+  /// Amount of ancestral noise, >= 0; 0 is DPM-Solver++(2S). See ancestral_step.
   double eta = 1.0;
+  /// Factor on the standard deviation of the noise, >= 0; 1 is exact.
   double s_noise = 1.0;
 
+  /// Memory of a run.
   template <class Tensor>
   struct State {
-    Prediction<Tensor> prediction;
-    Tensor middle, noise;
+    Prediction<Tensor> prediction;  ///< Prediction at x, then at x_mid.
+    Tensor middle,                  ///< x_mid.
+        noise;                      ///< Noise of one step.
   };
 
+  /// Throws std::invalid_argument if a parameter is out of range.
   void check() const {
     detail::check_not_negative("DpmSolverPP2SAncestral", "eta", eta);
     detail::check_not_negative("DpmSolverPP2SAncestral", "s_noise", s_noise);
   }
 
+  /// One step; sample() calls it.
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
     const NoiseLevel& from = step.from;

@@ -1,4 +1,5 @@
 /// @file dpm_solver_pp_sde.hpp
+/// The stochastic singlestep DPM-Solver++ of k-diffusion.
 #pragma once
 
 #include <stdexcept>  // std::invalid_argument
@@ -9,26 +10,36 @@
 
 namespace diffusion {
 
-/// DPM-Solver++ (stochastic), singlestep of second order; k-diffusion's sample_dpmpp_sde. At lambda_mid = lambda + r h an
-/// ancestral half step is made with noise of its own; the whole step, ancestral too, goes by
+/// DPM-Solver++ (stochastic), a singlestep method of second order; k-diffusion's sample_dpmpp_sde.
+/// An ancestral step leads to x_mid at lambda_mid = lambda + r h. The whole step, also ancestral,
+/// starts again from x and uses
+///
 ///     x_0 = (1 - 1 / (2 r)) x_0(x) + 1 / (2 r) x_0(x_mid)
-/// Two calls of the model a step, one where it ends clean. The noise of a step is independent of that of others: a run with
-/// other stops follows another Brownian path, where k-diffusion's keeps it. DpmSolverPP with eta = 1 is the SDE of Lu et al.
-/// 2022, which this is not.
+///
+/// A step calls the model twice, or once if it ends clean or starts without signal. Each noise is
+/// independent of all others, so a run on another grid follows another Brownian path; k-diffusion's
+/// sampler keeps the path. This is not the SDE solver of Lu et al. 2022, which is DpmSolverPP with
+/// eta = 1.
 struct DpmSolverPPSde {
+  /// Amount of ancestral noise, >= 0; 0 adds none. See ancestral_step.
   double eta = 1.0;
+  /// Factor on the standard deviation of the noise, >= 0; 1 is exact.
   double s_noise = 1.0;
+  /// Place of x_mid in the step, in lambda, in (0, 1).
   double r = 0.5;
 
+  /// Memory of a run.
   template <class Tensor>
   using State = TwoCallState<Tensor>;
 
+  /// Throws std::invalid_argument if a parameter is out of range.
   void check() const {
     detail::check_not_negative("DpmSolverPPSde", "eta", eta);
     detail::check_not_negative("DpmSolverPPSde", "s_noise", s_noise);
     if (!(r > 0.0 && r < 1.0)) detail::fail<std::invalid_argument>("DpmSolverPPSde", "r = ", r, " is outside (0, 1)");
   }
 
+  /// One step; sample() calls it.
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
     const NoiseLevel &from = step.from, &to = step.to;

@@ -1,4 +1,5 @@
 /// @file dpm_solver_singlestep.hpp
+/// The singlestep DPM-Solver and DPM-Solver++ as diffusers runs them.
 #pragma once
 
 #include <algorithm>  // std::min
@@ -10,40 +11,62 @@
 
 namespace diffusion {
 
-/// DPM-Solver and DPM-Solver++ singlestep; Lu et al. 2022 (DPM-Solver), Algorithms 2 and 4, (DPM-Solver++), Algorithm 1.
-/// The levels of the grid go in blocks of `order`: the steps of a block all start from the x at its beginning, where the
-/// prediction was m_0, with one prediction more each, so that the last one is of full order. In a block, with h from its
-/// beginning to `to`, and r_1 and r_2 the places of the other predictions m_1, m_2 in units of h,
+/// DPM-Solver and DPM-Solver++ singlestep, with one model call per step. Lu et al. 2022
+/// (DPM-Solver), Algorithms 2 and 4, and (DPM-Solver++), Algorithm 1, as in diffusers'
+/// DPMSolverSinglestepScheduler. The steps of the grid form blocks of `order` steps. Each step of a
+/// block starts again from the x at the block's beginning and has one prediction more than the step
+/// before, so the last step of a block has the full order.
 ///
-///     second step   D0 = m_0,  D1 = (m_1 - m_0) / r_1
-///     third step    D0 = m_0,  D1 = (m_2 - m_0) / r_2   (midpoint), or the derivatives of the quadratic (heun):
-///                   D1 = (r_2 D_1 - r_1 D_2) / (r_2 - r_1),  D2 = 2 (D_2 - D_1) / (r_2 - r_1),  D_k = (m_k - m_0) / r_k
+/// m_0, m_1 and m_2 are the predictions of the block in the order of its steps, at lambda_0,
+/// lambda_1 and lambda_2. With h = lambda_to - lambda_0:
 ///
-/// Each step is that of DpmSolverPP or, with predict_x0 = false, of DpmSolver. Changes made by Hooks::correct_x_t inside a
-/// block are overwritten by the next step of the block.
+///     r_k = (lambda_k - lambda_0) / h
+///     Q_k = (m_k - m_0) / r_k
+///
+///     order 1              D0 = m_0
+///     order 2              D0 = m_0,  D1 = Q_1
+///     order 3 (midpoint)   D0 = m_0,  D1 = Q_2
+///     order 3 (heun)       D0 = m_0,  D1 = (r_2 Q_1 - r_1 Q_2) / (r_2 - r_1),
+///                          D2 = 2 (Q_2 - Q_1) / (r_2 - r_1)
+///
+/// x_to follows from these as in DpmSolverPP (data_step) or, with predict_x0 = false, as in
+/// DpmSolver (epsilon_step). Changes made by Hooks::correct_x_t inside a block are overwritten by
+/// the next step of the block.
 struct DpmSolverSinglestep {
-  int order = 2;  // 1 to 3
+  /// Order and length of a block, 1 to 3; solver_order in diffusers.
+  int order = 2;
+  /// Form of the second- and third-order terms; solver_type in diffusers.
   DpmSolverType type = DpmSolverType::midpoint;
-  double eta = 0.0;  // 0: the ODE; 1: the SDE
+  /// Amount of noise, >= 0: 0 solves the ODE, 1 the SDE (algorithm_type "sde-dpmsolver++" in
+  /// diffusers).
+  double eta = 0.0;
+  /// Factor on the standard deviation of the noise, >= 0; 1 is exact.
   double s_noise = 1.0;
-  bool predict_x0 = true;  // interpolate the predictions of x_0, or those of epsilon
-  bool lower_order_final =
-      true;  // steps that are left over when the blocks are full, and the last one, are of lower order
+  /// True interpolates the predictions of x_0 (DPM-Solver++), false those of epsilon (DPM-Solver);
+  /// algorithm_type in diffusers.
+  bool predict_x0 = true;
+  /// Take the last step of a run with order 1 if its block is full. Steps in an incomplete last
+  /// block have a lower order in any case. The default in diffusers is false.
+  bool lower_order_final = true;
 
+  /// Memory of a run.
   template <class Tensor>
   struct State {
-    Prediction<Tensor> prediction;
-    History<Tensor, 3> predictions;  // of this block, at lambda
-    Tensor x, noise;                 // x at the beginning of the block
-    NoiseLevel from;                 // its level
+    Prediction<Tensor> prediction;   ///< Prediction at the current x.
+    History<Tensor, 3> predictions;  ///< Predictions of this block, placed at their lambda.
+    Tensor x,                        ///< x at the beginning of the block.
+        noise;                       ///< Noise of one step.
+    NoiseLevel from;                 ///< Level at the beginning of the block.
   };
 
+  /// Throws std::invalid_argument if a parameter is out of range.
   void check() const {
     detail::check_order("DpmSolverSinglestep", order, 3);
     detail::check_not_negative("DpmSolverSinglestep", "eta", eta);
     detail::check_not_negative("DpmSolverSinglestep", "s_noise", s_noise);
   }
 
+  /// One step; sample() calls it.
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
     if (step.first) state.predictions.clear();
@@ -53,7 +76,7 @@ struct DpmSolverSinglestep {
       return step_with_fixed_x_start(x, x, step.from, step.to, state.prediction.x_start);
     }
     auto& m = state.predictions;
-    // A run that begins without signal, or part-way, may find its block without a beginning.
+    // A run that begins without signal or part-way may lack the first predictions of its block.
     const int now = (std::min)(order_of(step.index, step.count), static_cast<int>(m.size()) + 1);
     if (now == 1) {
       m.clear();
@@ -66,7 +89,7 @@ struct DpmSolverSinglestep {
     const ExponentialStep d = predict_x0 ? data_step(state.from, step.to, weights_of, eta)
                                          : epsilon_step(state.from, step.to, weights_of, eta);
     const double h = half_log_snr_rise(state.from, step.to);
-    const auto last = static_cast<std::size_t>(now - 1);  // m[last] is m_0, m[last - k] is m_k
+    const auto last = static_cast<std::size_t>(now - 1);  // m[last] is m_0 and m[last - k] is m_k
     const auto r = [&](std::size_t k) { return (m.place(last - k) - m.place(last)) / h; };
     double weight[3] = {d.d0, 0.0, 0.0};
     const auto add_quotient = [&](std::size_t k, double a) {  // a (m_k - m_0) / r_k
@@ -92,15 +115,11 @@ struct DpmSolverSinglestep {
   }
 
  private:
-  /// The order of step `index`: 1, 2, 3, 1, 2, 3, ... for order 3. With lower_order_final the last step is the first of
-  /// its block, and a block that is too short is cut.
+  /// Order of step `index`: 1, 2, 3, 1, 2, 3, ... for order 3. With lower_order_final, a full last
+  /// block ends with order 1.
   int order_of(Eigen::Index index, Eigen::Index count) const {
-    const Eigen::Index in_block = index % order;
-    if (!lower_order_final) return static_cast<int>(in_block) + 1;
-    if (index + 1 == count && (count % order != 0 || order == 1)) return count % order == 2 ? 2 : 1;
-    // Where the blocks fill the run, the last one gives a step away: 1, 2, 1 for order 3, and 1, 1 for order 2.
-    if (index + 1 == count) return 1;
-    return static_cast<int>(in_block) + 1;
+    const bool ends_full_block = index + 1 == count && count % order == 0;
+    return lower_order_final && ends_full_block ? 1 : static_cast<int>(index % order) + 1;
   }
 };
 

@@ -1,4 +1,5 @@
 /// @file flow_heun.hpp
+/// The Heun sampler for flow matching.
 #pragma once
 
 #include "../../detail/kernel/linear_combination.hpp"
@@ -7,18 +8,28 @@
 
 namespace diffusion {
 
-/// Heun's second-order method for dx / dsigma = epsilon - x_0 on the straight path x = (1 - sigma) x_0 + sigma epsilon.
-/// On any other path it is that of y = x / (alpha + sigma) and u = sigma / (alpha + sigma), which is straight:
-/// y = (1 - u) x_0 + u epsilon. Two calls of the model a step, one where it ends clean. (With churn, up along the path, which
-/// diffusers' does not follow: its runs do not tend to the data's variance.)
+/// Heun's second-order method for flow matching. On the straight path it solves
+///
+///     x           = (1 - sigma) x_0 + sigma epsilon
+///     dx / dsigma = epsilon - x_0
+///
+/// On any other path it is applied to y = x / (alpha + sigma) and u = sigma / (alpha + sigma), for
+/// which the path is straight: y = (1 - u) x_0 + u epsilon. A step calls the model twice, or once
+/// if it ends clean. Churn moves x up along the path. (The churn of diffusers'
+/// FlowMatchHeunDiscreteScheduler leaves the path, so the variance of its samples does not converge
+/// to that of the data.)
 struct FlowHeun {
+  /// Noise added before each step; none by default.
   Churn churn = {};
 
+  /// Memory of a run.
   template <class Tensor>
   using State = TwoCallState<Tensor>;
 
+  /// Throws std::invalid_argument if a parameter is out of range.
   void check() const { churn.check("FlowHeun"); }
 
+  /// One step; sample() calls it.
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
     const NoiseLevel from = churn.apply(step, x, noise, state.noise), &to = step.to;

@@ -1,4 +1,5 @@
 /// @file heun.hpp
+/// The Heun sampler of EDM.
 #pragma once
 
 #include "../../detail/kernel/linear_combination.hpp"
@@ -7,18 +8,25 @@
 
 namespace diffusion {
 
-/// Heun's second-order method for dz / ds = epsilon, z = x / alpha and s = sigma / alpha, with churn; Karras et al. 2022
-/// (EDM), Algorithm 2:
-///     z' = z + (s_to - s) epsilon(z, s),   z_to = z + (s_to - s) (epsilon(z, s) + epsilon(z', s_to)) / 2
-/// Two calls of the model a step, one where it ends clean.
+/// Heun's second-order method for dz / ds = epsilon, where z = x / alpha and s = sigma / alpha,
+/// with churn. Karras et al. 2022 (EDM), Algorithm 2:
+///
+///     z'   = z + (s_to - s) epsilon(z, s)
+///     z_to = z + (s_to - s) (epsilon(z, s) + epsilon(z', s_to)) / 2
+///
+/// A step calls the model twice, or once if it ends clean or starts without signal.
 struct Heun {
+  /// Noise added before each step; none by default.
   Churn churn = {};
 
+  /// Memory of a run.
   template <class Tensor>
   using State = TwoCallState<Tensor>;
 
+  /// Throws std::invalid_argument if a parameter is out of range.
   void check() const { churn.check("Heun"); }
 
+  /// One step; sample() calls it.
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
     const NoiseLevel from = churn.apply(step, x, noise, state.noise), &to = step.to;

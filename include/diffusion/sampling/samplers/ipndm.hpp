@@ -1,4 +1,5 @@
 /// @file ipndm.hpp
+/// The iPNDM sampler.
 #pragma once
 
 #include <cstddef>  // std::size_t
@@ -9,18 +10,23 @@
 
 namespace diffusion {
 
-/// Improved PNDM: orders that rise from 1, one call of the model a step; Zhang, Chen 2023 (DEIS).
+/// Improved PNDM: DDIM steps along Adams-Bashforth combinations of the last epsilons. The order
+/// rises from 1 in the first step, and each step calls the model once. Zhang, Chen 2023 (DEIS).
 struct Ipndm {
-  int order = 4;  // 1 to 4
+  /// Highest order, 1 to 4; always 4 in diffusers.
+  int order = 4;
 
+  /// Memory of a run.
   template <class Tensor>
   struct State {
-    Prediction<Tensor> prediction;
-    History<Tensor, 4> epsilons;
+    Prediction<Tensor> prediction;  ///< Prediction at the current x.
+    History<Tensor, 4> epsilons;    ///< Last epsilons; their places are not used.
   };
 
+  /// Throws std::invalid_argument unless 1 <= order <= 4.
   void check() const { detail::check_order("Ipndm", order, 4); }
 
+  /// One step; sample() calls it.
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
     if (step.first) state.epsilons.clear();

@@ -1,4 +1,5 @@
 /// @file lcm.hpp
+/// The sampler of latent consistency models.
 #pragma once
 
 #include <cmath>  // std::hypot
@@ -9,26 +10,33 @@
 
 namespace diffusion {
 
-/// Multistep sampling of a latent consistency model; Luo et al. 2023, Algorithm 3. The model predicts x_0 directly;
-/// it is then re-noised to the next level. The prediction is mixed with x so that it is x at t = 0: with u = timestep_scaling t,
+/// Multistep sampling of a latent consistency model. Luo et al. 2023, Algorithm 3: the model
+/// predicts x_0 directly; x_0 is then re-noised to the next level. The prediction is mixed with x
+/// so that it equals x at t = 0. With u = timestep_scaling t:
 ///
 ///     x_0' = sigma_data^2 / (u^2 + sigma_data^2) x + u / sqrt(u^2 + sigma_data^2) x_0
 ///     x_to = alpha_to x_0' + sigma_to noise
 ///
-/// or, with sigma_data = 0, x_0' = x_0. Otherwise a grid without timesteps (edm_grid) is refused. lcm_timesteps gives the
-/// timesteps that such a model was distilled for.
+/// lcm_timesteps returns the timesteps that such a model was distilled for.
 struct Lcm {
+  /// Factor on the model time t in the mixture, >= 0.
   double timestep_scaling = 10.0;
+  /// Standard deviation of the data in the mixture, >= 0; always 0.5 in diffusers. With 0,
+  /// x_0' = x_0.
   double sigma_data = 0.5;
 
+  /// Memory of a run.
   template <class Tensor>
   using State = OneCallState<Tensor>;
 
+  /// Throws std::invalid_argument if a parameter is out of range.
   void check() const {
     detail::check_not_negative("Lcm", "timestep_scaling", timestep_scaling);
     detail::check_not_negative("Lcm", "sigma_data", sigma_data);
   }
 
+  /// One step; sample() calls it. Throws std::invalid_argument if sigma_data > 0 and the grid has
+  /// no timesteps (edm_grid).
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
     const bool mixes = sigma_data > 0.0;

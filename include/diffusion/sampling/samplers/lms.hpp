@@ -1,4 +1,5 @@
 /// @file lms.hpp
+/// The linear multistep sampler.
 #pragma once
 
 #include <algorithm>  // std::min
@@ -12,21 +13,27 @@
 
 namespace diffusion {
 
-/// The linear multistep method for dz / ds = epsilon, z = x / alpha and s = sigma / alpha, on unequal steps
-/// (Adams-Bashforth):
+/// The Adams-Bashforth method for dz / ds = epsilon on unequal steps, where z = x / alpha and
+/// s = sigma / alpha. k-diffusion's sample_lms:
+///
 ///     z_to = z + sum_j epsilon_j integral from s to s_to of l_j(u) du
-/// l_j being the Lagrange polynomials of the last `order` levels; k-diffusion's sample_lms. order is 1 to 4.
+///
+/// The l_j are the Lagrange polynomials of the last `order` levels.
 struct Lms {
+  /// Highest order, 1 to 4. The order rises from 1 in the first step.
   int order = 4;
 
+  /// Memory of a run.
   template <class Tensor>
   struct State {
-    Prediction<Tensor> prediction;
-    History<Tensor, 4> epsilons;  // at s
+    Prediction<Tensor> prediction;  ///< Prediction at the current x.
+    History<Tensor, 4> epsilons;    ///< Last epsilons, placed at their s.
   };
 
+  /// Throws std::invalid_argument unless 1 <= order <= 4.
   void check() const { detail::check_order("Lms", order, 4); }
 
+  /// One step; sample() calls it.
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
     auto& epsilons = state.epsilons;
@@ -44,7 +51,7 @@ struct Lms {
   }
 
  private:
-  /// The integral of l_j from s_0 to s_to by Gauss's two points, which are exact for polynomials of degree 3.
+  /// The integral of l_j from s_0 to s_to by two-point Gauss quadrature, exact up to degree 3.
   template <class Predictions>
   static double weight(const Predictions& at, std::size_t points, std::size_t j, double s_to) {
     const double middle = 0.5 * (at.place(0) + s_to), half = 0.5 * (s_to - at.place(0));

@@ -1,4 +1,5 @@
 /// @file pndm.hpp
+/// The PNDM sampler.
 #pragma once
 
 #include <array>
@@ -10,22 +11,30 @@
 
 namespace diffusion {
 
-/// PNDM; Liu, Ren, Lin, Zhao 2022, Eqs. (9), (12), (13): DDIM steps along combinations of the last four epsilons. The first
-/// three steps are by Runge and Kutta's method of fourth order (four calls of the model each, two of them at the time in the
-/// middle, which diffusers rounds to a whole timestep, one way for x and the other for the model) or, as Stable Diffusion has
-/// it, skipping those, the first is by Heun's (two calls) and the orders rise from there. With `velocity` it is v = alpha
-/// epsilon - sigma x_0 that is combined, as in diffusers for models of v; otherwise epsilon.
+/// PNDM: DDIM steps along Adams-Bashforth combinations of the last four epsilons. Liu, Ren, Lin,
+/// Zhao 2022, Eqs. (9), (12) and (13). skip_prk_steps selects how a run starts:
+///
+///   - false: three Runge-Kutta steps of fourth order with four model calls each. Two of these
+///     calls are at the middle time. diffusers rounds that time to a whole timestep, one way for x
+///     and the other way for the model; this class does not round it.
+///   - true: one step of Heun's method with two model calls. The order rises from there.
 struct Pndm {
+  /// Skip the Runge-Kutta steps, as Stable Diffusion does. The default in diffusers is false.
   bool skip_prk_steps = true;
+  /// Combine v = alpha epsilon - sigma x_0 instead of epsilon. diffusers does this for
+  /// prediction_type "v_prediction".
   bool velocity = false;
 
+  /// Memory of a run.
   template <class Tensor>
   struct State {
-    Prediction<Tensor> prediction;
-    History<Tensor, 4> slopes;  // epsilon or v
-    Tensor guess, mean;
+    Prediction<Tensor> prediction;  ///< Prediction at the last call of the model.
+    History<Tensor, 4> slopes;      ///< Last epsilons, or last v; their places are not used.
+    Tensor guess,                   ///< x at an intermediate stage.
+        mean;                       ///< Mean of the slopes of one step.
   };
 
+  /// One step; sample() calls it.
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
     const NoiseLevel &from = step.from, &to = step.to;
@@ -34,7 +43,7 @@ struct Pndm {
     denoise(x, from, state.prediction);
     if (from.alpha == 0.0) return step_with_fixed_x_start(x, x, from, to, state.prediction.x_start);
     slopes.push(slope(from, state.prediction), 0.0);
-    const bool clean = to.sigma == 0.0;  // no model is asked there
+    const bool clean = to.sigma == 0.0;  // the model is not called at sigma = 0
     if (!skip_prk_steps && slopes.size() < 4 && !clean) return runge_kutta(step, x, denoise, state);
     if (skip_prk_steps && slopes.size() == 1 && !clean) {
       move(state.guess, x, from, to, slopes[0]);
@@ -47,7 +56,8 @@ struct Pndm {
   }
 
  private:
-  /// epsilon, or v, which takes the place of epsilon; of x / r, r^2 = alpha^2 + sigma^2, as models of v know it.
+  /// Returns epsilon, or v if `velocity` is set; v overwrites prediction.epsilon. Models predict v
+  /// for x / r, where r^2 = alpha^2 + sigma^2.
   template <class Tensor>
   Tensor& slope(const NoiseLevel& level, Prediction<Tensor>& prediction) const {
     if (velocity) {
@@ -58,20 +68,22 @@ struct Pndm {
     return prediction.epsilon;
   }
 
-  /// {a, b} in x_to = alpha_to x_0 + sigma_to epsilon = a x + b slope.
+  /// {a, b} in x_to = alpha_to x_0 + sigma_to epsilon = a x + b slope
   std::array<double, 2> coefficients(const NoiseLevel& from, const NoiseLevel& to) const {
     const double r = std::hypot(from.alpha, from.sigma), ratio = to.alpha / from.alpha;
     if (!velocity) return {ratio, to.sigma - from.sigma * ratio};
     return {(to.alpha * from.alpha + to.sigma * from.sigma) / (r * r),
             (to.sigma * from.alpha - to.alpha * from.sigma) / r};
   }
+  /// Writes x, moved from `from` to `to` along this slope, to out. out may be x.
   template <class Tensor>
   void move(Tensor& out, const Tensor& x, const NoiseLevel& from, const NoiseLevel& to, const Tensor& along) const {
     const auto [of_x, of_slope] = coefficients(from, to);
     combine<Tensor>(out, {{of_x, x}, {of_slope, along}});
   }
 
-  /// (e_1 + 2 e_2 + 2 e_3 + e_4) / 6, e_2 and e_3 at the time in the middle, e_4 at the end.
+  /// Moves x along (e_1 + 2 e_2 + 2 e_3 + e_4) / 6, with e_2 and e_3 at the middle time and e_4 at
+  /// the end.
   template <class Tensor, class Denoise>
   void runge_kutta(const Step& step, Tensor& x, const Denoise& denoise, State<Tensor>& state) const {
     const NoiseLevel middle = step.grid.at_time(0.5 * (step.from.t + step.to.t));

@@ -1,4 +1,5 @@
 /// @file repaint.hpp
+/// The RePaint sampler for inpainting.
 #pragma once
 
 #include <array>
@@ -15,7 +16,7 @@ namespace diffusion {
 
 namespace detail {
 
-/// mask (c_0 known + c_1 noise) + (1 - mask) x
+/// Element function: mask (c_0 known + c_1 noise) + (1 - mask) x
 struct PasteKnown {
   template <class C, class Real>
   Real operator()(const C& c, Real x, Real known, Real mask, Real noise) const {
@@ -26,34 +27,46 @@ struct PasteKnown {
 
 }  // namespace detail
 
-/// RePaint, inpainting with resampling; Lugmayr et al. 2022, Algorithm 1 and Section 4.2. After each step of Ddpm, where
-/// mask is 1, x is replaced by the known picture at that level, alpha_to known + sigma_to noise. Every jump_length levels
-/// the run goes back up by as many, by the forward process, and comes down again, resamplings - 1 times, so that the
-/// unknown part agrees with the known one. `known` and `mask` have the shape of x, mask in [0, 1]. (Without resampling,
-/// Hooks::correct_x_t does it for any sampler.)
+/// RePaint, inpainting with resampling. Lugmayr et al. 2022, Algorithm 1 and Section 4.2. After
+/// each step of Ddpm, x is replaced by the noised known picture where mask is 1:
+///
+///     x <- mask (alpha_to known + sigma_to noise) + (1 - mask) x
+///
+/// Every jump_length levels, the forward process takes x back up by jump_length levels, and x comes
+/// down again, resamplings - 1 times at each of these levels. This makes the unknown part agree
+/// with the known part. (Without resampling, Hooks::correct_x_t inpaints with any sampler.)
 template <class Tensor>
 struct RePaint {
-  Tensor known, mask;
+  Tensor known,  ///< The known picture, in the shape of x; original_image in diffusers.
+      mask;      ///< In the shape of x: 1 where the picture is known, 0 where it is not; values between blend.
+  /// Number of levels of a jump back up, >= 1.
   Eigen::Index jump_length = 10;
+  /// Number of passes through each jump_length levels, >= 1; 1 never jumps. jump_n_sample in
+  /// diffusers.
   Eigen::Index resamplings = 10;
 
+  /// Memory of a run.
   template <class>
   struct State {
-    Prediction<Tensor> prediction;
-    Tensor noise;
+    Prediction<Tensor> prediction;  ///< Prediction at the current x.
+    Tensor noise;                   ///< Noise of one step.
   };
 
+  /// Throws std::invalid_argument if a parameter is out of range or `known` and `mask` have
+  /// different shapes.
   void check() const {
     detail::check_at_least<Eigen::Index>("RePaint", "jump_length", jump_length, 1);
     detail::check_at_least<Eigen::Index>("RePaint", "resamplings", resamplings, 1);
     detail::check_same_shape("RePaint", detail::argument("known", known), detail::argument("mask", mask));
   }
 
+  /// One step and its jumps; sample() calls it. Throws std::invalid_argument unless x has the shape
+  /// of `known`.
   template <class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
     detail::check_same_shape("RePaint", detail::argument("x", x), detail::argument("known", known));
     descend(x, step.from, step.to, denoise, noise, state);
-    const Eigen::Index above_last = step.count - 2 - step.index;  // 0 where x is at the last level with noise
+    const Eigen::Index above_last = step.count - 2 - step.index;  // 0 if x is at the last level with noise
     if (above_last < 0 || above_last % jump_length != 0 || above_last >= step.count - jump_length) return;
     const Eigen::Index here = step.index + 1, top = here - jump_length;
     const auto level = [&](Eigen::Index i) { return step.grid.whole_level(i); };

@@ -1,4 +1,5 @@
 /// @file tcd.hpp
+/// The sampler of trajectory consistency models.
 #pragma once
 
 #include <cmath>  // std::floor, std::sqrt
@@ -9,17 +10,23 @@
 
 namespace diffusion {
 
-/// Strategic stochastic sampling of a trajectory consistency model; Zheng et al. 2024 (TCD), Algorithm 4: down to timestep
-/// floor((1 - eta) t_to), without noise, and up to t_to by noise. eta = 0 is Ddim, eta = 1 goes by way of x_0 as Lcm does. With
-/// eta > 0 a grid that is told no timesteps (edm_grid) is refused.
+/// Strategic stochastic sampling of a trajectory consistency model. Zheng et al. 2024 (TCD),
+/// Algorithm 4: each step goes down to timestep floor((1 - eta) t_to) without noise, then back up
+/// to t_to by noise.
 struct Tcd {
+  /// Amount of noise, 0 to 1; an argument of TCDScheduler.step in diffusers. 0 is Ddim. 1 goes down
+  /// to timestep 0 in each step, much like Lcm.
   double eta = 0.3;
 
+  /// Memory of a run.
   template <class Tensor>
   using State = OneCallState<Tensor>;
 
+  /// Throws std::invalid_argument unless 0 <= eta <= 1.
   void check() const { detail::check_in("Tcd", "eta", eta, 0.0, 1.0); }
 
+  /// One step; sample() calls it. Throws std::invalid_argument if eta > 0 and the grid has no
+  /// timesteps (edm_grid).
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
     if (eta > 0.0 && step.first) check_has_timesteps("Tcd", step.grid);
@@ -29,7 +36,7 @@ struct Tcd {
       down = step.grid.at_time(eta == 1.0 ? 0.0 : std::floor((1.0 - eta) * step.to.t));
       if (is_zero_length(step.to, down)) down = step.to;
     }
-    // From `down` to `to` x is scaled with the signal, and noise fills what is missing.
+    // From `down` to `to`, x is scaled with the signal and noise makes up the rest of sigma.
     const double scale = step.to.alpha / down.alpha, below = scale * down.sigma;
     combine<Tensor>(x, {{scale * down.alpha, state.prediction.x_start}, {below, state.prediction.epsilon}});
     const double missing = (step.to.sigma - below) * (step.to.sigma + below);

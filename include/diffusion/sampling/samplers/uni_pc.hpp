@@ -1,11 +1,11 @@
 /// @file uni_pc.hpp
+/// The UniPC predictor-corrector sampler.
 #pragma once
 
 #include <Eigen/Core>
-#include <Eigen/LU>
 #include <algorithm>  // std::find, std::min
 #include <array>
-#include <cmath>    // std::expm1, std::pow
+#include <cmath>    // std::expm1
 #include <cstddef>  // std::size_t
 #include <vector>
 
@@ -17,40 +17,59 @@
 
 namespace diffusion {
 
-/// UniPC; Zhao, Bai, Rao, Zhou, Lu 2023, Algorithms 1 and 2. Each step first corrects the previous one with
-/// the new prediction (UniC-p), then predicts (UniP-p). Both, from `from` to `to`, are
+/// UniPC, a multistep predictor-corrector. Zhao, Bai, Rao, Zhou, Lu 2023, Algorithms 1 and 2. Each
+/// step first corrects the result of the previous step with the new prediction (UniC-p), then takes
+/// its own step (UniP-p). With lambda = log(alpha / sigma), h = lambda_to - lambda and the last
+/// predictions m_0, m_1, ..., predictor and corrector have this form (phi_k as in exponential.hpp):
 ///
-///     x_to = a x + b (h' phi_1(h') m_0 + B(h') sum_k rho_k D_k),   D_k = (m_k - m_0) / r_k,  r_k = (lambda_k - lambda) / h
+///     x_to = a x + b (h' phi_1(h') m_0 + B(h') sum_k rho_k D_k)
+///     D_k  = (m_k - m_0) / r_k
+///     r_k  = (lambda_k - lambda) / h
 ///
-/// with h' = -h, a = sigma_to / sigma, b = -alpha_to of predictions of x_0, and h' = h, a = alpha_to / alpha,
-/// b = -sigma_to of predictions of epsilon. The rho solve sum_k r_k^(j-1) rho_k = h' phi_{j+1}(h') j! / B(h') for j = 1, 2,
-/// ...; a single rho is 1/2. The corrector has the new prediction, r = 1, among the m_k; it differs by the weights of the m_k
-/// alone, so their difference is added to x, and what Hooks::correct_x_t did there stays. A step that ends clean is
-/// x_to = alpha_to x_0.
+///     predictions of x_0       h' = -h,  a = sigma_to / sigma,  b = -alpha_to
+///     predictions of epsilon   h' = h,   a = alpha_to / alpha,  b = -sigma_to
+///
+/// The rho_k solve, for j = 1, 2, ...,
+///
+///     sum_k r_k^(j-1) rho_k = h' phi_{j+1}(h') j! / B(h')
+///
+/// A single rho is 1/2. The corrector also has the new prediction among the m_k, with r_k = 1. It
+/// differs from the predictor only in the weights of the m_k. The difference is added to x, so
+/// changes by Hooks::correct_x_t are kept. A step that ends clean is x_to = alpha_to x_0.
 struct UniPc {
+  /// The function B(h').
   enum class B {
-    bh1,  // B(h') = h'
-    bh2   // B(h') = exp(h') - 1
+    bh1,  ///< B(h') = h'
+    bh2   ///< B(h') = exp(h') - 1
   };
-  int order = 2;  // 1 to 3
+  /// The p of UniP-p and UniC-p, 1 to 3; solver_order in diffusers.
+  int order = 2;
+  /// The function B(h'); solver_type in diffusers.
   B b = B::bh2;
+  /// Apply the corrector; diffusers has no such switch.
   bool corrector = true;
-  // Step indices at which the corrector is skipped, e.g. the first ones under strong guidance.
+  /// Indices of the steps whose results are not corrected, for example the first ones under strong
+  /// guidance.
   std::vector<Eigen::Index> disable_corrector = {};
-  bool predict_x0 = true;         // interpolate the predictions of x_0, or those of epsilon
-  bool lower_order_final = true;  // the last steps are of order 1, 2, ... counted from the end
+  /// True interpolates the predictions of x_0, false those of epsilon.
+  bool predict_x0 = true;
+  /// Limit the order of a step to the number of steps left, so that the last step has order 1.
+  bool lower_order_final = true;
 
+  /// Memory of a run.
   template <class Tensor>
   struct State {
-    Prediction<Tensor> prediction;
-    History<Tensor, 3> predictions;      // at lambda
-    NoiseLevel last;                     // where the last step began
-    std::array<double, 4> last_weights;  // those of its predictor
-    int last_order = 0;                  // 0: there is none, or it is not to be corrected
+    Prediction<Tensor> prediction;       ///< Prediction at the current x.
+    History<Tensor, 3> predictions;      ///< Last predictions, placed at their lambda.
+    NoiseLevel last;                     ///< Level at which the previous step began.
+    std::array<double, 4> last_weights;  ///< Weights of the m_k in the predictor of that step.
+    int last_order = 0;                  ///< Order of that step; 0 if there is nothing to correct.
   };
 
+  /// Throws std::invalid_argument unless 1 <= order <= 3.
   void check() const { detail::check_order("UniPc", order, 3); }
 
+  /// One step; sample() calls it.
   template <class Tensor, class Denoise, class Noise>
   void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
     if (step.first) {
@@ -88,43 +107,50 @@ struct UniPc {
   }
 
  private:
-  /// Those of m_0, ..., m_{p-1} in the equation above; of the corrector, then that of the prediction at `to`.
+  /// Weights of m_0, ..., m_{p-1} in the equation above. For the corrector, the weight of the
+  /// prediction at `to` follows.
   template <class Predictions>
   std::array<double, 4> weights(const NoiseLevel& from, const NoiseLevel& to, int p, const Predictions& m,
                                 bool corrects) const {
-    using Vector = Eigen::Matrix<double, Eigen::Dynamic, 1, 0, 4, 1>;
-    using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, 0, 4, 4>;
     const double h = half_log_snr_rise(from, to), signed_h = predict_x0 ? -h : h;
     const double B_h = b == B::bh1 ? signed_h : std::expm1(signed_h);
     const int known = p - 1, size = known + (corrects ? 1 : 0);
-    Vector r(size), right(size), rho(size);
+    std::array<double, 3> r, rho;
     for (int k = 0; k < size; ++k) {
-      r[k] = k < known ? (m.place(static_cast<std::size_t>(k + 1)) - half_log_snr(from)) / h : 1.0;
+      r[at(k)] = k < known ? (m.place(static_cast<std::size_t>(k + 1)) - half_log_snr(from)) / h : 1.0;
     }
     double factorial = 1.0;
     for (int j = 1; j <= size; ++j) {
       factorial *= j;
-      right[j - 1] = signed_h * detail::phi(j + 1, signed_h) * factorial / B_h;
+      rho[at(j - 1)] = signed_h * detail::phi(j + 1, signed_h) * factorial / B_h;
     }
-    // The paper's choice where there is one rho: 1/2 is right to the order that is needed, whatever B.
-    if (size == 1) {
-      rho[0] = 0.5;
-    } else if (size > 1) {
-      Matrix powers(size, size);
-      for (int j = 0; j < size; ++j) {
-        for (int k = 0; k < size; ++k) powers(j, k) = std::pow(r[k], j);
-      }
-      rho = powers.partialPivLu().solve(right);
-    }
+    // The paper sets a single rho to 1/2, which is accurate enough for any B.
+    if (size == 1) rho[0] = 0.5;
+    if (size > 1) solve_vandermonde(r, rho, size);
 
     const double scale = predict_x0 ? -to.alpha : -to.sigma;
     std::array<double, 4> out{scale * signed_h * detail::phi(1, signed_h)};
     for (int k = 0; k < size; ++k) {
-      const double weight = scale * B_h * rho[k] / r[k];
+      const double weight = scale * B_h * rho[at(k)] / r[at(k)];
       out[0] -= weight;
-      out[static_cast<std::size_t>(k + 1)] = weight;
+      out[at(k + 1)] = weight;
     }
     return out;
+  }
+
+  static std::size_t at(int k) { return static_cast<std::size_t>(k); }
+
+  /// Replaces b by the solution y of this system, j = 0, ..., size - 1; Bjorck and Pereyra 1970:
+  ///
+  ///     sum_k r_k^j y_k = b_j
+  static void solve_vandermonde(const std::array<double, 3>& r, std::array<double, 3>& b, int size) {
+    for (int k = 0; k + 1 < size; ++k) {
+      for (int j = size - 1; j > k; --j) b[at(j)] -= r[at(k)] * b[at(j - 1)];
+    }
+    for (int k = size - 2; k >= 0; --k) {
+      for (int j = k + 1; j < size; ++j) b[at(j)] /= r[at(j)] - r[at(j - k - 1)];
+      for (int j = k; j + 1 < size; ++j) b[at(j)] -= b[at(j + 1)];
+    }
   }
 };
 

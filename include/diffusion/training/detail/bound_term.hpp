@@ -1,10 +1,10 @@
 /// @file bound_term.hpp
-/// One sample's term of the variational bound, value by value and in double, from the output of the
-/// model; in nats; Ho et al. 2020, Eq. (5):
+/// One term of the variational bound for one value of a sample, and its derivatives with respect to
+/// the model's output; in double and in nats. Ho et al. 2020, Eq. (5):
 ///
-///     t > 0: KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)),   t = 0: -log p(x_0 | x_1)
+///     t > 0:  KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t))
+///     t = 0:  -log p(x_0 | x_1)
 ///
-/// And its derivatives with respect to that output.
 #pragma once
 
 #include <unsupported/Eigen/CXX11/Tensor>
@@ -25,18 +25,19 @@
 namespace diffusion {
 namespace detail {
 
-/// The part of the model's output that belongs to one value of x: the prediction, and beside it,
-/// for learned variances, the value they are made from.
+/// Entries of a model's output that belong to one value of x.
 struct OutputValue {
   double prediction;
-  double variance;
+  double variance;  // from the second half of the channels; 0 without learned variances
 };
 
-/// The model's output, or its gradient, by the places of x's values in memory.
+/// A model's output, or the gradient of a loss with respect to it, indexed by the position in
+/// memory of a value of x. With learned variances, each block of predictions in memory is followed
+/// by a block of variances.
 template <class Element>
 struct OutputValues {
   Element* data;
-  Eigen::Index block;  // how many values of one half of the channels lie together; 0 where there is one half only
+  Eigen::Index block;  // number of contiguous values in one half of the channels; 0 without learned variances
 
   OutputValue operator[](Eigen::Index i) const {
     if (block == 0) return {static_cast<double>(data[i]), 0.0};
@@ -50,8 +51,8 @@ struct OutputValues {
   }
 };
 
-/// The values of `output`, a model's at x. Throws std::invalid_argument unless its shape is x's,
-/// with twice the channels where variances are learned.
+/// Values of `output`, the model's output at x. Throws std::invalid_argument unless its shape is
+/// that of x, with twice the channels for learned variances.
 template <class Element, class Output, class X>
 OutputValues<Element> output_values(const char* where, Output& output, const char* name, const X& x,
                                     ModelVarType var_type) {
@@ -63,7 +64,7 @@ OutputValues<Element> output_values(const char* where, Output& output, const cha
   return {output.data(), 0};
 }
 
-/// N, after all checks of x and tensors that go with it.
+/// Checks x, the other tensors and t; returns the batch size N.
 template <class Scalar, class X, class... More>
 Eigen::Index checked_batch(const char* where, const GaussianDiffusion<Scalar>& process, TimestepsView t,
                            const Argument<X>& x, const Argument<More>&... more) {
@@ -73,18 +74,18 @@ Eigen::Index checked_batch(const char* where, const GaussianDiffusion<Scalar>& p
   return batch;
 }
 
-/// A term of the bound at one t.
+/// A term of the bound at one timestep.
 struct BoundTerm {
   StepParameterization model{};
   Likelihood likelihood = Likelihood::approximate;
-  bool decoder = false;        // t = 0
-  bool predicts_mean = false;  // the output is the mean itself
-  bool clip = false;           // the prediction of x_0 to [-1, 1]
-  double coef1 = 0.0;          // the posterior's mean = coef1 x_0
-  double coef2 = 0.0;          //     + coef2 x_t
-  double true_log_variance = 0.0;
-  double log_variance_slope = 0.0;  // the model's log-variance = log_variance_slope output.variance
-  double log_variance = 0.0;        //     + log_variance
+  bool decoder = false;        // t = 0: the term is -log p(x_0 | x_1)
+  bool predicts_mean = false;  // the prediction is the mean of p(x_{t-1} | x_t)
+  bool clip = false;           // clip the prediction of x_0 to [-1, 1]
+  double coef1 = 0.0;          // posterior mean = coef1 x_0 + coef2 x_t
+  double coef2 = 0.0;
+  double true_log_variance = 0.0;   // of the posterior
+  double log_variance_slope = 0.0;  // model log-variance = log_variance_slope output.variance + log_variance
+  double log_variance = 0.0;
 
   double pred_xstart(double prediction, double x_t) const {
     const double x_0 = model.predict_x_start(prediction, x_t);
@@ -93,7 +94,7 @@ struct BoundTerm {
   double model_mean(double prediction, double x_t) const {
     return predicts_mean ? prediction : multiply_add(coef1, pred_xstart(prediction, x_t), coef2 * x_t);
   }
-  /// The posterior's mean minus the model's, without the part that they share.
+  /// Posterior mean minus model mean. Leaves out coef2 x_t if both means contain it.
   double mean_difference(double prediction, double x_start, double x_t) const {
     return predicts_mean ? multiply_add(coef1, x_start, multiply_add(coef2, x_t, -prediction))
                          : coef1 * (x_start - pred_xstart(prediction, x_t));
@@ -108,10 +109,10 @@ struct BoundTerm {
     return normal_kl(mean_difference(output.prediction, x_start, x_t), true_log_variance, log_variance_t);
   }
 
-  /// The derivatives with respect to the output, where x_0 is not clipped.
+  /// Derivatives of value() with respect to the output, for clip = false.
   OutputValue gradient(const OutputValue& output, double x_start, double x_t) const {
     const double log_variance_t = model_log_variance(output.variance);
-    GaussianGradient by{};  // the model's mean and log-variance
+    GaussianGradient by{};  // with respect to the model's mean and log-variance
     if (decoder) {
       by = log_likelihood_gradient(likelihood, x_start, model_mean(output.prediction, x_t), 0.5 * log_variance_t);
       by = {-by.mean, -0.5 * by.log};
@@ -122,6 +123,7 @@ struct BoundTerm {
   }
 };
 
+/// Returns the term at timestep t for models of the types in `options`.
 template <class Scalar>
 BoundTerm bound_term(const GaussianDiffusion<Scalar>& process, const ReverseOptions& options, bool clip,
                      Likelihood likelihood, Eigen::Index t) {

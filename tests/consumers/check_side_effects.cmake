@@ -1,7 +1,7 @@
-# As a part of another project the library adds its target and nothing else: no test, no flag, no build type, no install.
+# Checks that the library adds only its target to another project: no tests, flags, build type or install rules.
 install(TARGETS my_program)
 
-function(check_manners source_dir)
+function(check_side_effects source_dir)
   get_property(targets DIRECTORY ${source_dir} PROPERTY BUILDSYSTEM_TARGETS)
   if(NOT targets STREQUAL "diffusion")
     message(FATAL_ERROR "The library added the targets ${targets}")
