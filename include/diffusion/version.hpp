@@ -11,7 +11,10 @@
 /// - Thresholding makes a sample of x_0 NaN if one of its values is not finite.
 ///
 /// New:
-/// - sample() takes hooks without noise.
+/// - SamplingRun, a run that asks for predictions: for models that cannot be called from sample(),
+///   for checkpoints, and for control loops. It replaces sample_into(). Samplers have advance(),
+///   which takes a prediction, in place of step(), which called the model.
+/// - Hooks::observe_x_start, and sample() takes hooks without noise.
 /// - Denoiser::model_input, Denoiser::model_time and Denoiser::prediction.
 /// - q_mean, q_variance, q_posterior_mean and q_posterior_variance.
 /// - TorchHalf, and support for Eigen 5.

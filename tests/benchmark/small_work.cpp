@@ -39,8 +39,8 @@ struct Trajectory {
       y.data()[i] = static_cast<float>(std::cos(static_cast<double>(i)));
     }
     t(0) = timestep;
-    state.prediction.x_start = x;
-    state.prediction.epsilon = y;
+    prediction.x_start = x;
+    prediction.epsilon = y;
   }
 
   GaussianDiffusion<float> process{diffusion::linear_beta_schedule(1000)};
@@ -54,6 +54,7 @@ struct Trajectory {
   Index timestep = 500;
   float a = 0.5f, b = 1.0f / 3.0f;
   typename diffusion::Ddim::State<Tensor> state;
+  diffusion::Prediction<Tensor> prediction;
   diffusion::ReverseWorkspace<Tensor> workspace;
 };
 
@@ -66,9 +67,8 @@ struct Calls {
     z.process.q_sample_into(z.out.sample, z.x, z.timestep, z.y);
   }
   [[gnu::noinline]] static void ddim_step(Data& z) {
-    const auto predicted = [](const auto&, const auto&, const auto&) {};  // state holds it
     const auto no_noise = [](const auto&...) {};
-    diffusion::Ddim{}.step(z.step, z.out.sample, predicted, no_noise, z.state);
+    diffusion::Ddim{}.advance(z.step, {z.step.from, 0}, z.out.sample, z.prediction, no_noise, z.state);
   }
   [[gnu::noinline]] static void ddim_sample(Data& z) {
     z.reverse.ddim_sample_into(z.out, z.x, z.t, diffusion::NoNoise(), 0.0, z.workspace);
@@ -90,7 +90,7 @@ void add(std::vector<Pair>& pairs) {
   };
   row("q_sample_into", Calls<Layout>::q_sample, 1.5);
   row("q_sample_into, t an int", Calls<Layout>::q_sample_of_one_t, 1.5);
-  row("Ddim::step of a given prediction", Calls<Layout>::ddim_step, 2);
+  row("Ddim::advance", Calls<Layout>::ddim_step, 2);
   row("ddim_sample_into of a model that copies", Calls<Layout>::ddim_sample, 0);
 }
 

@@ -392,12 +392,13 @@ struct ThirdOrderSdeOfDiffusers {
   template <class T>
   using State = diffusion::MultistepState<T>;
 
-  template <class T, class Denoise, class Noise>
-  void step(const diffusion::Step& step, T& x, const Denoise& denoise, const Noise& noise, State<T>& state) const {
+  template <class T, class Noise>
+  void advance(const diffusion::Step& step, const diffusion::ModelCall&, T& x, diffusion::Prediction<T>& prediction,
+               const Noise& noise, State<T>& state) const {
     const double phi_2 = diffusion::detail::phi(2, -2.0 * diffusion::half_log_snr_rise(step.from, step.to));
     const double wrong = -(phi_2 + 0.5) / (0.5 - phi_2);
     diffusion::multistep_step({true, wrong, 3, diffusion::DpmSolverType::midpoint, 1.0, 1.0, true, false}, step, x,
-                              denoise, noise, state);
+                              prediction, noise, state);
   }
 };
 

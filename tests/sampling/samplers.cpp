@@ -138,6 +138,19 @@ TEST_CASE("a deterministic sampler keeps epsilon and draws no noise if all data 
   }
 }
 
+TEST_CASE("a deterministic sampler that can step up reaches pure noise", "[samplers]") {
+  const TimeGrid whole = diffusion::flow_matching_grid(5, 1.0).reversed(), levels = whole.starting_at(1);
+  REQUIRE(levels.levels().back().alpha == 0);
+  const Tensor data = start<Tensor>(2, 3).constant(0.7), epsilon = start<Tensor>(2, 3);
+  for (const auto& sampler : all_samplers<Tensor>()) {
+    if (sampler.stochastic || !sampler.goes_up) continue;
+    INFO(sampler.name);
+    const Tensor first = add_noise(data, levels.levels().front(), epsilon);
+    CHECK_THAT(sampler.run(levels, point<Tensor>(0.7), first, no_noise<Tensor>(), {}),
+               AllClose(epsilon, tolerance::exact_run, tolerance::exact_run));
+  }
+}
+
 TEST_CASE("the error of a run falls with the order of the sampler", "[samplers]") {
   // For Gaussian data, x - alpha mean stays proportional to the standard deviation of x, which is
   // sqrt(alpha^2 deviation^2 + sigma^2).

@@ -75,7 +75,6 @@ inline ExponentialStep epsilon_step(const NoiseLevel& from, const NoiseLevel& to
 /// Memory of a run of a multistep solver.
 template <class Tensor>
 struct MultistepState {
-  Prediction<Tensor> prediction;   ///< Prediction at x.
   History<Tensor, 3> predictions;  ///< Last predictions, placed at their lambda.
   Tensor noise;                    ///< Noise of one step.
 };
@@ -140,16 +139,15 @@ std::array<double, 3> multistep_weights(const ExponentialStep& d, double h, int 
 /// One step of a multistep solver: moves x to step.to by data_step or epsilon_step. Throws
 /// std::invalid_argument if options.eta > 0 and sigma / alpha rises, and std::domain_error if the
 /// step starts without noise.
-template <class Tensor, class Denoise, class Noise>
-void multistep_step(const MultistepOptions& options, const Step& step, Tensor& x, const Denoise& denoise,
+template <class Tensor, class Noise>
+void multistep_step(const MultistepOptions& options, const Step& step, Tensor& x, Prediction<Tensor>& prediction,
                     const Noise& noise, MultistepState<Tensor>& state) {
   auto& m = state.predictions;
   if (step.first) m.clear();
   if (options.eta > 0.0) check_goes_down(step.from, step.to);
-  denoise(x, step.from, state.prediction);
-  const bool ends = touches_clean_or_pure_noise(step);
-  if (ends) step_with_fixed_x_start(x, x, step.from, step.to, state.prediction.x_start);
-  m.push(options.data ? state.prediction.x_start : state.prediction.epsilon, half_log_snr(step.from));
+  const bool ends = touches_clean_or_pure_noise(step) || step.to.alpha == 0.0;  // lambda_to is infinite
+  if (ends) step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start);
+  m.push(options.data ? prediction.x_start : prediction.epsilon, half_log_snr(step.from));
   if (ends) return;
 
   const int order = multistep_order(step, options, m.size());
@@ -169,58 +167,53 @@ void multistep_step(const MultistepOptions& options, const Step& step, Tensor& x
   sum.into(x, x);
 }
 
-/// The singlestep DPM-Solvers of orders 1 to 3, with all calls of the model within one step from x
-/// at `from` to `to`. Lu et al. 2022 (DPM-Solver), Eq. (3.7), Algorithm 2, and Algorithm 4 for
-/// second order with any r1. Call first(), then second(), then third(), up to the order that is
-/// needed. Each calls the model once and writes the result of its order to `out`. `out` may be x in
-/// the last call only.
+/// The singlestep DPM-Solvers of orders 1 to 3 from x at `from` to `to`. Lu et al. 2022
+/// (DPM-Solver), Eq. (3.7), Algorithm 2, and Algorithm 4 for second order with any r1. The model is
+/// called at x, then at lambda + r1 h, then at lambda + r2 h; these calls give e_0, e_1 and e_2.
 template <class Tensor>
 struct DpmStages {
-  Prediction<Tensor> at_start,  ///< Prediction at lambda, with epsilon e_0.
-      at_r1,                    ///< Prediction at lambda + r1 h, with epsilon e_1.
-      at_r2;                    ///< Prediction at lambda + r2 h, with epsilon e_2.
-  Tensor guess;                 ///< x at an intermediate level.
+  Tensor x,     ///< x at `from`.
+      epsilon;  ///< e_0, the epsilon there.
 
-  /// The step of first order.
+  /// The level at lambda + r h.
+  static NoiseLevel level(const TimeGrid& grid, const NoiseLevel& from, const NoiseLevel& to, double r) {
+    return grid.at(half_log_snr(from) + r * half_log_snr_rise(from, to));
+  }
+
+  /// The step of first order. It also gives the x of the second call.
   ///
   ///     x_to = (alpha_to / alpha) x - sigma_to (exp(h) - 1) e_0
-  template <class Denoise>
-  void first(Tensor& out, const Tensor& x, const NoiseLevel& from, const NoiseLevel& to, const Denoise& denoise) {
-    denoise(x, from, at_start);
-    step_with_fixed_epsilon(out, x, from, to, at_start.epsilon);
+  void first(Tensor& out, const NoiseLevel& from, const NoiseLevel& to) const {
+    step_with_fixed_epsilon(out, x, from, to, epsilon);
   }
 
-  /// The step of second order, with e_1 at lambda + r1 h:
+  /// The step of second order:
   ///
   ///     x_to = (alpha_to / alpha) x - sigma_to (exp(h) - 1) (e_0 + (e_1 - e_0) / (2 r1))
-  template <class Denoise>
-  void second(Tensor& out, const Tensor& x, const NoiseLevel& from, const NoiseLevel& to, double r1,
-              const TimeGrid& grid, const Denoise& denoise) {
-    const NoiseLevel middle = grid.at(half_log_snr(from) + r1 * half_log_snr_rise(from, to));
-    step_with_fixed_epsilon(guess, x, from, middle, at_start.epsilon);
-    denoise(guess, middle, at_r1);
+  void second(Tensor& out, const NoiseLevel& from, const NoiseLevel& to, double r1, const Tensor& e_1) const {
     const double ratio = to.alpha / from.alpha, whole = to.sigma - from.sigma * ratio, slope = whole * 0.5 / r1;
-    detail::combine<Tensor>(out, {{ratio, x}, {whole - slope, at_start.epsilon}, {slope, at_r1.epsilon}});
+    combine<Tensor>(out, {{ratio, x}, {whole - slope, epsilon}, {slope, e_1}});
   }
 
-  /// The step of third order, with e_2 at lambda + r2 h. The x of this call is computed from e_0
-  /// and e_1.
+  /// The x of the third call, at lambda + r2 h.
+  void before_third(Tensor& out, const NoiseLevel& from, const NoiseLevel& to, double r1, double r2,
+                    const TimeGrid& grid, const Tensor& e_1) const {
+    weighted(out, from, level(grid, from, to, r2), r2 * half_log_snr_rise(from, to), r2 / r1, e_1);
+  }
+
+  /// The step of third order:
   ///
   ///     x_to = (alpha_to / alpha) x - sigma_to ((exp(h) - 1) e_0 + h phi_2(h) (e_2 - e_0) / r2)
-  template <class Denoise>
-  void third(Tensor& out, const Tensor& x, const NoiseLevel& from, const NoiseLevel& to, double r1, double r2,
-             const TimeGrid& grid, const Denoise& denoise) {
-    const double h = half_log_snr_rise(from, to);
-    const NoiseLevel later = grid.at(half_log_snr(from) + r2 * h);
-    const auto weighted = [&](Tensor& result, const NoiseLevel& end, double step, double slope,
-                              const Prediction<Tensor>& second) {
-      const double ratio = end.alpha / from.alpha, whole = end.sigma - from.sigma * ratio;
-      const double change = -end.sigma * step * detail::phi(2, step) * slope;
-      detail::combine<Tensor>(result, {{ratio, x}, {whole - change, at_start.epsilon}, {change, second.epsilon}});
-    };
-    weighted(guess, later, r2 * h, r2 / r1, at_r1);
-    denoise(guess, later, at_r2);
-    weighted(out, to, h, 1.0 / r2, at_r2);
+  void third(Tensor& out, const NoiseLevel& from, const NoiseLevel& to, double r2, const Tensor& e_2) const {
+    weighted(out, from, to, half_log_snr_rise(from, to), 1.0 / r2, e_2);
+  }
+
+ private:
+  void weighted(Tensor& out, const NoiseLevel& from, const NoiseLevel& to, double h, double slope,
+                const Tensor& e) const {
+    const double ratio = to.alpha / from.alpha, whole = to.sigma - from.sigma * ratio;
+    const double change = -to.sigma * h * detail::phi(2, h) * slope;
+    combine<Tensor>(out, {{ratio, x}, {whole - change, epsilon}, {change, e}});
   }
 };
 

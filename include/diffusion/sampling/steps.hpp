@@ -7,9 +7,11 @@
 #include <algorithm>  // std::max, std::min
 #include <cmath>      // std::abs, std::log, std::sqrt
 #include <stdexcept>  // std::domain_error, std::invalid_argument
+#include <utility>    // std::swap
 
 #include "../detail/error.hpp"
 #include "../detail/kernel/linear_combination.hpp"
+#include "../detail/shape.hpp"
 #include "../model/prediction.hpp"
 #include "../process/noise_level.hpp"
 #include "time_grid.hpp"
@@ -40,20 +42,35 @@ using detail::combine;
 /// out takes the shape of the last argument and may be any of the tensors.
 using detail::LinearCombination;
 
-/// The State of a sampler that calls the model once per step.
-template <class Tensor>
-struct OneCallState {
-  Prediction<Tensor> prediction;  ///< Prediction at x.
-  Tensor noise;                   ///< Noise of one step.
+/// A call of the model within a step, for which the run has asked.
+struct ModelCall {
+  NoiseLevel level;    ///< Level of x in this call.
+  Eigen::Index index;  ///< Number of earlier calls in this step.
 };
 
-/// The State of a sampler that calls the model twice per step.
+/// Stores `value` in the State of a sampler without a copy. `value` becomes a tensor of the same
+/// shape with unspecified values, so that later steps allocate nothing.
+template <class Tensor>
+void store(Tensor& slot, Tensor& value) {
+  detail::resize(slot, detail::shape(value));
+  std::swap(slot, value);
+}
+
+/// The State of a sampler that calls the model once per step.
+template <class Tensor>
+struct NoiseState {
+  Tensor noise;  ///< Noise of one step.
+};
+
+/// The State of a sampler that calls the model twice per step: what it needs again in the second
+/// call. Tensors that it does not use stay empty.
 template <class Tensor>
 struct TwoCallState {
-  Prediction<Tensor> first,  ///< Prediction at x.
-      second;                ///< Prediction at `guess`.
-  Tensor guess,              ///< x at the level of the second call.
-      noise;                 ///< Noise of one step.
+  Tensor x,         ///< x in the first call.
+      x_start,      ///< Prediction of x_0 in the first call.
+      epsilon,      ///< Prediction of epsilon in the first call.
+      noise;        ///< Noise of one step.
+  NoiseLevel from;  ///< Level of the first call, if churn has changed it.
 };
 
 /// True if the step ends clean or starts without signal, where lambda = log(alpha / sigma) is

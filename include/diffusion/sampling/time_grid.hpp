@@ -15,6 +15,7 @@
 #include <cmath>    // std::abs, std::exp, std::floor, std::isfinite, std::log
 #include <cstddef>  // std::size_t
 #include <limits>
+#include <memory>     // std::make_shared
 #include <stdexcept>  // std::invalid_argument, std::out_of_range
 #include <type_traits>
 #include <utility>  // std::move
@@ -93,9 +94,9 @@ class TimeGrid {
 
   /// The level of the path at this lambda = log(alpha / sigma). Second-order solvers call the model
   /// between two levels of the grid.
-  [[nodiscard]] NoiseLevel at(double half_log_snr) const { return path_.at(half_log_snr); }
+  [[nodiscard]] NoiseLevel at(double half_log_snr) const { return path_->at(half_log_snr); }
   /// The level of the path whose model time is t, not necessarily a level of the grid.
-  [[nodiscard]] NoiseLevel at_time(double t) const { return path_.at_time(t); }
+  [[nodiscard]] NoiseLevel at_time(double t) const { return path_->at_time(t); }
 
   /// The grid without its first `first` steps, for a run that starts at levels()[first]: pass
   /// sample() the result of add_noise() for that level. The run takes the same steps as the whole
@@ -135,20 +136,24 @@ class TimeGrid {
   /// std::domain_error there; let them start at a noisy level with reversed().starting_at(1).
   /// Ddpm, RePaint, DpmSolverAdaptive and all samplers with eta > 0 except Tcd throw
   /// std::invalid_argument for a step up.
-  [[nodiscard]] TimeGrid reversed() const { return TimeGrid({levels_.rbegin(), levels_.rend()}, path_, {}, !rises_); }
+  [[nodiscard]] TimeGrid reversed() const { return TimeGrid({levels_.rbegin(), levels_.rend()}, *path_, {}, !rises_); }
 
   /// True if the noise rises from each level to the next, as in a reversed() grid.
   bool rises() const { return rises_; }
 
  private:
   TimeGrid(std::vector<NoiseLevel> levels, NoisePath path, std::vector<NoiseLevel> targets, bool rises)
-      : levels_(std::move(levels)), targets_(std::move(targets)), path_(std::move(path)), rises_(rises) {
+      : levels_(std::move(levels)),
+        targets_(std::move(targets)),
+        path_(std::make_shared<const NoisePath>(std::move(path))),
+        rises_(rises) {
     check();
   }
 
   void check() const {
     constexpr const char* where = "TimeGrid";
-    if (!path_.at || !path_.at_time) detail::fail<std::invalid_argument>(where, "path.at and path.at_time must be set");
+    if (!path_->at || !path_->at_time)
+      detail::fail<std::invalid_argument>(where, "path.at and path.at_time must be set");
     const auto size = static_cast<Index>(levels_.size());
     if (size < 2) detail::fail<std::invalid_argument>(where, "levels has size ", size, "; a grid needs at least 2");
     if (!targets_.empty() && static_cast<Index>(targets_.size()) != size - 1) {
@@ -167,10 +172,10 @@ class TimeGrid {
     }
   }
 
-  std::vector<NoiseLevel> levels_;   // noisiest first, or cleanest first if rises_
-  std::vector<NoiseLevel> skipped_;  // levels of the whole grid before levels_[0]
-  std::vector<NoiseLevel> targets_;  // one per step; empty if every step ends at the next level
-  NoisePath path_;
+  std::vector<NoiseLevel> levels_;         // noisiest first, or cleanest first if rises_
+  std::vector<NoiseLevel> skipped_;        // levels of the whole grid before levels_[0]
+  std::vector<NoiseLevel> targets_;        // one per step; empty if every step ends at the next level
+  std::shared_ptr<const NoisePath> path_;  // shared by copies, because it may hold the tables of a process
   bool rises_ = false;
 };
 

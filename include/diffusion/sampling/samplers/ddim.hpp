@@ -24,17 +24,17 @@ struct Ddim {
 
   /// Memory of a run.
   template <class Tensor>
-  using State = OneCallState<Tensor>;
+  using State = NoiseState<Tensor>;
 
   /// Throws std::invalid_argument unless 0 <= eta <= 1.
   void check() const { detail::check_in("Ddim", "eta", eta, 0.0, 1.0); }
 
-  /// One step; sample() calls it.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
-    denoise(x, step.from, state.prediction);
+  /// Moves x to step.to.
+  template <class Tensor, class Noise>
+  void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise& noise,
+               State<Tensor>& state) const {
     const auto [down, up] = ancestral_step(step.from, step.to, eta);
-    combine<Tensor>(x, {{down.alpha, state.prediction.x_start}, {down.sigma, state.prediction.epsilon}});
+    combine<Tensor>(x, {{down.alpha, prediction.x_start}, {down.sigma, prediction.epsilon}});
     add_step_noise(x, up, noise, state.noise);
   }
 };

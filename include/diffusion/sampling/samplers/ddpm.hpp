@@ -26,17 +26,17 @@ struct Ddpm {
 
   /// Memory of a run.
   template <class Tensor>
-  using State = OneCallState<Tensor>;
+  using State = NoiseState<Tensor>;
 
-  /// One step; sample() calls it. Throws std::invalid_argument if sigma / alpha rises.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
+  /// Moves x to step.to. Throws std::invalid_argument if sigma / alpha rises.
+  template <class Tensor, class Noise>
+  void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise& noise,
+               State<Tensor>& state) const {
     const NoiseLevel &from = step.from, &to = step.to;
     check_goes_down(from, to);
-    denoise(x, from, state.prediction);
     const double s = noise_to_signal(from), s_to = noise_to_signal(to), r = s_to / s;
     const double rest = (1.0 - r) * (1.0 + r);
-    combine<Tensor>(x, {{to.sigma / from.sigma * r, x}, {to.alpha * rest, state.prediction.x_start}});
+    combine<Tensor>(x, {{to.sigma / from.sigma * r, x}, {to.alpha * rest, prediction.x_start}});
     if (to.sigma == 0.0 || is_zero_length(from, to)) return;
     // abar = 1 / (1 + s^2). alpha_to^2 + sigma_to^2 is 1 on a variance-preserving path; it scales
     // beta to the other paths.

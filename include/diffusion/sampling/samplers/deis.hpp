@@ -28,10 +28,11 @@ struct Deis {
   /// Throws std::invalid_argument unless 1 <= order <= 3.
   void check() const { options().check("Deis"); }
 
-  /// One step; sample() calls it.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
-    multistep_step(options(), step, x, denoise, noise, state);
+  /// Moves x to step.to.
+  template <class Tensor, class Noise>
+  void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise& noise,
+               State<Tensor>& state) const {
+    multistep_step(options(), step, x, prediction, noise, state);
   }
 
  private:

@@ -2,6 +2,8 @@
 /// The midpoint sampler of k-diffusion.
 #pragma once
 
+#include <optional>
+
 #include "../churn.hpp"
 #include "../detail/midpoint_step.hpp"
 
@@ -22,11 +24,16 @@ struct Dpm2 {
   /// Throws std::invalid_argument if a parameter is out of range.
   void check() const { churn.check("Dpm2"); }
 
-  /// One step; sample() calls it.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
-    const NoiseLevel from = churn.apply(step, x, noise, state.noise);
-    detail::midpoint_step(x, step, from, step.to, denoise, state);
+  /// Adds the noise of churn.
+  template <class Tensor, class Noise>
+  NoiseLevel begin(const Step& step, Tensor& x, const Noise& noise, State<Tensor>& state) const {
+    return state.from = churn.apply(step, x, noise, state.noise);
+  }
+  /// The second call is at the midpoint.
+  template <class Tensor, class Noise>
+  std::optional<NoiseLevel> advance(const Step& step, const ModelCall& call, Tensor& x, Prediction<Tensor>& prediction,
+                                    const Noise&, State<Tensor>& state) const {
+    return detail::midpoint_step(step, call, x, prediction, state.from, step.to, state);
   }
 };
 

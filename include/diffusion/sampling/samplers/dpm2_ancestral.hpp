@@ -2,6 +2,8 @@
 /// The midpoint sampler of k-diffusion with ancestral noise.
 #pragma once
 
+#include <optional>
+
 #include "../../detail/check.hpp"
 #include "../detail/midpoint_step.hpp"
 
@@ -26,12 +28,14 @@ struct Dpm2Ancestral {
     detail::check_not_negative("Dpm2Ancestral", "s_noise", s_noise);
   }
 
-  /// One step; sample() calls it.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
+  /// The second call is at the midpoint.
+  template <class Tensor, class Noise>
+  std::optional<NoiseLevel> advance(const Step& step, const ModelCall& call, Tensor& x, Prediction<Tensor>& prediction,
+                                    const Noise& noise, State<Tensor>& state) const {
     const auto [down, up] = ancestral_step(step.from, step.to, eta);
-    detail::midpoint_step(x, step, step.from, down, denoise, state);
-    add_step_noise(x, up * s_noise, noise, state.noise);
+    const auto next = detail::midpoint_step(step, call, x, prediction, step.from, down, state);
+    if (!next) add_step_noise(x, up * s_noise, noise, state.noise);
+    return next;
   }
 };
 

@@ -39,10 +39,11 @@ struct DpmSolver {
   /// Throws std::invalid_argument if a parameter is out of range.
   void check() const { options().check("DpmSolver"); }
 
-  /// One step; sample() calls it.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
-    multistep_step(options(), step, x, denoise, noise, state);
+  /// Moves x to step.to.
+  template <class Tensor, class Noise>
+  void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise& noise,
+               State<Tensor>& state) const {
+    multistep_step(options(), step, x, prediction, noise, state);
   }
 
  private:

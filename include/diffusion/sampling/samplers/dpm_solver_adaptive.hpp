@@ -4,7 +4,8 @@
 
 #include <algorithm>  // std::max, std::min
 #include <array>
-#include <cmath>      // std::abs, std::atan, std::pow, std::sqrt
+#include <cmath>  // std::abs, std::atan, std::pow, std::sqrt
+#include <optional>
 #include <stdexcept>  // std::invalid_argument
 #include <utility>    // std::swap
 
@@ -43,10 +44,15 @@ struct DpmSolverAdaptive {
   /// Memory of a run.
   template <class Tensor>
   struct State {
-    DpmStages<Tensor> stages;  ///< Calls of the model in one step.
-    Tensor low,                ///< Result of order p - 1.
-        high,                  ///< Result of order p.
-        previous;              ///< x_low of the last accepted step; x before the first one.
+    DpmStages<Tensor> stages;      ///< x and epsilon of the first call in a trial step.
+    Tensor low,                    ///< Result of order p - 1.
+        high,                      ///< Result of order p.
+        previous;                  ///< x_low of the last accepted step; x before the first one.
+    NoiseLevel from,               ///< Level at the start of the trial step.
+        to;                        ///< Level at its end.
+    double h = 0.0;                ///< Length of the trial step in lambda.
+    double previous_alpha = 1.0;   ///< alpha at the level of `previous`.
+    std::array<double, 3> e = {};  ///< e_0, e_1 and e_2; 0 before the first step.
   };
 
   /// Throws std::invalid_argument if a parameter is out of range.
@@ -65,54 +71,77 @@ struct DpmSolverAdaptive {
     }
   }
 
-  /// One step; sample() calls it. Throws std::invalid_argument if sigma / alpha rises or the
-  /// model's output is not finite.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
+  /// A trial step calls the model `order` times, and the first of these is at its start. Throws
+  /// std::invalid_argument if sigma / alpha rises or the model's output is not finite.
+  template <class Tensor, class Noise>
+  std::optional<NoiseLevel> advance(const Step& step, const ModelCall& call, Tensor& x, Prediction<Tensor>& prediction,
+                                    const Noise&, State<Tensor>& state) const {
     auto& stages = state.stages;
-    check_goes_down(step.from, step.to);
     if (touches_clean_or_pure_noise(step)) {
-      denoise(x, step.from, stages.at_start);
-      return step_with_fixed_x_start(x, x, step.from, step.to, stages.at_start.x_start);
+      step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start);
+      return {};
     }
-    std::array<double, 3> e{};
-    bool first = true;
-    double h = h_init, previous_alpha = step.from.alpha;
-    NoiseLevel from = step.from;
-    state.previous = x;
-    while (half_log_snr_rise(from, step.to) > 1e-5) {
-      const bool last = half_log_snr_rise(from, step.to) <= h;
-      const NoiseLevel to = last ? step.to : step.grid.at(half_log_snr(from) + h);
-      stages.first(state.low, x, from, to, denoise);
-      if (order == 2) {
-        stages.second(state.high, x, from, to, 0.5, step.grid, denoise);
-      } else {
-        stages.second(state.low, x, from, to, 1.0 / 3.0, step.grid, denoise);
-        stages.third(state.high, x, from, to, 1.0 / 3.0, 2.0 / 3.0, step.grid, denoise);
-      }
-      e[0] = 1.0 / (error(state, to.alpha, previous_alpha) + 1e-8);
-      if (first) e = {e[0], e[0], e[0]};
-      first = false;
-      const double proposed = std::pow(e[0], (pcoeff + icoeff + dcoeff) / order) *
-                              std::pow(e[1], -(pcoeff + 2.0 * dcoeff) / order) * std::pow(e[2], dcoeff / order);
-      const double factor = 1.0 + std::atan(proposed - 1.0);
-      if (!(factor > 0.0)) {
-        detail::fail<std::invalid_argument>("DpmSolverAdaptive", "the error estimate at t = ", to.t,
-                                            " is not finite; the model's "
-                                            "output must be finite");
-      }
-      if (factor >= accept_safety) {
-        e = {e[0], e[0], e[1]};
-        std::swap(state.previous, state.low);
-        std::swap(x, state.high);
-        from = to;
-        previous_alpha = to.alpha;
-      }
-      h *= factor;
+    if (call.index == 0) {
+      check_goes_down(step.from, step.to);
+      state.e = {};
+      state.h = h_init;
+      state.from = step.from;
+      state.previous_alpha = step.from.alpha;
+      state.previous = x;
+      if (!goes_on(step, state)) return {};
     }
+    const NoiseLevel& from = state.from;
+    const double r1 = order == 2 ? 0.5 : 1.0 / 3.0, r2 = 2.0 / 3.0;
+    const Eigen::Index stage = call.index % order;
+    if (stage == 0) {
+      const bool last = half_log_snr_rise(from, step.to) <= state.h;
+      state.to = last ? step.to : step.grid.at(half_log_snr(from) + state.h);
+      store(stages.x, x);
+      store(stages.epsilon, prediction.epsilon);
+      if (order == 2) stages.first(state.low, from, state.to);
+      const NoiseLevel next = stages.level(step.grid, from, state.to, r1);
+      stages.first(x, from, next);
+      return next;
+    }
+    if (stage == 1 && order == 3) {
+      stages.second(state.low, from, state.to, r1, prediction.epsilon);
+      stages.before_third(x, from, state.to, r1, r2, step.grid, prediction.epsilon);
+      return stages.level(step.grid, from, state.to, r2);
+    }
+    if (order == 2) stages.second(state.high, from, state.to, r1, prediction.epsilon);
+    if (order == 3) stages.third(state.high, from, state.to, r2, prediction.epsilon);
+
+    auto& e = state.e;
+    const bool first = e[1] == 0.0;
+    e[0] = 1.0 / (error(state, state.to.alpha, state.previous_alpha) + 1e-8);
+    if (first) e = {e[0], e[0], e[0]};
+    const double proposed = std::pow(e[0], (pcoeff + icoeff + dcoeff) / order) *
+                            std::pow(e[1], -(pcoeff + 2.0 * dcoeff) / order) * std::pow(e[2], dcoeff / order);
+    const double factor = 1.0 + std::atan(proposed - 1.0);
+    if (!(factor > 0.0)) {
+      detail::fail<std::invalid_argument>("DpmSolverAdaptive", "the error estimate at t = ", state.to.t,
+                                          " is not finite; the model's output must be finite");
+    }
+    const bool accepted = factor >= accept_safety;
+    if (accepted) {
+      e = {e[0], e[0], e[1]};
+      std::swap(state.previous, state.low);
+      state.from = state.to;
+      state.previous_alpha = state.to.alpha;
+    }
+    std::swap(x, accepted ? state.high : stages.x);
+    state.h *= factor;
+    if (goes_on(step, state)) return state.from;
+    return {};
   }
 
  private:
+  /// True if a trial step is left before step.to.
+  template <class Tensor>
+  static bool goes_on(const Step& step, const State<Tensor>& state) {
+    return half_log_snr_rise(state.from, step.to) > 1e-5;
+  }
+
   template <class Tensor>
   double error(const State<Tensor>& state, double alpha, double previous_alpha) const {
     double sum = 0.0;

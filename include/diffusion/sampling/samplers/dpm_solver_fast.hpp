@@ -2,7 +2,8 @@
 /// DPM-Solver for a given number of model calls.
 #pragma once
 
-#include <cmath>      // std::sqrt
+#include <cmath>  // std::sqrt
+#include <optional>
 #include <stdexcept>  // std::invalid_argument
 
 #include "../../detail/check.hpp"
@@ -28,7 +29,7 @@ struct DpmSolverFast {
   /// Memory of a run.
   template <class Tensor>
   struct State {
-    DpmStages<Tensor> stages;  ///< Calls of the model in one step.
+    DpmStages<Tensor> stages;  ///< x and epsilon of the first call in a step.
     Tensor noise;              ///< Noise of one step.
   };
 
@@ -39,10 +40,12 @@ struct DpmSolverFast {
     detail::check_not_negative("DpmSolverFast", "s_noise", s_noise);
   }
 
-  /// One step; sample() calls it. Throws std::invalid_argument unless the grid has
+  /// The second and third calls are at lambda + h / 3 and lambda + 2 h / 3, or the second at
+  /// lambda + h / 2 in a step of second order. Throws std::invalid_argument unless the grid has
   /// floor(model_calls / 3) + 1 steps.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
+  template <class Tensor, class Noise>
+  std::optional<NoiseLevel> advance(const Step& step, const ModelCall& call, Tensor& x, Prediction<Tensor>& prediction,
+                                    const Noise& noise, State<Tensor>& state) const {
     if (step.count != model_calls / 3 + 1) {
       detail::fail<std::invalid_argument>("DpmSolverFast", "model_calls = ", model_calls, " requires a grid of ",
                                           model_calls / 3 + 1, " steps, not ", step.count);
@@ -56,21 +59,26 @@ struct DpmSolverFast {
     } else if (eta > 0.0 && down.sigma < least) {
       down.sigma = least, up = std::sqrt((step.to.sigma - least) * (step.to.sigma + least));
     }
-    // Each higher order starts again from x, so only the highest one may write to x.
     const int order = touches_clean_or_pure_noise(step) ? 1 : order_of(step);
+    const double r1 = order == 2 ? 0.5 : 1.0 / 3.0, r2 = 2.0 / 3.0;
     if (order == 1) {
-      denoise(x, from, stages.at_start);
-      step_with_fixed_x_start(x, x, from, down, stages.at_start.x_start);
+      step_with_fixed_x_start(x, x, from, down, prediction.x_start);
+    } else if (call.index == 0) {
+      const NoiseLevel next = stages.level(step.grid, from, down, r1);
+      store(stages.x, x);
+      store(stages.epsilon, prediction.epsilon);
+      stages.first(x, from, next);
+      return next;
+    } else if (order == 2) {
+      stages.second(x, from, down, r1, prediction.epsilon);
+    } else if (call.index == 1) {
+      stages.before_third(x, from, down, r1, r2, step.grid, prediction.epsilon);
+      return stages.level(step.grid, from, down, r2);
     } else {
-      stages.first(stages.guess, x, from, down, denoise);
-      if (order == 2) {
-        stages.second(x, x, from, down, 0.5, step.grid, denoise);
-      } else {
-        stages.second(stages.guess, x, from, down, 1.0 / 3.0, step.grid, denoise);
-        stages.third(x, x, from, down, 1.0 / 3.0, 2.0 / 3.0, step.grid, denoise);
-      }
+      stages.third(x, from, down, r2, prediction.epsilon);
     }
     add_step_noise(x, up * s_noise, noise, state.noise);
+    return {};
   }
 
  private:

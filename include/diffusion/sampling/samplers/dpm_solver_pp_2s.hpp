@@ -2,6 +2,8 @@
 /// The second-order singlestep DPM-Solver++ with ancestral noise.
 #pragma once
 
+#include <optional>
+
 #include "../../detail/check.hpp"
 #include "../steps.hpp"
 
@@ -23,11 +25,7 @@ struct DpmSolverPP2SAncestral {
 
   /// Memory of a run.
   template <class Tensor>
-  struct State {
-    Prediction<Tensor> prediction;  ///< Prediction at x, then at x_mid.
-    Tensor middle,                  ///< x_mid.
-        noise;                      ///< Noise of one step.
-  };
+  using State = TwoCallState<Tensor>;
 
   /// Throws std::invalid_argument if a parameter is out of range.
   void check() const {
@@ -35,19 +33,21 @@ struct DpmSolverPP2SAncestral {
     detail::check_not_negative("DpmSolverPP2SAncestral", "s_noise", s_noise);
   }
 
-  /// One step; sample() calls it.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
+  /// The second call is at lambda_mid.
+  template <class Tensor, class Noise>
+  std::optional<NoiseLevel> advance(const Step& step, const ModelCall& call, Tensor& x, Prediction<Tensor>& prediction,
+                                    const Noise& noise, State<Tensor>& state) const {
     const NoiseLevel& from = step.from;
     const auto [down, up] = ancestral_step(from, step.to, eta);
-    denoise(x, from, state.prediction);
-    if (from.alpha > 0.0 && down.sigma > 0.0) {
+    if (call.index == 0 && from.alpha > 0.0 && down.sigma > 0.0) {
       const NoiseLevel middle = midpoint_in_log_sigma(step.grid, from, down);
-      step_with_fixed_x_start(state.middle, x, from, middle, state.prediction.x_start);
-      denoise(state.middle, middle, state.prediction);
+      store(state.x, x);
+      step_with_fixed_x_start(x, state.x, from, middle, prediction.x_start);
+      return middle;
     }
-    step_with_fixed_x_start(x, x, from, down, state.prediction.x_start);
+    step_with_fixed_x_start(x, call.index == 0 ? x : state.x, from, down, prediction.x_start);
     add_step_noise(x, up * s_noise, noise, state.noise);
+    return {};
   }
 };
 

@@ -2,6 +2,7 @@
 /// The stochastic singlestep DPM-Solver++ of k-diffusion.
 #pragma once
 
+#include <optional>
 #include <stdexcept>  // std::invalid_argument
 
 #include "../../detail/check.hpp"
@@ -39,24 +40,30 @@ struct DpmSolverPPSde {
     if (!(r > 0.0 && r < 1.0)) detail::fail<std::invalid_argument>("DpmSolverPPSde", "r = ", r, " is outside (0, 1)");
   }
 
-  /// One step; sample() calls it.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
+  /// The second call is at lambda_mid.
+  template <class Tensor, class Noise>
+  std::optional<NoiseLevel> advance(const Step& step, const ModelCall& call, Tensor& x, Prediction<Tensor>& prediction,
+                                    const Noise& noise, State<Tensor>& state) const {
     const NoiseLevel &from = step.from, &to = step.to;
-    denoise(x, from, state.first);
-    if (touches_clean_or_pure_noise(step)) return step_with_fixed_x_start(x, x, from, to, state.first.x_start);
-
-    const NoiseLevel middle = step.grid.at(half_log_snr(from) + r * half_log_snr_rise(from, to));
-    const auto half = ancestral_step(from, middle, eta);
-    step_with_fixed_x_start(state.guess, x, from, half.down, state.first.x_start);
-    add_step_noise(state.guess, half.up * s_noise, noise, state.noise);
-    denoise(state.guess, middle, state.second);
-
+    if (touches_clean_or_pure_noise(step)) {
+      step_with_fixed_x_start(x, x, from, to, prediction.x_start);
+      return {};
+    }
+    if (call.index == 0) {
+      const NoiseLevel middle = step.grid.at(half_log_snr(from) + r * half_log_snr_rise(from, to));
+      const auto half = ancestral_step(from, middle, eta);
+      store(state.x, x);
+      store(state.x_start, prediction.x_start);
+      step_with_fixed_x_start(x, state.x, from, half.down, state.x_start);
+      add_step_noise(x, half.up * s_noise, noise, state.noise);
+      return middle;
+    }
     const auto [down, up] = ancestral_step(from, to, eta);
     const double second = 0.5 / r;
-    combine<Tensor>(state.first.x_start, {{1.0 - second, state.first.x_start}, {second, state.second.x_start}});
-    step_with_fixed_x_start(x, x, from, down, state.first.x_start);
+    combine<Tensor>(state.x_start, {{1.0 - second, state.x_start}, {second, prediction.x_start}});
+    step_with_fixed_x_start(x, state.x, from, down, state.x_start);
     add_step_noise(x, up * s_noise, noise, state.noise);
+    return {};
   }
 };
 

@@ -52,7 +52,6 @@ struct DpmSolverSinglestep {
   /// Memory of a run.
   template <class Tensor>
   struct State {
-    Prediction<Tensor> prediction;   ///< Prediction at the current x.
     History<Tensor, 3> predictions;  ///< Predictions of this block, placed at their lambda.
     Tensor x,                        ///< x at the beginning of the block.
         noise;                       ///< Noise of one step.
@@ -66,14 +65,14 @@ struct DpmSolverSinglestep {
     detail::check_not_negative("DpmSolverSinglestep", "s_noise", s_noise);
   }
 
-  /// One step; sample() calls it.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
+  /// Moves x to step.to.
+  template <class Tensor, class Noise>
+  void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise& noise,
+               State<Tensor>& state) const {
     if (step.first) state.predictions.clear();
     if (eta > 0.0) check_goes_down(step.from, step.to);
-    denoise(x, step.from, state.prediction);
-    if (touches_clean_or_pure_noise(step)) {
-      return step_with_fixed_x_start(x, x, step.from, step.to, state.prediction.x_start);
+    if (touches_clean_or_pure_noise(step) || step.to.alpha == 0.0) {  // lambda is infinite
+      return step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start);
     }
     auto& m = state.predictions;
     // A run that begins without signal or part-way may lack the first predictions of its block.
@@ -83,7 +82,7 @@ struct DpmSolverSinglestep {
       state.x = x;
       state.from = step.from;
     }
-    m.push(predict_x0 ? state.prediction.x_start : state.prediction.epsilon, half_log_snr(step.from));
+    m.push(predict_x0 ? prediction.x_start : prediction.epsilon, half_log_snr(step.from));
 
     const DpmSolverType weights_of = now == 3 ? DpmSolverType::heun : type;
     const ExponentialStep d = predict_x0 ? data_step(state.from, step.to, weights_of, eta)

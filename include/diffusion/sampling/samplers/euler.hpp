@@ -16,17 +16,21 @@ struct Euler {
 
   /// Memory of a run.
   template <class Tensor>
-  using State = OneCallState<Tensor>;
+  using State = NoiseState<Tensor>;
 
   /// Throws std::invalid_argument if a parameter is out of range.
   void check() const { churn.check("Euler"); }
 
-  /// One step; sample() calls it.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
-    const NoiseLevel from = churn.apply(step, x, noise, state.noise);
-    denoise(x, from, state.prediction);
-    step_with_fixed_x_start(x, x, from, step.to, state.prediction.x_start);
+  /// Adds the noise of churn.
+  template <class Tensor, class Noise>
+  NoiseLevel begin(const Step& step, Tensor& x, const Noise& noise, State<Tensor>& state) const {
+    return churn.apply(step, x, noise, state.noise);
+  }
+  /// Moves x to step.to.
+  template <class Tensor, class Noise>
+  void advance(const Step& step, const ModelCall& call, Tensor& x, Prediction<Tensor>& prediction, const Noise&,
+               State<Tensor>&) const {
+    step_with_fixed_x_start(x, x, call.level, step.to, prediction.x_start);
   }
 };
 

@@ -22,7 +22,7 @@ struct EulerAncestral {
 
   /// Memory of a run.
   template <class Tensor>
-  using State = OneCallState<Tensor>;
+  using State = NoiseState<Tensor>;
 
   /// Throws std::invalid_argument if a parameter is out of range.
   void check() const {
@@ -30,12 +30,12 @@ struct EulerAncestral {
     detail::check_not_negative("EulerAncestral", "s_noise", s_noise);
   }
 
-  /// One step; sample() calls it.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
-    denoise(x, step.from, state.prediction);
+  /// Moves x to step.to.
+  template <class Tensor, class Noise>
+  void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise& noise,
+               State<Tensor>& state) const {
     const auto [down, up] = ancestral_step(step.from, step.to, eta);
-    step_with_fixed_x_start(x, x, step.from, down, state.prediction.x_start);
+    step_with_fixed_x_start(x, x, step.from, down, prediction.x_start);
     add_step_noise(x, up * s_noise, noise, state.noise);
   }
 };

@@ -2,6 +2,8 @@
 /// The Heun sampler for flow matching.
 #pragma once
 
+#include <optional>
+
 #include "../../detail/kernel/linear_combination.hpp"
 #include "../churn.hpp"
 #include "../steps.hpp"
@@ -29,21 +31,35 @@ struct FlowHeun {
   /// Throws std::invalid_argument if a parameter is out of range.
   void check() const { churn.check("FlowHeun"); }
 
-  /// One step; sample() calls it.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
-    const NoiseLevel from = churn.apply(step, x, noise, state.noise), &to = step.to;
-    denoise(x, from, state.first);
-    if (to.sigma == 0.0) return step_with_fixed_x_start(x, x, from, to, state.first.x_start);
-    step_with_fixed_x_start(state.guess, x, from, to, state.first.x_start);
-    denoise(state.guess, to, state.second);
+  /// Adds the noise of churn.
+  template <class Tensor, class Noise>
+  NoiseLevel begin(const Step& step, Tensor& x, const Noise& noise, State<Tensor>& state) const {
+    return state.from = churn.apply(step, x, noise, state.noise);
+  }
+  /// The second call is at step.to.
+  template <class Tensor, class Noise>
+  std::optional<NoiseLevel> advance(const Step& step, const ModelCall& call, Tensor& x, Prediction<Tensor>& prediction,
+                                    const Noise&, State<Tensor>& state) const {
+    const NoiseLevel &from = state.from, &to = step.to;
+    if (call.index == 0) {
+      if (to.sigma == 0.0) {
+        step_with_fixed_x_start(x, x, from, to, prediction.x_start);
+        return {};
+      }
+      store(state.x, x);
+      store(state.epsilon, prediction.epsilon);
+      store(state.x_start, prediction.x_start);
+      step_with_fixed_x_start(x, state.x, from, to, state.x_start);
+      return to;
+    }
     const double scale = to.alpha + to.sigma;
     const double half = 0.5 * scale * (to.sigma / scale - from.sigma / (from.alpha + from.sigma));
-    combine<Tensor>(x, {{scale / (from.alpha + from.sigma), x},
-                        {half, state.first.epsilon},
-                        {-half, state.first.x_start},
-                        {half, state.second.epsilon},
-                        {-half, state.second.x_start}});
+    combine<Tensor>(x, {{scale / (from.alpha + from.sigma), state.x},
+                        {half, state.epsilon},
+                        {-half, state.x_start},
+                        {half, prediction.epsilon},
+                        {-half, prediction.x_start}});
+    return {};
   }
 };
 

@@ -2,6 +2,8 @@
 /// The Heun sampler of EDM.
 #pragma once
 
+#include <optional>
+
 #include "../../detail/kernel/linear_combination.hpp"
 #include "../churn.hpp"
 #include "../steps.hpp"
@@ -26,16 +28,29 @@ struct Heun {
   /// Throws std::invalid_argument if a parameter is out of range.
   void check() const { churn.check("Heun"); }
 
-  /// One step; sample() calls it.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
-    const NoiseLevel from = churn.apply(step, x, noise, state.noise), &to = step.to;
-    denoise(x, from, state.first);
-    if (touches_clean_or_pure_noise(step)) return step_with_fixed_x_start(x, x, from, to, state.first.x_start);
-    step_with_fixed_x_start(state.guess, x, from, to, state.first.x_start);
-    denoise(state.guess, to, state.second);
+  /// Adds the noise of churn.
+  template <class Tensor, class Noise>
+  NoiseLevel begin(const Step& step, Tensor& x, const Noise& noise, State<Tensor>& state) const {
+    return state.from = churn.apply(step, x, noise, state.noise);
+  }
+  /// The second call is at step.to.
+  template <class Tensor, class Noise>
+  std::optional<NoiseLevel> advance(const Step& step, const ModelCall& call, Tensor& x, Prediction<Tensor>& prediction,
+                                    const Noise&, State<Tensor>& state) const {
+    const NoiseLevel &from = state.from, &to = step.to;
+    if (call.index == 0) {
+      if (touches_clean_or_pure_noise(step)) {
+        step_with_fixed_x_start(x, x, from, to, prediction.x_start);
+        return {};
+      }
+      store(state.x, x);
+      store(state.epsilon, prediction.epsilon);
+      step_with_fixed_x_start(x, state.x, from, to, prediction.x_start);
+      return to;
+    }
     const double half = 0.5 * (to.sigma - to.alpha * noise_to_signal(from));  // alpha_to (s_to - s) / 2
-    combine<Tensor>(x, {{to.alpha / from.alpha, x}, {half, state.first.epsilon}, {half, state.second.epsilon}});
+    combine<Tensor>(x, {{to.alpha / from.alpha, state.x}, {half, state.epsilon}, {half, prediction.epsilon}});
+    return {};
   }
 };
 

@@ -19,22 +19,21 @@ struct Ipndm {
   /// Memory of a run.
   template <class Tensor>
   struct State {
-    Prediction<Tensor> prediction;  ///< Prediction at the current x.
-    History<Tensor, 4> epsilons;    ///< Last epsilons; their places are not used.
+    History<Tensor, 4> epsilons;  ///< Last epsilons; their places are not used.
   };
 
   /// Throws std::invalid_argument unless 1 <= order <= 4.
   void check() const { detail::check_order("Ipndm", order, 4); }
 
-  /// One step; sample() calls it.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
+  /// Moves x to step.to.
+  template <class Tensor, class Noise>
+  void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise&,
+               State<Tensor>& state) const {
     if (step.first) state.epsilons.clear();
-    denoise(x, step.from, state.prediction);
     if (step.from.alpha == 0.0) {
-      return step_with_fixed_x_start(x, x, step.from, step.to, state.prediction.x_start);
+      return step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start);
     }
-    state.epsilons.push(state.prediction.epsilon, 0.0);
+    state.epsilons.push(prediction.epsilon, 0.0);
     const double ratio = step.to.alpha / step.from.alpha;
     detail::adams_bashforth_step(x, x, ratio, step.to.sigma - step.from.sigma * ratio, state.epsilons,
                                  static_cast<std::size_t>(order));

@@ -27,7 +27,7 @@ struct Lcm {
 
   /// Memory of a run.
   template <class Tensor>
-  using State = OneCallState<Tensor>;
+  using State = NoiseState<Tensor>;
 
   /// Throws std::invalid_argument if a parameter is out of range.
   void check() const {
@@ -35,16 +35,20 @@ struct Lcm {
     detail::check_not_negative("Lcm", "sigma_data", sigma_data);
   }
 
-  /// One step; sample() calls it. Throws std::invalid_argument if sigma_data > 0 and the grid has
-  /// no timesteps (edm_grid).
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
+  /// Throws std::invalid_argument if sigma_data > 0 and the grid has no timesteps (edm_grid).
+  template <class Tensor, class Noise>
+  NoiseLevel begin(const Step& step, Tensor&, const Noise&, State<Tensor>&) const {
+    if (sigma_data > 0.0 && step.first) check_has_timesteps("Lcm", step.grid);
+    return step.from;
+  }
+  /// Moves x to step.to.
+  template <class Tensor, class Noise>
+  void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise& noise,
+               State<Tensor>& state) const {
     const bool mixes = sigma_data > 0.0;
-    if (mixes && step.first) check_has_timesteps("Lcm", step.grid);
-    denoise(x, step.from, state.prediction);
     const double u = timestep_scaling * step.from.t, n = std::hypot(u, sigma_data);
     const double c_skip = mixes ? sigma_data / n * (sigma_data / n) : 0.0, c_out = mixes ? u / n : 1.0;
-    combine<Tensor>(x, {{step.to.alpha * c_skip, x}, {step.to.alpha * c_out, state.prediction.x_start}});
+    combine<Tensor>(x, {{step.to.alpha * c_skip, x}, {step.to.alpha * c_out, prediction.x_start}});
     add_step_noise(x, step.to.sigma, noise, state.noise);
   }
 };

@@ -26,21 +26,21 @@ struct Lms {
   /// Memory of a run.
   template <class Tensor>
   struct State {
-    Prediction<Tensor> prediction;  ///< Prediction at the current x.
-    History<Tensor, 4> epsilons;    ///< Last epsilons, placed at their s.
+    History<Tensor, 4> epsilons;  ///< Last epsilons, placed at their s.
   };
 
   /// Throws std::invalid_argument unless 1 <= order <= 4.
   void check() const { detail::check_order("Lms", order, 4); }
 
-  /// One step; sample() calls it.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
+  /// Moves x to step.to.
+  template <class Tensor, class Noise>
+  void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise&,
+               State<Tensor>& state) const {
     auto& epsilons = state.epsilons;
     if (step.first) epsilons.clear();
-    denoise(x, step.from, state.prediction);
-    if (step.from.alpha == 0.0) return step_with_fixed_x_start(x, x, step.from, step.to, state.prediction.x_start);
-    epsilons.push(state.prediction.epsilon, noise_to_signal(step.from));
+    if (step.from.alpha == 0.0) return step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start);
+    if (step.to.alpha == 0.0) return combine<Tensor>(x, {{step.to.sigma, prediction.epsilon}});  // s_to is infinite
+    epsilons.push(prediction.epsilon, noise_to_signal(step.from));
     const std::size_t points = (std::min)(static_cast<std::size_t>(order), epsilons.size());
     LinearCombination<Tensor> sum;
     sum.add(step.to.alpha / step.from.alpha, x);

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cmath>  // std::hypot
+#include <optional>
 
 #include "../../detail/kernel/linear_combination.hpp"
 #include "../detail/adams_bashforth.hpp"
@@ -28,31 +29,36 @@ struct Pndm {
   /// Memory of a run.
   template <class Tensor>
   struct State {
-    Prediction<Tensor> prediction;  ///< Prediction at the last call of the model.
-    History<Tensor, 4> slopes;      ///< Last epsilons, or last v; their places are not used.
-    Tensor guess,                   ///< x at an intermediate stage.
-        mean;                       ///< Mean of the slopes of one step.
+    History<Tensor, 4> slopes;  ///< Last epsilons, or last v; their places are not used.
+    Tensor x,                   ///< x in the first call of a step.
+        mean;                   ///< Mean of the slopes of one step.
   };
 
-  /// One step; sample() calls it.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
+  /// Calls the model again in the first steps of a run, but not at a clean level.
+  template <class Tensor, class Noise>
+  std::optional<NoiseLevel> advance(const Step& step, const ModelCall& call, Tensor& x, Prediction<Tensor>& prediction,
+                                    const Noise&, State<Tensor>& state) const {
     const NoiseLevel &from = step.from, &to = step.to;
     auto& slopes = state.slopes;
+    if (call.index > 0)
+      return skip_prk_steps ? heun(step, x, prediction, state) : runge_kutta(step, call, x, prediction, state);
+
     if (step.first) slopes.clear();
-    denoise(x, from, state.prediction);
-    if (from.alpha == 0.0) return step_with_fixed_x_start(x, x, from, to, state.prediction.x_start);
-    slopes.push(slope(from, state.prediction), 0.0);
-    const bool clean = to.sigma == 0.0;  // the model is not called at sigma = 0
-    if (!skip_prk_steps && slopes.size() < 4 && !clean) return runge_kutta(step, x, denoise, state);
-    if (skip_prk_steps && slopes.size() == 1 && !clean) {
-      move(state.guess, x, from, to, slopes[0]);
-      denoise(state.guess, to, state.prediction);
-      combine<Tensor>(state.mean, {{0.5, slopes[0]}, {0.5, slope(to, state.prediction)}});
-      return move(x, x, from, to, state.mean);
+    if (from.alpha == 0.0) {
+      step_with_fixed_x_start(x, x, from, to, prediction.x_start);
+      return {};
+    }
+    slopes.push(slope(from, prediction), 0.0);
+    if (to.sigma > 0.0 && slopes.size() < (skip_prk_steps ? 2U : 4U)) {
+      const NoiseLevel next = skip_prk_steps ? to : middle(step);
+      combine<Tensor>(state.mean, {{skip_prk_steps ? 0.5 : 1.0 / 6.0, slopes[0]}});
+      store(state.x, x);
+      move(x, state.x, from, next, slopes[0]);
+      return next;
     }
     const auto [of_x, along] = coefficients(from, to);
     detail::adams_bashforth_step(x, x, of_x, along, slopes, 4);
+    return {};
   }
 
  private:
@@ -82,21 +88,29 @@ struct Pndm {
     combine<Tensor>(out, {{of_x, x}, {of_slope, along}});
   }
 
+  static NoiseLevel middle(const Step& step) { return step.grid.at_time(0.5 * (step.from.t + step.to.t)); }
+
+  /// Moves x along (e_1 + e_2) / 2, with e_2 at the end.
+  template <class Tensor>
+  std::optional<NoiseLevel> heun(const Step& step, Tensor& x, Prediction<Tensor>& prediction,
+                                 State<Tensor>& state) const {
+    combine<Tensor>(state.mean, {{1.0, state.mean}, {0.5, slope(step.to, prediction)}});
+    move(x, state.x, step.from, step.to, state.mean);
+    return {};
+  }
+
   /// Moves x along (e_1 + 2 e_2 + 2 e_3 + e_4) / 6, with e_2 and e_3 at the middle time and e_4 at
   /// the end.
-  template <class Tensor, class Denoise>
-  void runge_kutta(const Step& step, Tensor& x, const Denoise& denoise, State<Tensor>& state) const {
-    const NoiseLevel middle = step.grid.at_time(0.5 * (step.from.t + step.to.t));
-    const NoiseLevel stages[3] = {middle, middle, step.to};
-    combine<Tensor>(state.mean, {{1.0 / 6.0, state.slopes[0]}});
-    move(state.guess, x, step.from, middle, state.slopes[0]);
-    for (int i = 0; i < 3; ++i) {
-      denoise(state.guess, stages[i], state.prediction);
-      const Tensor& next = slope(stages[i], state.prediction);
-      if (i < 2) move(state.guess, x, step.from, stages[i + 1], next);
-      combine<Tensor>(state.mean, {{1.0, state.mean}, {i < 2 ? 1.0 / 3.0 : 1.0 / 6.0, next}});
-    }
-    move(x, x, step.from, step.to, state.mean);
+  template <class Tensor>
+  std::optional<NoiseLevel> runge_kutta(const Step& step, const ModelCall& call, Tensor& x,
+                                        Prediction<Tensor>& prediction, State<Tensor>& state) const {
+    const Tensor& e = slope(call.level, prediction);
+    const bool last = call.index == 3;
+    combine<Tensor>(state.mean, {{1.0, state.mean}, {last ? 1.0 / 6.0 : 1.0 / 3.0, e}});
+    const NoiseLevel next = call.index == 1 ? middle(step) : step.to;
+    move(x, state.x, step.from, next, last ? state.mean : e);
+    if (last) return {};
+    return next;
   }
 };
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cmath>  // std::sqrt
+#include <optional>
 
 #include "../../detail/arguments.hpp"
 #include "../../detail/check.hpp"
@@ -48,8 +49,9 @@ struct RePaint {
   /// Memory of a run.
   template <class>
   struct State {
-    Prediction<Tensor> prediction;  ///< Prediction at the current x.
-    Tensor noise;                   ///< Noise of one step.
+    Tensor noise;            ///< Noise of one step.
+    Eigen::Index level = 0,  ///< Index of the level from which x comes down.
+        passes = 0;          ///< Number of passes through the levels of the jump.
   };
 
   /// Throws std::invalid_argument if a parameter is out of range or `known` and `mask` have
@@ -60,33 +62,42 @@ struct RePaint {
     detail::check_same_shape("RePaint", detail::argument("known", known), detail::argument("mask", mask));
   }
 
-  /// One step and its jumps; sample() calls it. Throws std::invalid_argument unless x has the shape
-  /// of `known`.
-  template <class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
-    detail::check_same_shape("RePaint", detail::argument("x", x), detail::argument("known", known));
-    descend(x, step.from, step.to, denoise, noise, state);
-    const Eigen::Index above_last = step.count - 2 - step.index;  // 0 if x is at the last level with noise
-    if (above_last < 0 || above_last % jump_length != 0 || above_last >= step.count - jump_length) return;
-    const Eigen::Index here = step.index + 1, top = here - jump_length;
+  /// Moves x to step.to, and back up and down again where the step ends a jump. Throws
+  /// std::invalid_argument unless x has the shape of `known`.
+  template <class Noise>
+  std::optional<NoiseLevel> advance(const Step& step, const ModelCall& call, Tensor& x, Prediction<Tensor>& prediction,
+                                    const Noise& noise, State<Tensor>& state) const {
     const auto level = [&](Eigen::Index i) { return step.grid.whole_level(i); };
-    for (Eigen::Index again = 1; again < resamplings; ++again) {
+    const Eigen::Index here = step.index + 1, top = here - jump_length;
+    if (call.index == 0) {
+      detail::check_same_shape("RePaint", detail::argument("x", x), detail::argument("known", known));
+      descend(x, step.from, step.to, prediction, noise, state);
+      const Eigen::Index above_last = step.count - 2 - step.index;  // 0 if x is at the last level with noise
+      if (above_last < 0 || above_last % jump_length != 0 || above_last >= step.count - jump_length) return {};
+      state.level = here;
+      state.passes = 0;
+    } else {
+      descend(x, level(state.level), level(state.level + 1), prediction, noise, state);
+      ++state.level;
+    }
+    if (state.level == here) {
+      if (++state.passes == resamplings) return {};
       // x = (alpha / alpha_low) x_low + sqrt(sigma^2 - (alpha / alpha_low)^2 sigma_low^2) noise
       const double scale = level(top).alpha / level(here).alpha, below = scale * level(here).sigma;
       noise(state.noise, x);
       combine<Tensor>(x,
                       {{scale, x}, {std::sqrt((level(top).sigma - below) * (level(top).sigma + below)), state.noise}});
-      for (Eigen::Index i = top; i < here; ++i) descend(x, level(i), level(i + 1), denoise, noise, state);
+      state.level = top;
     }
+    return level(state.level);
   }
 
  private:
-  template <class Denoise, class Noise>
-  void descend(Tensor& x, const NoiseLevel& from, const NoiseLevel& to, const Denoise& denoise, const Noise& noise,
-               State<Tensor>& state) const {
-    denoise(x, from, state.prediction);
+  template <class Noise>
+  void descend(Tensor& x, const NoiseLevel& from, const NoiseLevel& to, const Prediction<Tensor>& prediction,
+               const Noise& noise, State<Tensor>& state) const {
     const auto [down, up] = ancestral_step(from, to, 1.0);
-    step_with_fixed_x_start(x, x, from, down, state.prediction.x_start);
+    step_with_fixed_x_start(x, x, from, down, prediction.x_start);
     add_step_noise(x, up, noise, state.noise);
     noise(state.noise, x);
     detail::apply(Eigen::DefaultDevice(), x, detail::PasteKnown{}, std::array{to.alpha, to.sigma}, x, known, mask,

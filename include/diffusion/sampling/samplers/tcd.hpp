@@ -20,25 +20,29 @@ struct Tcd {
 
   /// Memory of a run.
   template <class Tensor>
-  using State = OneCallState<Tensor>;
+  using State = NoiseState<Tensor>;
 
   /// Throws std::invalid_argument unless 0 <= eta <= 1.
   void check() const { detail::check_in("Tcd", "eta", eta, 0.0, 1.0); }
 
-  /// One step; sample() calls it. Throws std::invalid_argument if eta > 0 and the grid has no
-  /// timesteps (edm_grid).
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise& noise, State<Tensor>& state) const {
+  /// Throws std::invalid_argument if eta > 0 and the grid has no timesteps (edm_grid).
+  template <class Tensor, class Noise>
+  NoiseLevel begin(const Step& step, Tensor&, const Noise&, State<Tensor>&) const {
     if (eta > 0.0 && step.first) check_has_timesteps("Tcd", step.grid);
-    denoise(x, step.from, state.prediction);
+    return step.from;
+  }
+  /// Moves x to step.to.
+  template <class Tensor, class Noise>
+  void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise& noise,
+               State<Tensor>& state) const {
     NoiseLevel down = step.to;
     if (eta > 0.0 && step.to.sigma > 0.0) {
       down = step.grid.at_time(eta == 1.0 ? 0.0 : std::floor((1.0 - eta) * step.to.t));
       if (is_zero_length(step.to, down)) down = step.to;
     }
     // From `down` to `to`, x is scaled with the signal and noise makes up the rest of sigma.
-    const double scale = step.to.alpha / down.alpha, below = scale * down.sigma;
-    combine<Tensor>(x, {{scale * down.alpha, state.prediction.x_start}, {below, state.prediction.epsilon}});
+    const double scale = step.to.alpha == down.alpha ? 1.0 : step.to.alpha / down.alpha, below = scale * down.sigma;
+    combine<Tensor>(x, {{scale * down.alpha, prediction.x_start}, {below, prediction.epsilon}});
     const double missing = (step.to.sigma - below) * (step.to.sigma + below);
     add_step_noise(x, missing > 0.0 ? std::sqrt(missing) : 0.0, noise, state.noise);
   }

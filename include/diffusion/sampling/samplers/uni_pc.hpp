@@ -59,7 +59,6 @@ struct UniPc {
   /// Memory of a run.
   template <class Tensor>
   struct State {
-    Prediction<Tensor> prediction;       ///< Prediction at the current x.
     History<Tensor, 3> predictions;      ///< Last predictions, placed at their lambda.
     NoiseLevel last;                     ///< Level at which the previous step began.
     std::array<double, 4> last_weights;  ///< Weights of the m_k in the predictor of that step.
@@ -69,15 +68,15 @@ struct UniPc {
   /// Throws std::invalid_argument unless 1 <= order <= 3.
   void check() const { detail::check_order("UniPc", order, 3); }
 
-  /// One step; sample() calls it.
-  template <class Tensor, class Denoise, class Noise>
-  void step(const Step& step, Tensor& x, const Denoise& denoise, const Noise&, State<Tensor>& state) const {
+  /// Moves x to step.to.
+  template <class Tensor, class Noise>
+  void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise&,
+               State<Tensor>& state) const {
     if (step.first) {
       state.predictions.clear();
       state.last_order = 0;
     }
-    denoise(x, step.from, state.prediction);
-    Tensor& prediction = predict_x0 ? state.prediction.x_start : state.prediction.epsilon;
+    Tensor& newest = predict_x0 ? prediction.x_start : prediction.epsilon;
     const bool left_alone =
         std::find(disable_corrector.begin(), disable_corrector.end(), step.index - 1) != disable_corrector.end();
     const auto& m = state.predictions;
@@ -85,16 +84,16 @@ struct UniPc {
       const auto order_of_last = static_cast<std::size_t>(state.last_order);
       const auto corrected = weights(state.last, step.from, state.last_order, m, true);
       LinearCombination<Tensor> sum;
-      sum.add(1.0, x).add(corrected[order_of_last], prediction);
+      sum.add(1.0, x).add(corrected[order_of_last], newest);
       for (std::size_t k = 0; k < order_of_last; ++k) sum.add(corrected[k] - state.last_weights[k], m[k]);
       sum.into(x, x);
     }
-    if (touches_clean_or_pure_noise(step)) {
-      step_with_fixed_x_start(x, x, step.from, step.to, state.prediction.x_start);
+    if (touches_clean_or_pure_noise(step) || step.to.alpha == 0.0) {  // lambda is infinite
+      step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start);
       state.last_order = 0;
       return;
     }
-    state.predictions.push(prediction, half_log_snr(step.from));
+    state.predictions.push(newest, half_log_snr(step.from));
     int now = (std::min)(order, static_cast<int>(state.predictions.size()));
     if (lower_order_final) now = (std::min)(now, static_cast<int>(step.count - step.index));
     state.last = step.from;
