@@ -40,7 +40,7 @@ inline Eigen::Map<const Waypoints> waypoints(const Plan& plan) { return Eigen::M
 struct SmoothTrajectories {
   static constexpr double a = 0.02, b = 0.01;
   diffusion::GaussianDiffusion<float> process;
-  Eigen::MatrixXd P = Eigen::MatrixXd::Zero(H, H);  // of dynamic size, which compiles in a third of the time
+  Eigen::MatrixXd P = Eigen::MatrixXd::Zero(H, H);  // of dynamic size, which compiles faster
   Eigen::Matrix<float, H, H> U;
   Eigen::Array<float, H, 1> v;
   Eigen::Matrix<float, H, 2> to_mean;  // mu = to_mean (start, goal)

@@ -119,7 +119,7 @@
 ///   - sigma / alpha is 0 at a clean end, and infinite at a start without signal. Test
 ///     touches_clean_or_pure_noise() before you divide or take a logarithm, and take
 ///     step_with_fixed_x_start() there. A reversed grid may also start at sigma = 0
-///     (check_has_noise() refuses that) and end at alpha = 0.
+///     (check_has_noise() refuses that) and end at alpha = 0 (touches_infinite_lambda()).
 ///   - A sampler that adds noise calls check_goes_down() first, unless its method also holds for a
 ///     step to a higher noise level (Lcm, Tcd). It adds the noise with add_step_noise(), which
 ///     draws nothing for a deviation of 0, and adds none in a step of zero length

@@ -9,6 +9,7 @@
 /// - Noise is correct in programs whose object files are compiled for different instruction sets.
 /// - Hooks::correct_x_t is also called at the end of a run that Hooks::stop has ended.
 /// - Thresholding makes a sample of x_0 NaN if one of its values is not finite.
+/// - Multistep samplers, Lms and Tcd reach pure noise on a reversed grid. They returned NaN.
 ///
 /// New:
 /// - SamplingRun, a run that asks for predictions: for models that cannot be called from sample(),

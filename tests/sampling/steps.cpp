@@ -59,6 +59,8 @@ TEST_CASE("touches_clean_or_pure_noise and is_zero_length recognise their steps"
   REQUIRE(touches_clean_or_pure_noise(Step{high, clean, 0, 1, grid}));
   REQUIRE(touches_clean_or_pure_noise(Step{pure, low, 0, 1, grid}));
   REQUIRE_FALSE(touches_clean_or_pure_noise(Step{high, low, 0, 1, grid}));
+  for (const NoiseLevel& to : {clean, pure}) REQUIRE(touches_infinite_lambda(Step{low, to, 0, 1, grid}));
+  REQUIRE_FALSE(touches_infinite_lambda(Step{high, low, 0, 1, grid}));
   REQUIRE(is_zero_length(low, {100.0, 0.8, 0.6 * (1 - 1e-14)}));
   REQUIRE_FALSE(is_zero_length(low, {100.0, 0.8, 0.6 * (1 - 1e-12)}));
 }

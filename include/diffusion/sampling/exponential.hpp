@@ -145,7 +145,7 @@ void multistep_step(const MultistepOptions& options, const Step& step, Tensor& x
   auto& m = state.predictions;
   if (step.first) m.clear();
   if (options.eta > 0.0) check_goes_down(step.from, step.to);
-  const bool ends = touches_clean_or_pure_noise(step) || step.to.alpha == 0.0;  // lambda_to is infinite
+  const bool ends = touches_infinite_lambda(step);
   if (ends) step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start);
   m.push(options.data ? prediction.x_start : prediction.epsilon, half_log_snr(step.from));
   if (ends) return;

@@ -10,8 +10,8 @@
 
 #include "../detail/arguments.hpp"
 #include "../detail/kernel/elementwise.hpp"
-#include "../detail/kernel/linear_combination.hpp"
 #include "../noise/noise_source.hpp"
+#include "detail/sampler_contract.hpp"
 #include "sampling_run.hpp"
 #include "steps.hpp"
 

@@ -6,13 +6,14 @@
 #include <functional>  // std::function
 #include <optional>
 #include <stdexcept>    // std::invalid_argument, std::out_of_range
-#include <type_traits>  // std::void_t
+#include <type_traits>  // std::is_same_v, std::is_void_v
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <utility>  // std::as_const, std::declval, std::move
 
 #include "../detail/arguments.hpp"
 #include "../detail/kernel/linear_combination.hpp"
 #include "../noise/noise_source.hpp"
+#include "detail/sampler_contract.hpp"
 #include "steps.hpp"
 
 namespace diffusion {
@@ -59,102 +60,6 @@ struct Hooks {
   /// called once more then.
   std::function<bool(const Step& step, const Tensor& x)> stop;
 };
-
-namespace detail {
-
-/// The `noise` that samplers receive: the noise source of the run. Its type is erased, so that a
-/// sampler is compiled once per tensor type.
-template <class Tensor>
-class StepNoise {
- public:
-  template <class Noise>
-  explicit StepNoise(Noise& noise)
-      : noise_(const_cast<void*>(static_cast<const void*>(&noise))), fill_([](void* source, Tensor& z) {
-          static_assert(!is_tensor_v<Noise>,
-                        "diffusion: a sampler may draw noise at every step: pass a noise source (RecordedNoise replays "
-                        "tensors)");
-          if constexpr (std::is_same_v<std::decay_t<Noise>, NoNoise>) {
-            fail<std::invalid_argument>("sample", "this sampler needs noise: pass a noise source");
-          } else if constexpr (!is_tensor_v<Noise>) {
-            draw(*static_cast<Noise*>(source), z, Eigen::DefaultDevice());
-          }
-        }) {}
-
-  /// Resizes z to the shape of x and fills it.
-  void operator()(Tensor& z, const Tensor& x) const {
-    resize(z, shape(x));
-    fill_(noise_, z);
-    check_result("sample", "the noise", z, x, shape(x));
-  }
-  /// Fills z.
-  void operator()(Tensor& z) const { fill_(noise_, z); }
-
- private:
-  void* noise_;
-  void (*fill_)(void* source, Tensor& z);
-};
-
-template <class Sampler, class Tensor, class = void>
-inline constexpr bool is_sampler_v = false;
-
-template <class Sampler, class Tensor>
-inline constexpr bool is_sampler_v<Sampler, Tensor, std::void_t<typename Sampler::template State<Tensor>>> = true;
-
-/// The optional members of a sampler: whether a Sampler has them. They must be const.
-template <class Sampler, class = void>
-inline constexpr bool has_check_v = false;
-template <class Sampler>
-inline constexpr bool has_check_v<Sampler, std::void_t<decltype(std::declval<Sampler&>().check())>> = true;
-
-template <class Sampler, class Tensor, class = void>
-inline constexpr bool has_begin_v = false;
-template <class Sampler, class Tensor>
-inline constexpr bool
-    has_begin_v<Sampler, Tensor,
-                std::void_t<decltype(std::declval<Sampler&>().begin(
-                    std::declval<const Step&>(), std::declval<Tensor&>(), std::declval<const StepNoise<Tensor>&>(),
-                    std::declval<typename std::remove_const_t<Sampler>::template State<Tensor>&>()))>> = true;
-
-/// The type that advance() returns, or NoAdvance if it cannot be called as the contract says.
-struct NoAdvance {};
-template <class Sampler, class Tensor, class = void>
-struct AdvanceResult {
-  using type = NoAdvance;
-};
-template <class Sampler, class Tensor>
-struct AdvanceResult<Sampler, Tensor,
-                     std::void_t<decltype(std::declval<const Sampler&>().advance(
-                         std::declval<const Step&>(), std::declval<const ModelCall&>(), std::declval<Tensor&>(),
-                         std::declval<Prediction<Tensor>&>(), std::declval<const StepNoise<Tensor>&>(),
-                         std::declval<typename Sampler::template State<Tensor>&>()))>> {
-  using type = decltype(std::declval<const Sampler&>().advance(
-      std::declval<const Step&>(), std::declval<const ModelCall&>(), std::declval<Tensor&>(),
-      std::declval<Prediction<Tensor>&>(), std::declval<const StepNoise<Tensor>&>(),
-      std::declval<typename Sampler::template State<Tensor>&>()));
-};
-
-/// True if a Sampler has the members of a sampler; otherwise one static_assert says which is wrong.
-template <class Sampler, class Tensor>
-constexpr bool is_complete_sampler() {
-  constexpr bool has_state = is_sampler_v<Sampler, Tensor>;
-  static_assert(has_state,
-                "diffusion: the first argument must be a sampler, such as diffusion::Ddim{}: a struct with a "
-                "State<Tensor> and an advance");
-  if constexpr (has_state) {
-    using Result = typename AdvanceResult<Sampler, Tensor>::type;
-    constexpr bool advances = std::is_void_v<Result> || std::is_same_v<Result, std::optional<NoiseLevel>>;
-    static_assert(advances,
-                  "diffusion: a sampler needs a const member advance(step, call, x, prediction, noise, state) that "
-                  "returns void or std::optional<NoiseLevel> (diffusion/sampling.hpp has the contract)");
-    constexpr bool const_members = has_check_v<Sampler> == has_check_v<const Sampler> &&
-                                   has_begin_v<Sampler, Tensor> == has_begin_v<const Sampler, Tensor>;
-    static_assert(const_members, "diffusion: the members begin and check of a sampler must be const");
-    return advances && const_members;
-  }
-  return false;
-}
-
-}  // namespace detail
 
 /// A run of a sampler that asks for predictions instead of calling a model. The model may run
 /// anywhere: in an asynchronous engine, on another machine, in one batch with other runs.
@@ -300,7 +205,7 @@ class SamplingRun {
     const ModelCall call{level_, call_};
     const detail::StepNoise<Tensor> noise(noise_);
     const Sampler& sampler = sampler_;
-    if constexpr (std::is_void_v<typename detail::AdvanceResult<Sampler, Tensor>::type>) {
+    if constexpr (std::is_void_v<detail::AdvanceResult<Sampler, Tensor>>) {
       sampler.advance(step, call, x_, prediction, noise, state_);
       return {};
     } else {

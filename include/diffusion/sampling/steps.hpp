@@ -78,6 +78,12 @@ struct TwoCallState {
 /// exact if the prediction of x_0 is exact.
 inline bool touches_clean_or_pure_noise(const Step& step) { return step.to.sigma == 0.0 || step.from.alpha == 0.0; }
 
+/// As above, and also true if the step ends without signal, as the last one of a reversed grid may.
+/// Samplers that keep predictions by their lambda take step_with_fixed_x_start() there.
+inline bool touches_infinite_lambda(const Step& step) {
+  return touches_clean_or_pure_noise(step) || step.to.alpha == 0.0;
+}
+
 /// Throws std::domain_error if from.sigma == 0: lambda is infinite there, and epsilon cannot be
 /// recovered from x_0.
 inline void check_has_noise(const NoiseLevel& from) {

@@ -71,7 +71,7 @@ struct DpmSolverSinglestep {
                State<Tensor>& state) const {
     if (step.first) state.predictions.clear();
     if (eta > 0.0) check_goes_down(step.from, step.to);
-    if (touches_clean_or_pure_noise(step) || step.to.alpha == 0.0) {  // lambda is infinite
+    if (touches_infinite_lambda(step)) {
       return step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start);
     }
     auto& m = state.predictions;

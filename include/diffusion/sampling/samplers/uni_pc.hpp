@@ -88,7 +88,7 @@ struct UniPc {
       for (std::size_t k = 0; k < order_of_last; ++k) sum.add(corrected[k] - state.last_weights[k], m[k]);
       sum.into(x, x);
     }
-    if (touches_clean_or_pure_noise(step) || step.to.alpha == 0.0) {  // lambda is infinite
+    if (touches_infinite_lambda(step)) {
       step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start);
       state.last_order = 0;
       return;
