@@ -5,7 +5,7 @@
 #   - Each public header has a test file: tests/process/schedules.cpp tests process/schedules.hpp. (All samplers share
 #     tests/sampling/samplers.cpp.)
 cmake_minimum_required(VERSION 3.21)
-set(folders detail noise process model guidance sampling training)
+set(folders detail noise process model guidance sampling training interop)
 set(include ${SOURCE_DIR}/include/diffusion)
 set(failures "")
 

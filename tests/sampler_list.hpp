@@ -1,6 +1,6 @@
 /// @file sampler_list.hpp
 /// All samplers, for the tests that every sampler must pass. Register a new one with one
-/// line in sampler_list.cpp.
+/// line in all_samplers.hpp.
 #pragma once
 
 #include <functional>
@@ -52,10 +52,12 @@ struct ListedSampler : SamplerTraits {
                        const ErasedNoise<Tensor>&, const diffusion::Hooks<Tensor>&)>
       run;
   std::function<std::unique_ptr<ErasedRun<Tensor>>(const diffusion::TimeGrid&, const Tensor&,
-                                                   const ErasedNoise<Tensor>&, const diffusion::Hooks<Tensor>&)>
+                                                   const ErasedNoise<Tensor>&, const diffusion::Hooks<Tensor>&,
+                                                   const diffusion::DeviceRef&)>
       begin;  // begins a SamplingRun
 };
 
-/// The samplers for a tensor of rank 2 of each scalar type and layout; defined in sampler_list.cpp.
+/// The samplers for a tensor type; defined in all_samplers.hpp. sampler_list.cpp has it for tensors
+/// of rank 2 of each scalar type and layout.
 template <class Tensor>
 std::vector<ListedSampler<Tensor>> all_samplers();

@@ -75,7 +75,7 @@ constexpr double respaced         = 2e-15;
 
 // Sampling.
 constexpr double sampler          = 1e-11;    // whole runs against the references' float64 runs; rel and abs
-
+constexpr double other_tensor     = 1e-14;    // whole runs in double on tensors that are not Eigen's, rel and abs
 constexpr double no_length        = 2e-14;    // relative distance that a grid puts between two equal sigmas
 constexpr double level            = 4e-15;    // noise levels through a logarithm and back
 constexpr double quantile         = 1e-14;    // quantiles of beta distributions

@@ -1,7 +1,7 @@
 /// @file train_digits.cpp
 /// Trains a small network on handwritten digits with libtorch, and samples new digits. libtorch
-/// provides the network, its gradient and the optimiser; the library provides the diffusion, and
-/// works in the memory of the torch tensors.
+/// provides the network, its gradient and the optimiser; the library provides the diffusion. It
+/// trains in the memory of the torch tensors, and samples torch tensors.
 ///
 /// A training step with a batch of digits x_0 and noise:
 ///
@@ -13,7 +13,7 @@
 ///
 /// After the training:
 ///
-///     new digits by DDIM in 50 of the 1000 steps                respace, ddim_sample_loop
+///     new digits by DDIM in 50 of the 1000 steps                sample, on torch tensors
 ///     bits per dimension of held-out digits                     calc_bpd_loop
 #include <torch/torch.h>
 
@@ -23,11 +23,15 @@
 #include <cstddef>  // std::size_t, std::ptrdiff_t
 #include <cstdint>
 #include <cstdio>
+#include <diffusion/interop/torch.hpp>
+#include <diffusion/model/denoiser.hpp>
 #include <diffusion/noise/philox_noise.hpp>
 #include <diffusion/process/gaussian_diffusion.hpp>
-#include <diffusion/process/respacing.hpp>
 #include <diffusion/process/schedules.hpp>
 #include <diffusion/sampling/reverse_process.hpp>
+#include <diffusion/sampling/sample.hpp>
+#include <diffusion/sampling/samplers/ddim.hpp>
+#include <diffusion/sampling/time_grid.hpp>
 #include <diffusion/training/losses.hpp>
 #include <diffusion/training/timestep_samplers.hpp>
 #include <fstream>
@@ -44,6 +48,7 @@
 
 using diffusion::GaussianDiffusion;
 using diffusion::ModelMeanType;
+using diffusion::torch_view;
 using Eigen::Index;
 using example::digit_pixels, example::digit_side;
 using Batch = Eigen::Tensor<float, 4, Eigen::RowMajor>;  // [N, 1, 8, 8]
@@ -105,27 +110,16 @@ struct NetworkImpl : nn::Module {
 };
 TORCH_MODULE(Network);
 
-// ---- memory shared by torch and Eigen ----
+/// A torch tensor as an Eigen tensor, without a copy.
+Eigen::TensorMap<Batch> map(const torch::Tensor& x) { return diffusion::torch_map<Batch>(x); }
 
-/// Views of a torch tensor as an Eigen tensor, and the reverse. Nothing is copied; the owner must
-/// outlive the view.
-Eigen::TensorMap<Batch> map(const torch::Tensor& x) {
-  TORCH_CHECK(x.is_contiguous() && x.dim() == 4, "a batch of images must be a contiguous tensor of 4 dimensions");
-  return {x.data_ptr<float>(), x.size(0), x.size(1), x.size(2), x.size(3)};
-}
-template <class X>
-torch::Tensor view(const X& x) {
-  const std::vector<int64_t> sizes(x.dimensions().begin(), x.dimensions().end());
-  return torch::from_blob(const_cast<float*>(x.data()), sizes);
-}
-
-/// The network as a model for ReverseProcess.
+/// The network as a model on Eigen tensors, for the variational bound.
 struct Model {
   std::shared_ptr<NetworkImpl> network;
 
   void operator()(const Batch& x, const Eigen::Tensor<float, 1>& t, Batch& out) const {
     const torch::NoGradGuard no_grad;
-    view(out).copy_(network->forward(view(x), view(t)));
+    torch_view(out).copy_(network->forward(torch_view(x), torch_view(t)));
   }
 };
 
@@ -167,9 +161,9 @@ std::vector<double> train(const Training& options, const GaussianDiffusion<float
     diffusion::training_target_into(map(target), process, ModelMeanType::velocity, map(x_0), map(x_t), map(noise), t);
 
     const Eigen::Tensor<float, 1> model_times = t.cast<float>(), w = weights.cast<float>();
-    const torch::Tensor output = network->forward(x_t, view(model_times));
+    const torch::Tensor output = network->forward(x_t, torch_view(model_times));
     const torch::Tensor loss = (output - target).square().mean({1, 2, 3});  // loss of each sample
-    const torch::Tensor weighted = (loss * view(w)).mean();
+    const torch::Tensor weighted = (loss * torch_view(w)).mean();
     optimizer.zero_grad();
     weighted.backward();
     const double half_turn = double(EIGEN_PI) * double(step) / double(options.steps);
@@ -227,17 +221,20 @@ example::FilmRow& add_loss_curve(example::FilmRow& row, const std::vector<double
 
 /// Samples 100 digits and draws them, the training digit nearest to each, and the losses, if there
 /// are any.
-void show(const std::string& path, const Model& model, const GaussianDiffusion<float>& process,
+void show(const std::string& path, NetworkImpl& network, const GaussianDiffusion<float>& process,
           const example::Digits& training, const example::Digits& held_out, std::uint32_t seed,
           const std::vector<double>& losses) {
-  Batch x_T(100, 1, digit_side, digit_side);
-  diffusion::PhiloxNoise(seed, 1000000)(x_T);  // a stream that the training did not use
-  const auto respaced = diffusion::respace(process, diffusion::space_timesteps(process.num_timesteps(), "50"));
+  const torch::NoGradGuard no_grad;
+  const torch::Tensor x_T = torch::empty({100, 1, digit_side, digit_side});
+  diffusion::PhiloxNoise(seed, 1000000)(map(x_T));  // a stream that the training did not use
+  const auto model = [&](const torch::Tensor& x, const torch::Tensor& t) { return network.forward(x, t); };
+  const diffusion::Denoiser denoiser(model, ModelMeanType::velocity, {-1, 1});
+  const auto grid = diffusion::timestep_grid(process, diffusion::TimestepSpacing::linspace, 50);
   const auto start = std::chrono::steady_clock::now();
-  const Batch x_0 = diffusion::ReverseProcess(respaced, model, {ModelMeanType::velocity}).ddim_sample_loop(x_T);
+  const torch::Tensor x_0 = diffusion::sample(diffusion::Ddim{}, grid, denoiser, x_T);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
 
-  const example::Digits samples = x_0.cast<double>();
+  const example::Digits samples = map(x_0).cast<double>();
   const Eigen::MatrixXd distance = example::distances(samples, training);
   const double training_distance = distance.rowwise().minCoeff().mean();
   const double held_out_distance = example::distances(held_out, training).rowwise().minCoeff().mean();
@@ -333,7 +330,7 @@ int main(int argc, char** argv) {
       std::printf("%s: %ld digits to learn, %ld held out; %ld training steps of %ld digits\n", path.c_str(),
                   long(training_indices.size()), long(held_out_indices.size()), long(training.steps),
                   long(training.batch));
-      in_one_line("training failed", [&] { losses = train(training, process, view(x_0), network, average); });
+      in_one_line("training failed", [&] { losses = train(training, process, torch_view(x_0), network, average); });
       in_one_line("cannot write " + weights, [&] { torch::save(average, weights); });
       std::printf("Wrote the weights to %s\n", weights.c_str());
     } else {
@@ -343,7 +340,7 @@ int main(int argc, char** argv) {
 
     const Model model{average.ptr()};
     in_one_line("sampling failed", [&] {
-      show(out, model, process, training_digits, held_out, training.seed, losses);
+      show(out, *average, process, training_digits, held_out, training.seed, losses);
       std::printf("\nbits per dimension    bound    prior (part of the bound)\n");
       print_bound("training digits", model, process, training_digits, training.seed);
       print_bound("held-out digits", model, process, held_out, training.seed);

@@ -29,8 +29,8 @@
 ///                diffusion::Prediction<Tensor>& prediction, const Noise& noise,
 ///                State<Tensor>& state) const {
 ///     const auto [down, up] = diffusion::ancestral_step(step.from, step.to, eta);
-///     diffusion::step_with_fixed_x_start(x, x, step.from, down, prediction.x_start);
-///     diffusion::add_step_noise(x, up, noise, state.noise);
+///     diffusion::step_with_fixed_x_start(x, x, step.from, down, prediction.x_start, step.device);
+///     diffusion::add_step_noise(x, up, noise, state.noise, step.device);
 ///   }
 /// };
 ///
@@ -68,18 +68,18 @@
 ///                                                const Noise&, State<Tensor>& state) const {
 ///     const auto &from = step.from, &to = step.to;
 ///     if (diffusion::touches_clean_or_pure_noise(step)) {
-///       diffusion::step_with_fixed_x_start(x, x, from, to, prediction.x_start);
+///       diffusion::step_with_fixed_x_start(x, x, from, to, prediction.x_start, step.device);
 ///       return {};
 ///     }
 ///     if (call.index == 0) {
 ///       diffusion::store(state.x, x);
 ///       diffusion::store(state.epsilon, prediction.epsilon);
-///       diffusion::step_with_fixed_x_start(x, state.x, from, to, prediction.x_start);
+///       diffusion::step_with_fixed_x_start(x, state.x, from, to, prediction.x_start, step.device);
 ///       return to;
 ///     }
 ///     const double ratio = to.alpha / from.alpha, half = 0.5 * (to.sigma - from.sigma * ratio);
 ///     diffusion::combine<Tensor>(
-///         x, {{ratio, state.x}, {half, state.epsilon}, {half, prediction.epsilon}});
+///         x, {{ratio, state.x}, {half, state.epsilon}, {half, prediction.epsilon}}, step.device);
 ///     return {};
 ///   }
 /// };
@@ -111,6 +111,10 @@
 ///     returns its NoiseLevel there, as churn does. Without it the first call is at step.from.
 ///   - `check()`, optional: throws std::invalid_argument if a parameter is out of range.
 ///
+/// Pass step.device to every function that takes a device: it is the Eigen device of the run, and
+/// results do not depend on it. A sampler moves x by linear combinations (combine()), and so works
+/// on every type with TensorOperations, for example torch::Tensor.
+///
 /// A sampler sees noise levels, but neither the process nor the model. So it serves
 /// variance-preserving, variance-exploding and straight paths alike. Rules for every sampler:
 ///
@@ -133,7 +137,7 @@
 /// sample() an exact denoiser of Gaussian data as denoiser(x, level, prediction).
 ///
 /// A new sampler of the library is also added to sampling.hpp, to the README, to
-/// tests/sampler_list.cpp, which gives it to the tests of this contract, and to
+/// tests/all_samplers.hpp, which gives it to the tests of this contract, and to
 /// examples/sampling/compare_samplers.cpp.
 
 #include "sampling/churn.hpp"

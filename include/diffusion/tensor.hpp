@@ -19,6 +19,78 @@ namespace diffusion {
 template <class X>
 using TensorExpr = Eigen::TensorBase<X, Eigen::ReadOnlyAccessors>;
 
+/// The operations by which samplers and denoisers work on a tensor type other than Eigen's.
+/// Specialise it for your own type; interop/torch.hpp has it for torch::Tensor. Two functions are
+/// required. Here they are for a molecule, which consists of two vectors:
+///
+/// @code{.cpp}
+/// #include <diffusion/diffusion.hpp>
+/// #include <array>
+/// #include <vector>
+///
+/// struct Molecule {
+///   std::vector<double> positions, charges;
+/// };
+///
+/// template <>
+/// struct diffusion::TensorOperations<Molecule> {
+///   static std::array<std::size_t, 2> shape(const Molecule& x) {
+///     return {x.positions.size(), x.charges.size()};
+///   }
+///   static void combine(Molecule& out, const LinearCombination<Molecule>& sum, const DeviceRef&) {
+///     for (const auto part : {&Molecule::positions, &Molecule::charges}) {
+///       for (std::size_t i = 0; i < (out.*part).size(); ++i) {
+///         double value = 0;
+///         for (const auto& [coefficient, x] : sum) value += coefficient * ((*x).*part)[i];
+///         (out.*part)[i] = value;
+///       }
+///     }
+///   }
+/// };
+///
+/// int main() {
+///   const diffusion::GaussianDiffusion<double> process(diffusion::cosine_beta_schedule(1000));
+///   const auto grid = diffusion::timestep_grid(process, diffusion::TimestepSpacing::trailing, 10);
+///   // Stands for a network that predicts x_0.
+///   const auto network = [](const Molecule&, double) { return Molecule{{1, 2, 3}, {4}}; };
+///   const diffusion::Denoiser denoiser(network, diffusion::ModelMeanType::start_x);
+///   const Molecule x_T{{0.3, -1.2, 0.8}, {0.1}};
+///   const Molecule x_0 = diffusion::sample(diffusion::DpmSolverPP{}, grid, denoiser, x_T);
+///   return x_0.positions[2] == 3 && x_0.charges[0] == 4 ? 0 : 1;
+/// }
+/// @endcode
+///
+/// The required functions:
+///
+///   - `shape(x)`: returns the sizes of x as a `std::array` or `std::vector` of integers. Tensors
+///     of equal sizes can be combined.
+///   - `combine(out, sum, device)`: writes a linear combination. `out` has the shape of the terms
+///     and may be one of them. Without terms, the result is 0. `device` is the Eigen device of the
+///     run, which other tensors need not use.
+///
+/// A copy of a Tensor must keep its values when the original is written. If copies share memory, as
+/// those of torch::Tensor do, the operations must write to new memory.
+///
+/// Some features need more functions. Each is needed only by what it names:
+///
+///   - `fill(z, noise)`: fills z by a noise source; without it noise(z) is called. PhiloxNoise and
+///     the library's other sources fill Eigen tensors, so `fill` passes them an Eigen::TensorMap of
+///     z's memory.
+///   - `Times` and `set_times(times, x, t)`: the type of the model times that a Denoiser passes to
+///     the model, and a function that writes t for each sample of x; without them the model is
+///     called with t as a double.
+///   - `clamp(x, low, high, device)`: limits the values of x; for DenoiserOptions::clip_min and
+///     clip_max.
+///   - `threshold(x, quantile, low, high, device)`: for DenoiserOptions::threshold_quantile.
+///   - `first_channels(out, output)`: writes the first half of the channels; for
+///     DenoiserOptions::learned_variance.
+///   - `error_norm(error, memory, device)`: for DpmSolverAdaptive; see ErrorNorm.
+///   - `paste(x, known, mask, alpha, sigma, noise, device)`: for RePaint.
+template <class Tensor>
+struct TensorOperations {
+  using Unspecialised = void;  ///< Only the primary template has it.
+};
+
 namespace detail {
 
 template <class X>
@@ -59,6 +131,12 @@ template <class Scalar>
 using Arithmetic =
     std::conditional_t<std::is_same_v<Scalar, Eigen::half> || std::is_same_v<Scalar, Eigen::bfloat16>, float, Scalar>;
 
+/// Whether TensorOperations is specialised for X, and X is not one of Eigen's tensors.
+template <class X, class = void>
+inline constexpr bool is_adapted_v = !is_tensor_v<X>;
+template <class X>
+inline constexpr bool is_adapted_v<X, std::void_t<typename TensorOperations<X>::Unspecialised>> = false;
+
 /// Scalar type, rank, layout and plain tensor type of X.
 template <class X, bool = is_tensor_v<X>>
 struct TensorTraits {
@@ -69,17 +147,17 @@ struct TensorTraits {
   using Plain = Eigen::Tensor<Scalar, rank, layout, typename Expr::Index>;
 };
 
-/// Rejects every other type with one readable static_assert. The placeholder members prevent
-/// follow-up errors.
+/// A type with TensorOperations is its own plain type. Every other type is rejected with one
+/// readable static_assert. The placeholder members prevent follow-up errors.
 template <class X>
 struct TensorTraits<X, false> {
-  static_assert(is_tensor_v<X>,
+  static_assert(is_adapted_v<X>,
                 "diffusion: this argument must be an Eigen tensor: an Eigen::Tensor, TensorMap, TensorFixedSize or an "
                 "expression of them");
   using Scalar = float;
   static constexpr int rank = 1;
   static constexpr int layout = Eigen::ColMajor;
-  using Plain = Eigen::Tensor<Scalar, rank, layout>;
+  using Plain = std::conditional_t<is_adapted_v<X>, X, Eigen::Tensor<Scalar, rank, layout>>;
 };
 
 /// TensorTraits of X without const and reference.
@@ -89,7 +167,7 @@ using Traits = TensorTraits<std::decay_t<X>>;
 }  // namespace detail
 
 /// Plain tensor type that an operation on X returns. It has X's scalar type, rank, layout and index
-/// type.
+/// type. For a type with TensorOperations it is X itself.
 template <class X>
 using PlainTensor = typename detail::Traits<X>::Plain;
 

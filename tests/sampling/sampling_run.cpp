@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "allocations.hpp"
+#include "layout.hpp"
 #include "matchers.hpp"
 #include "sampler_list.hpp"
 
@@ -113,18 +114,73 @@ TEMPLATE_TEST_CASE("a run that is asked equals sample, for every sampler", "[sam
   for (const TimeGrid& levels : grids) {
     for (const auto& sampler : all_samplers<T>()) {
       INFO(sampler.name << ", " << levels.num_steps() << " steps");
-      const auto run = sampler.begin(levels, start<T>(), noise<T>(), {});
+      const auto run = sampler.begin(levels, start<T>(), noise<T>(), {}, {});
       const T driven = sampler.run(levels, denoiser<T>(), start<T>(), noise<T>(), {});
       REQUIRE_THAT(finish<T>(*run), AllEqual(driven));
     }
   }
 }
 
+/// A device that splits every range into three, and counts its calls.
+struct SplittingDevice {
+  template <class F>
+  void parallelFor(Index size, const Eigen::TensorOpCost&, const F& f) const {
+    ++*calls;
+    const Index third = size / 3;
+    f(third, size - third);
+    f(size - third, size);
+    f(0, third);
+  }
+  std::shared_ptr<Index> calls = std::make_shared<Index>(0);  // shared with copies
+};
+
+TEMPLATE_TEST_CASE("the bits of a run do not depend on its device, for every sampler", "[sampling_run]", LAYOUTS) {
+  using T = typename TestType::template Tensor<2>;
+  for (const auto& sampler : all_samplers<T>()) {
+    INFO(sampler.name);
+    const SplittingDevice device;
+    const auto run = sampler.begin(grid(5), start<T>(), noise<T>(), {}, device);
+    REQUIRE_THAT(finish<T>(*run), AllEqual(sampler.run(grid(5), denoiser<T>(), start<T>(), noise<T>(), {})));
+    REQUIRE(*device.calls >= 5);  // the device is used in every step
+  }
+}
+
+TEMPLATE_TEST_CASE("sample uses its device for the sampler, the noise and the denoiser", "[sampling_run]", LAYOUTS) {
+  using T = typename TestType::template Tensor<2>;
+  T x(16, 5000);
+  PhiloxNoise{1}(x);
+  diffusion::DenoiserOptions options;
+  options.threshold_quantile = 0.9;
+  const auto model = [](const T& in, const auto&) { return in * static_cast<typename T::Scalar>(0.5); };
+  const Denoiser thresholds(model, ModelMeanType::epsilon, options);
+  const T expected = sample(diffusion::Ddpm{}, grid(3), thresholds, x, PhiloxNoise(2));
+
+  Eigen::ThreadPool threads(3);
+  const Eigen::ThreadPoolDevice pool(&threads, 3);
+  REQUIRE_THAT(sample(diffusion::Ddpm{}, grid(3), thresholds, x, PhiloxNoise(2), {}, pool), AllEqual(expected));
+
+  // The denoiser thresholds, scales and adds on the device; the noise source draws on it.
+  const SplittingDevice sampler_only, all;
+  const auto undivided = [&](const T& in, const NoiseLevel& level, Prediction<T>& out) { thresholds(in, level, out); };
+  const ErasedNoise<T> draws = noise<T>();
+  REQUIRE_THAT(sample(diffusion::Ddpm{}, grid(3), undivided, x, draws, {}, sampler_only),
+               AllEqual(sample(diffusion::Ddpm{}, grid(3), thresholds, x, PhiloxNoise(2), {}, all)));
+  REQUIRE(*sampler_only.calls >= 3);
+  REQUIRE(*all.calls >= *sampler_only.calls + 2 + 3 * 3);
+}
+
+TEST_CASE("DpmSolverAdaptive takes the same steps in both layouts", "[sampling_run]") {
+  using ColMajor = Eigen::Tensor<double, 2, Eigen::ColMajor, Index>;
+  const auto by_rows = sample(diffusion::DpmSolverAdaptive{}, grid(2), denoiser<Tensor>(), start<Tensor>());
+  const auto by_columns = sample(diffusion::DpmSolverAdaptive{}, grid(2), denoiser<ColMajor>(), start<ColMajor>());
+  REQUIRE_THAT(with_layout<Eigen::RowMajor>(by_columns), AllEqual(by_rows));
+}
+
 TEST_CASE("a copy made at any call goes on like its original", "[sampling_run]") {
   for (const auto& sampler : all_samplers<Tensor>()) {
     INFO(sampler.name);
     const Tensor expected = sampler.run(grid(4), denoiser<Tensor>(), start<Tensor>(), noise<Tensor>(), {});
-    const auto run = sampler.begin(grid(4), start<Tensor>(), noise<Tensor>(), {});
+    const auto run = sampler.begin(grid(4), start<Tensor>(), noise<Tensor>(), {}, {});
     Prediction<Tensor> prediction;
     while (!run->done()) {
       const auto copy = run->copy();
@@ -140,7 +196,7 @@ TEST_CASE("runs advanced in any order equal the same runs alone", "[sampling_run
   std::vector<std::unique_ptr<ErasedRun<Tensor>>> runs;
   for (std::size_t i = 0; i < samplers.size(); ++i) {
     runs.push_back(samplers[i].begin(grid(4 + static_cast<Index>(i % 3)), start<Tensor>(static_cast<double>(i)),
-                                     noise<Tensor>(), {}));
+                                     noise<Tensor>(), {}, {}));
   }
   std::mt19937 engine(1);
   Prediction<Tensor> prediction;  // all runs may share it: a run keeps nothing in it
@@ -186,7 +242,7 @@ TEST_CASE("a restarted run allocates nothing and equals a new run with the noise
     INFO(sampler.name);
     PhiloxNoise source(5);
     Prediction<Tensor> prediction;
-    const auto run = sampler.begin(grid(8), start<Tensor>(), [&source](Tensor& z) { source(z); }, {});
+    const auto run = sampler.begin(grid(8), start<Tensor>(), [&source](Tensor& z) { source(z); }, {}, {});
     const auto drive = [&] {
       while (!run->done()) {
         calls_model(run->x(), run->level(), prediction);
@@ -209,7 +265,7 @@ TEST_CASE("a run restarted in the middle of a step equals a new run", "[sampling
   for (const auto& sampler : all_samplers<Tensor>()) {
     INFO(sampler.name);
     const auto no_draws = [](Tensor& z) { z.setZero(); };
-    const auto run = sampler.begin(grid(5), start<Tensor>(), no_draws, {});
+    const auto run = sampler.begin(grid(5), start<Tensor>(), no_draws, {}, {});
     Prediction<Tensor> prediction;
     for (int call = 0; call < 4; ++call) answer(*run, prediction);
     const Tensor again = start<Tensor>(1);

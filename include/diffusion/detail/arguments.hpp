@@ -117,9 +117,8 @@ Eigen::Index batch_size(const char* where, const Argument<X>& x) {
 
 /// Throws std::invalid_argument unless `out`, the result for x, has the shape `sizes`. The message
 /// calls the result `name`.
-template <class Out, class X, std::size_t Rank>
-void check_result(const char* where, const char* name, const Out& out, const X& x,
-                  const std::array<Eigen::Index, Rank>& sizes) {
+template <class Out, class X, class Sizes>
+void check_result(const char* where, const char* name, const Out& out, const X& x, const Sizes& sizes) {
   if (!has_shape(out, sizes)) {
     fail<std::invalid_argument>(where, name, " has shape ", shape_text(out), ", but for x of shape ", shape_text(x),
                                 " it must have ", shape_text(sizes));

@@ -11,6 +11,7 @@
 
 #include "../tensor.hpp"
 #include "error.hpp"
+#include "kernel/in_parallel.hpp"
 
 namespace diffusion {
 namespace detail {
@@ -37,28 +38,33 @@ std::array<Eigen::Index, sizeof...(axis)> shape(const X& x, std::index_sequence<
 /// Sizes of the axes of a tensor whose values are in memory.
 template <class X>
 auto shape(const X& x) {
-  return shape(x, std::make_index_sequence<static_cast<std::size_t>(Traits<X>::rank)>());
+  if constexpr (is_adapted_v<X>) {
+    return TensorOperations<X>::shape(x);
+  } else {
+    return shape(x, std::make_index_sequence<static_cast<std::size_t>(Traits<X>::rank)>());
+  }
 }
 
 /// Whether x has this shape. A loop, because comparing two std::arrays calls memcmp.
-template <class X, std::size_t Rank>
-bool has_shape(const X& x, const std::array<Eigen::Index, Rank>& sizes) {
+template <class X, class Sizes>
+bool has_shape(const X& x, const Sizes& sizes) {
   const auto mine = shape(x);
+  if (mine.size() != sizes.size()) return false;
   bool same = true;
-  for (std::size_t axis = 0; axis < Rank; ++axis) same = same && mine[axis] == sizes[axis];
+  for (std::size_t axis = 0; axis < sizes.size(); ++axis) same = same && mine[axis] == sizes[axis];
   return same;
 }
 
-/// A shape as text, for example "[2, 3, 8, 8]".
-template <std::size_t Rank>
-std::string shape_text(const std::array<Eigen::Index, Rank>& sizes) {
-  std::string out;
-  for (const Eigen::Index size : sizes) out += (out.empty() ? "" : ", ") + text(size);
-  return "[" + out + "]";
-}
+/// A shape as text, for example "[2, 3, 8, 8]": the shape of a tensor, or the given sizes.
 template <class X>
 std::string shape_text(const X& x) {
-  return shape_text(shape(x));
+  if constexpr (is_tensor_v<X> || is_adapted_v<X>) {
+    return shape_text(shape(x));
+  } else {
+    std::string out;
+    for (const auto size : x) out += (out.empty() ? "" : ", ") + text(static_cast<Eigen::Index>(size));
+    return "[" + out + "]";
+  }
 }
 
 /// The sizes as the dimensions type of X, with X's index type.
@@ -72,7 +78,11 @@ typename X::Dimensions dimensions_of(const std::array<Eigen::Index, Rank>& sizes
 /// Returns an uninitialised plain tensor of x's shape. The values of x must be in memory.
 template <class X>
 PlainTensor<X> like(const X& x) {
-  return PlainTensor<X>(dimensions_of<PlainTensor<X>>(shape(x)));
+  if constexpr (is_adapted_v<X>) {
+    return x;
+  } else {
+    return PlainTensor<X>(dimensions_of<PlainTensor<X>>(shape(x)));
+  }
 }
 
 /// Resizes a plain tensor to this shape. Allocates only if the number of values changes.
@@ -81,11 +91,29 @@ void resize(X& x, const std::array<Eigen::Index, Rank>& sizes) {
   if (!has_shape(x, sizes)) x.resize(dimensions_of<X>(sizes));
 }
 
+/// Gives `out` the shape of x, with unspecified values.
+template <class Out, class X>
+void resize_like(Out& out, const X& x) {
+  if constexpr (is_adapted_v<Out>) {
+    if (!has_shape(out, shape(x))) out = x;
+  } else {
+    resize(out, shape(x));
+  }
+}
+
 /// Copies the values of `from` to `to`, a tensor of the same shape and layout. Both may be the same
 /// tensor.
-template <class From, class To>
-void copy(const From& from, To& to) {
-  if (from.data() != to.data()) std::copy_n(from.data(), static_cast<std::size_t>(from.size()), to.data());
+template <class From, class To, class Device = Eigen::DefaultDevice>
+void copy(const From& from, To& to, const Device& device = Device()) {
+  if constexpr (is_adapted_v<To>) {
+    if (&from != &to) to = from;
+  } else {
+    if (from.data() == to.data()) return;
+    in_parallel(device, static_cast<Eigen::Index>(from.size()), sizeof(*to.data()),
+                [&](Eigen::Index begin, Eigen::Index end) {
+                  std::copy_n(from.data() + begin, static_cast<std::size_t>(end - begin), to.data() + begin);
+                });
+  }
 }
 
 /// Calls the `_into` form f of a function on a new tensor: allocates `out` with the shape of x,

@@ -11,12 +11,12 @@
 
 #include "../detail/arguments.hpp"
 #include "../detail/check.hpp"
-#include "../detail/kernel/elementwise.hpp"
+#include "../detail/kernel/in_parallel.hpp"
 #include "../detail/shape.hpp"
 #include "../process/noise_level.hpp"
 #include "../tensor.hpp"
 #include "detail/call.hpp"
-#include "detail/threshold.hpp"
+#include "detail/prediction_operations.hpp"
 #include "parameterization.hpp"
 #include "prediction.hpp"
 
@@ -156,26 +156,27 @@ class Denoiser {
     return out;
   }
   /// As above, but writes to `out` and reuses its memory. x must not alias a tensor of `out`.
-  template <class X>
-  void operator()(const X& x_or_expression, const NoiseLevel& level, Prediction<PlainTensor<X>>& out) const {
+  /// `device` is an Eigen device for the denoiser's own work.
+  template <class X, class Device = Eigen::DefaultDevice>
+  void operator()(const X& x_or_expression, const NoiseLevel& level, Prediction<PlainTensor<X>>& out,
+                  const Device& device = Device()) const {
     constexpr const char* where = "Denoiser";
     const auto& x = detail::evaluated(x_or_expression);
     const detail::Parameterization path = parameterization(where, level);
     const auto sizes = detail::output_shape(where, "x", x, options_.learned_variance);
     auto& memory = out.memory;
-    detail::resize(memory.model_t, std::array<Eigen::Index, 1>{detail::batch_size(where, detail::argument("x", x))});
-    memory.model_t.setConstant(static_cast<typename detail::Traits<X>::Scalar>(time(level)));
+    detail::set_model_times(where, memory.model_t, x, time(level));
     // Without learned variances, an output that is epsilon or x_0 is written directly to its place.
     auto& output = options_.learned_variance ? memory.channels : place_of_output(path, out);
     if (scales_input(path)) {
-      detail::resize(memory.input, detail::shape(x));
-      scale_input(memory.input, x, path);
+      detail::resize_like(memory.input, x);
+      scale_input(device, memory.input, x, path);
       detail::call_model(model_, memory.input, memory.model_t, output, sizes);
     } else {
       detail::call_model(model_, x, memory.model_t, output, sizes);
     }
     detail::check_output(where, "the model's output", output, x, sizes, learned_variance());
-    read(output, x, path, out);
+    read(device, output, x, path, out);
   }
 
   // ---- a model that runs elsewhere ----
@@ -187,18 +188,18 @@ class Denoiser {
     return detail::returned(x, [&](auto& out, const auto& in) { model_input_into(out, in, level); });
   }
   /// @copydoc model_input()
-  template <class Out, class X>
-  void model_input_into(Out&& out, const X& x_or_expression, const NoiseLevel& level) const {
+  template <class Out, class X, class Device = Eigen::DefaultDevice>
+  void model_input_into(Out&& out, const X& x_or_expression, const NoiseLevel& level,
+                        const Device& device = Device()) const {
     constexpr const char* where = "Denoiser::model_input";
-    if constexpr (detail::can_be_results<Out>() &&
-                  detail::tensors_agree<typename detail::Traits<X>::Scalar, X, Out>()) {
+    if constexpr (detail::can_be_input<Out, X>()) {
       const auto x = detail::argument("x", x_or_expression);
       const detail::Parameterization path = parameterization(where, level);
       detail::check_same_shape(where, x, detail::argument("out", out));
       if (scales_input(path)) {
-        scale_input(out, x.tensor, path);
+        scale_input(device, out, x.tensor, path);
       } else {
-        detail::copy(x.tensor, out);
+        detail::copy(x.tensor, out, device);
       }
     }
   }
@@ -220,9 +221,9 @@ class Denoiser {
   }
   /// As above, but writes to `out` and reuses its memory. x must not alias a tensor of `out`.
   /// `output` may be a tensor of `out`.
-  template <class Y, class X>
-  void prediction(const Y& output, const X& x_or_expression, const NoiseLevel& level,
-                  Prediction<PlainTensor<X>>& out) const {
+  template <class Y, class X, class Device = Eigen::DefaultDevice>
+  void prediction(const Y& output, const X& x_or_expression, const NoiseLevel& level, Prediction<PlainTensor<X>>& out,
+                  const Device& device = Device()) const {
     constexpr const char* where = "Denoiser::prediction";
     static_assert(detail::becomes<Y, PlainTensor<X>>(),
                   "diffusion: the model's output must have x's scalar type, rank and layout");
@@ -232,11 +233,12 @@ class Denoiser {
       const detail::Parameterization path = parameterization(where, level);
       const auto sizes = detail::output_shape(where, "x", x, options_.learned_variance);
       detail::check_output(where, "output", raw, x, sizes, learned_variance());
-      if (options_.learned_variance && (raw.data() == out.x_start.data() || raw.data() == out.epsilon.data())) {
+      if (options_.learned_variance &&
+          (detail::share_memory(raw, out.x_start) || detail::share_memory(raw, out.epsilon))) {
         out.memory.channels = raw;  // it has twice the channels of the tensor that replaces it
-        read(out.memory.channels, x, path, out);
+        read(device, out.memory.channels, x, path, out);
       } else {
-        read(raw, x, path, out);
+        read(device, raw, x, path, out);
       }
     }
   }
@@ -275,14 +277,8 @@ class Denoiser {
     return (options_.scale_input || is_edm()) && std::abs(1.0 / path.scale - 1.0) > 1e-12;
   }
   template <class Out, class X>
-  static void scale_input(Out& out, const X& x, const detail::Parameterization& path) {
-    uniform(out, std::array{1.0 / path.scale}, x);
-  }
-
-  /// to = c_0 from_0 + c_1 from_1 + ..., with the same coefficients for every sample
-  template <class To, std::size_t K, class... From>
-  static void uniform(To& to, const std::array<double, K>& c, const From&... from) {
-    detail::affine(Eigen::DefaultDevice(), to, c, from...);
+  static void scale_input(const detail::DeviceRef& device, Out& out, const X& x, const detail::Parameterization& path) {
+    detail::weighted_sum(device, out, std::array{1.0 / path.scale}, x);
   }
 
   /// Returns the tensor of `out` for the model's output: x_start or epsilon if the output is one of
@@ -294,33 +290,40 @@ class Denoiser {
 
   /// Fills `out` from the model's output, whose shape has been checked.
   template <class Output, class X, class Tensor>
-  void read(const Output& channels, const X& x, const detail::Parameterization& path, Prediction<Tensor>& out) const {
+  void read(const detail::DeviceRef& device, const Output& channels, const X& x, const detail::Parameterization& path,
+            Prediction<Tensor>& out) const {
     Tensor& output = place_of_output(path, out);
-    detail::resize(output, detail::shape(x));
+    detail::resize_like(output, x);
     if (options_.learned_variance) {
-      detail::take_channels(channels, 0, output);
+      detail::take_prediction(channels, output);
     } else {
-      detail::copy(channels, output);
+      detail::copy(channels, output, device);
     }
-    detail::resize(out.x_start, detail::shape(x));
-    detail::resize(out.epsilon, detail::shape(x));
+    detail::resize_like(out.x_start, x);
+    detail::resize_like(out.epsilon, x);
 
     if (path.p == 0.0 && path.alpha != 1.0) {
       // Divide by alpha: it undoes the multiplication in x = alpha x_0 + ..., but a rounded 1 /
       // alpha would not.
-      detail::quotient(Eigen::DefaultDevice(), out.x_start, std::array{-path.sigma / path.q, path.alpha}, x, output);
+      detail::divided_sum(device, out.x_start, std::array{-path.sigma / path.q, path.alpha}, x, output);
     } else if (!path.is_x_start()) {
       const auto [by_x, by_output] = path.x_start();
-      uniform(out.x_start, std::array{by_x, by_output}, x, output);
+      detail::weighted_sum(device, out.x_start, std::array{by_x, by_output}, x, output);
     }
     // Compute epsilon before x_0 is corrected: for start_x models `output` aliases out.x_start.
     const bool rederives = corrects() && options_.rederive_epsilon && path.sigma > 0.0;
     if (!path.is_epsilon() && !rederives) {
       const auto [by_x, by_output] = path.epsilon();
-      uniform(out.epsilon, std::array{by_x, by_output}, x, output);
+      detail::weighted_sum(device, out.epsilon, std::array{by_x, by_output}, x, output);
     }
-    correct(out);
-    if (rederives) uniform(out.epsilon, std::array{1.0 / path.sigma, -path.alpha / path.sigma}, x, out.x_start);
+    if (options_.threshold_quantile > 0.0) {
+      detail::threshold_x_start(device, out, options_.threshold_quantile, options_.threshold_min,
+                                options_.threshold_max);
+    }
+    if (clips()) detail::clip(device, out.x_start, options_.clip_min, options_.clip_max);
+    if (rederives) {
+      detail::weighted_sum(device, out.epsilon, std::array{1.0 / path.sigma, -path.alpha / path.sigma}, x, out.x_start);
+    }
   }
 
   bool clips() const {
@@ -328,18 +331,6 @@ class Denoiser {
     return options_.clip_min > -infinity || options_.clip_max < infinity;
   }
   bool corrects() const { return clips() || options_.threshold_quantile > 0.0; }
-
-  /// Thresholds x_0, then clips it.
-  template <class Tensor>
-  void correct(Prediction<Tensor>& out) const {
-    if (options_.threshold_quantile > 0.0) {
-      detail::threshold(out.x_start, options_.threshold_quantile, options_.threshold_min, options_.threshold_max,
-                        out.memory.magnitudes, out.memory.thresholds);
-    }
-    if (clips()) {
-      detail::clamp(Eigen::DefaultDevice(), out.x_start, std::array{options_.clip_min, options_.clip_max}, out.x_start);
-    }
-  }
 
   Model model_;
   ModelMeanType mean_type_;

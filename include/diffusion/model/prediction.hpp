@@ -2,9 +2,31 @@
 /// The result of a denoiser: its estimates of x_0 and epsilon.
 #pragma once
 
+#include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
 
+#include "../tensor.hpp"
+
 namespace diffusion {
+
+namespace detail {
+
+/// The type of the model times of a batch: `Eigen::Tensor<Scalar, 1>`, the Times of
+/// TensorOperations, or double if there is no such type.
+template <class Tensor, class = void>
+struct ModelTimes {
+  using type = double;
+};
+template <class Tensor>
+struct ModelTimes<Tensor, std::enable_if_t<is_tensor_v<Tensor>>> {
+  using type = Eigen::Tensor<typename Traits<Tensor>::Scalar, 1>;
+};
+template <class Tensor>
+struct ModelTimes<Tensor, std::void_t<typename TensorOperations<Tensor>::Times>> {
+  using type = typename TensorOperations<Tensor>::Times;
+};
+
+}  // namespace detail
 
 /// A model's estimates of x_0 and epsilon in x = alpha x_0 + sigma epsilon. Tensor is the plain
 /// tensor type of x. Use one Prediction per thread, because it contains a workspace.
@@ -16,11 +38,10 @@ struct Prediction {
   /// The workspace of the denoiser that fills the Prediction. Filling it again for the same shape
   /// allocates nothing, unless the model does.
   struct Memory {
-    Eigen::Tensor<typename Tensor::Scalar, 1> model_t;  ///< model time of each sample, [N]
+    typename detail::ModelTimes<Tensor>::type model_t;  ///< model time of each sample, [N]
     Tensor input;                                       ///< x, scaled for the model
-    Tensor output;                                      ///< output that is neither x_0 nor epsilon
+    Tensor output;                                      ///< output that is neither x_0 nor epsilon; then |x_0|
     Tensor channels;                                    ///< output with learned variances
-    Eigen::ArrayXd magnitudes;                          ///< |x_0| of a sample, for thresholding
     Eigen::ArrayXd thresholds;                          ///< threshold of each sample
   } memory;                                             ///< the denoiser's workspace
 };

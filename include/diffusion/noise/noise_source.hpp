@@ -6,6 +6,7 @@
 #pragma once
 
 #include <type_traits>
+#include <utility>  // std::declval
 
 #include "../tensor.hpp"
 
@@ -31,10 +32,21 @@ constexpr bool can_be_filled() {
   return false;
 }
 
+/// Whether TensorOperations<X> can fill an X by a Noise.
+template <class Noise, class X, class = void>
+inline constexpr bool has_fill_v = false;
+template <class Noise, class X>
+inline constexpr bool
+    has_fill_v<Noise, X, std::void_t<decltype(TensorOperations<X>::fill(std::declval<X&>(), std::declval<Noise&>()))>> =
+        true;
+
 /// Fills x with noise: calls noise(x, device) if the source can use the device, otherwise noise(x).
+/// A type with TensorOperations is filled by its `fill`, if it has one.
 template <class Noise, class X, class Device>
 void draw(Noise& noise, X& x, const Device& device) {
-  if constexpr (std::is_invocable_v<Noise&, X&, const Device&>) {
+  if constexpr (has_fill_v<Noise, X>) {
+    TensorOperations<X>::fill(x, noise);
+  } else if constexpr (std::is_invocable_v<Noise&, X&, const Device&>) {
     noise(x, device);
   } else {
     static_assert(

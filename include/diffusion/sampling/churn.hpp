@@ -53,7 +53,7 @@ struct Churn {
     const NoiseLevel up = step.grid.at(half_log_snr(step.from) - std::log1p(gamma));
     const double risen = s * std::sqrt(gamma * (2.0 + gamma));  // sqrt(s_up^2 - s^2)
     noise(z, x);
-    detail::combine<Tensor>(x, {{up.alpha / step.from.alpha, x}, {up.alpha * risen * s_noise, z}});
+    detail::combine<Tensor>(x, {{up.alpha / step.from.alpha, x}, {up.alpha * risen * s_noise, z}}, step.device);
     return up;
   }
 };

@@ -146,7 +146,7 @@ void multistep_step(const MultistepOptions& options, const Step& step, Tensor& x
   if (step.first) m.clear();
   if (options.eta > 0.0) check_goes_down(step.from, step.to);
   const bool ends = touches_infinite_lambda(step);
-  if (ends) step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start);
+  if (ends) step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start, step.device);
   m.push(options.data ? prediction.x_start : prediction.epsilon, half_log_snr(step.from));
   if (ends) return;
 
@@ -164,7 +164,7 @@ void multistep_step(const MultistepOptions& options, const Step& step, Tensor& x
     noise(state.noise, x);
     sum.add(deviation, state.noise);
   }
-  sum.into(x, x);
+  sum.into(x, x, step.device);
 }
 
 /// The singlestep DPM-Solvers of orders 1 to 3 from x at `from` to `to`. Lu et al. 2022
@@ -183,37 +183,39 @@ struct DpmStages {
   /// The step of first order. It also gives the x of the second call.
   ///
   ///     x_to = (alpha_to / alpha) x - sigma_to (exp(h) - 1) e_0
-  void first(Tensor& out, const NoiseLevel& from, const NoiseLevel& to) const {
-    step_with_fixed_epsilon(out, x, from, to, epsilon);
+  void first(Tensor& out, const NoiseLevel& from, const NoiseLevel& to, const DeviceRef& device = {}) const {
+    step_with_fixed_epsilon(out, x, from, to, epsilon, device);
   }
 
   /// The step of second order:
   ///
   ///     x_to = (alpha_to / alpha) x - sigma_to (exp(h) - 1) (e_0 + (e_1 - e_0) / (2 r1))
-  void second(Tensor& out, const NoiseLevel& from, const NoiseLevel& to, double r1, const Tensor& e_1) const {
+  void second(Tensor& out, const NoiseLevel& from, const NoiseLevel& to, double r1, const Tensor& e_1,
+              const DeviceRef& device = {}) const {
     const double ratio = to.alpha / from.alpha, whole = to.sigma - from.sigma * ratio, slope = whole * 0.5 / r1;
-    combine<Tensor>(out, {{ratio, x}, {whole - slope, epsilon}, {slope, e_1}});
+    combine<Tensor>(out, {{ratio, x}, {whole - slope, epsilon}, {slope, e_1}}, device);
   }
 
   /// The x of the third call, at lambda + r2 h.
   void before_third(Tensor& out, const NoiseLevel& from, const NoiseLevel& to, double r1, double r2,
-                    const TimeGrid& grid, const Tensor& e_1) const {
-    weighted(out, from, level(grid, from, to, r2), r2 * half_log_snr_rise(from, to), r2 / r1, e_1);
+                    const TimeGrid& grid, const Tensor& e_1, const DeviceRef& device = {}) const {
+    weighted(out, from, level(grid, from, to, r2), r2 * half_log_snr_rise(from, to), r2 / r1, e_1, device);
   }
 
   /// The step of third order:
   ///
   ///     x_to = (alpha_to / alpha) x - sigma_to ((exp(h) - 1) e_0 + h phi_2(h) (e_2 - e_0) / r2)
-  void third(Tensor& out, const NoiseLevel& from, const NoiseLevel& to, double r2, const Tensor& e_2) const {
-    weighted(out, from, to, half_log_snr_rise(from, to), 1.0 / r2, e_2);
+  void third(Tensor& out, const NoiseLevel& from, const NoiseLevel& to, double r2, const Tensor& e_2,
+             const DeviceRef& device = {}) const {
+    weighted(out, from, to, half_log_snr_rise(from, to), 1.0 / r2, e_2, device);
   }
 
  private:
-  void weighted(Tensor& out, const NoiseLevel& from, const NoiseLevel& to, double h, double slope,
-                const Tensor& e) const {
+  void weighted(Tensor& out, const NoiseLevel& from, const NoiseLevel& to, double h, double slope, const Tensor& e,
+                const DeviceRef& device) const {
     const double ratio = to.alpha / from.alpha, whole = to.sigma - from.sigma * ratio;
     const double change = -to.sigma * h * detail::phi(2, h) * slope;
-    combine<Tensor>(out, {{ratio, x}, {whole - change, epsilon}, {change, e}});
+    combine<Tensor>(out, {{ratio, x}, {whole - change, epsilon}, {change, e}}, device);
   }
 };
 

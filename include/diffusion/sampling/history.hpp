@@ -27,7 +27,7 @@ class History {
   void push(Tensor& value, double place) {
     // Allocate all tensors at the first push, so that later steps of a run do not allocate.
     if (size_ == 0) {
-      for (Tensor& slot : values_) detail::resize(slot, detail::shape(value));
+      for (Tensor& slot : values_) detail::resize_like(slot, value);
     }
     newest_ = (newest_ + capacity - 1) % capacity;
     std::swap(values_[newest_], value);

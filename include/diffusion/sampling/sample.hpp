@@ -40,15 +40,22 @@ constexpr bool are_hooks_of() {
   return same;
 }
 
-/// Writes the prediction of the denoiser: denoiser(x, level, prediction), or denoiser(x, level).
-template <class Denoiser, class Tensor>
-void predict(Denoiser& denoiser, const Tensor& x, const NoiseLevel& level, Prediction<Tensor>& out) {
+/// Writes the prediction of the denoiser: denoiser(x, level, prediction), with the device as a last
+/// argument if it takes one, or denoiser(x, level).
+template <class Denoiser, class Tensor, class Device>
+void predict(Denoiser& denoiser, const Tensor& x, const NoiseLevel& level, Prediction<Tensor>& out,
+             [[maybe_unused]] const Device& device) {
+  constexpr bool on_device =
+      !std::is_same_v<Device, Eigen::DefaultDevice> &&
+      std::is_invocable_v<Denoiser&, const Tensor&, const NoiseLevel&, Prediction<Tensor>&, const Device&>;
   constexpr bool writes = std::is_invocable_v<Denoiser&, const Tensor&, const NoiseLevel&, Prediction<Tensor>&>;
   constexpr bool returns = std::is_invocable_r_v<Prediction<Tensor>, Denoiser&, const Tensor&, const NoiseLevel&>;
   static_assert(writes || returns,
                 "diffusion: the denoiser must be callable as denoiser(x, level), returning a Prediction, or as "
                 "denoiser(x, level, prediction), writing one; wrap a model in a diffusion::Denoiser");
-  if constexpr (writes) {
+  if constexpr (on_device) {
+    denoiser(x, level, out, device);
+  } else if constexpr (writes) {
     denoiser(x, level, out);
   } else if constexpr (returns) {
     out = denoiser(x, level);
@@ -66,6 +73,8 @@ void predict(Denoiser& denoiser, const Tensor& x, const NoiseLevel& level, Predi
 /// the result of add_noise(). `denoiser` is a Denoiser, or is called like one:
 /// denoiser(x, level) returns a Prediction, or denoiser(x, level, prediction) writes one. `noise`
 /// is a noise source, which is used itself, not a copy; deterministic samplers never call it.
+/// `device` is an Eigen device for the sampler, the noise source and the denoiser, as far as they
+/// can use one; the bits of the result do not depend on it.
 ///
 /// sample() is a loop around a SamplingRun. Use a SamplingRun itself if the model cannot be called
 /// from here, or to reuse the memory of a run. The first step allocates, and again the first step
@@ -76,18 +85,19 @@ void predict(Denoiser& denoiser, const Tensor& x, const NoiseLevel& level, Predi
 /// noise and none is passed, if a prediction has another shape than x, and if a hook changes a
 /// shape. Throws std::domain_error if the run starts at sigma = 0 and the sampler cannot start
 /// there. Throws what the denoiser throws.
-template <class Sampler, class Denoiser, class X, class Noise = NoNoise,
+template <class Sampler, class Denoiser, class X, class Noise = NoNoise, class Device = Eigen::DefaultDevice,
           std::enable_if_t<!detail::is_hooks_v<Noise>, int> = 0>
 [[nodiscard]] PlainTensor<X> sample(const Sampler& sampler, const TimeGrid& grid, Denoiser&& denoiser, const X& x,
-                                    Noise&& noise = Noise(), const Hooks<PlainTensor<X>>& hooks = {}) {
+                                    Noise&& noise = Noise(), const Hooks<PlainTensor<X>>& hooks = {},
+                                    const Device& device = Device()) {
   constexpr bool is_sampler = detail::is_complete_sampler<Sampler, PlainTensor<X>>();
   if constexpr (is_sampler) {
     // A run refers to the noise source, but holds a function by its pointer.
     using Source = std::conditional_t<std::is_function_v<std::remove_reference_t<Noise>>, std::decay_t<Noise>, Noise&>;
-    SamplingRun<Sampler, PlainTensor<X>, Source> run(sampler, grid, x, noise, hooks);
+    SamplingRun<Sampler, PlainTensor<X>, Source, Device> run(sampler, grid, x, noise, hooks, device);
     Prediction<PlainTensor<X>> prediction;
     while (!run.done()) {
-      detail::predict(denoiser, run.x(), run.level(), prediction);
+      detail::predict(denoiser, run.x(), run.level(), prediction, device);
       run.advance(prediction);
     }
     return std::move(run).x();
@@ -128,7 +138,20 @@ template <class X, class Noise>
 /// @copydoc add_noise()
 template <class Out, class X, class Noise>
 void add_noise_into(Out&& out, const X& x_start, const NoiseLevel& level, Noise&& noise) {
-  if constexpr (detail::tensors_agree<typename detail::Traits<Out>::Scalar, Out, X>()) {
+  if constexpr (detail::is_adapted_v<X>) {
+    detail::check_level("add_noise", level);
+    const auto mix = [&](const X& z) {
+      detail::check_same_shape("add_noise", detail::argument("x_start", x_start), detail::argument("noise", z));
+      combine<X>(out, {{level.alpha, x_start}, {level.sigma, z}});
+    };
+    if constexpr (std::is_same_v<std::decay_t<Noise>, X>) {
+      mix(noise);
+    } else {
+      X drawn = x_start;
+      detail::draw(noise, drawn, Eigen::DefaultDevice());
+      mix(drawn);
+    }
+  } else if constexpr (detail::tensors_agree<typename detail::Traits<Out>::Scalar, Out, X>()) {
     const auto x = detail::argument("x_start", x_start);
     detail::check_level("add_noise", level);
     detail::check_same_shape("add_noise", x, detail::argument("out", out));

@@ -95,22 +95,24 @@ struct Hooks {
 /// noise or a hook does.
 ///
 /// x must be at the first level, as in sample(). The constructor and advance() throw what sample()
-/// throws. Pass the noise source as std::ref to share it with other code. Copy or restart a run
-/// between calls of advance(), not in its hooks. A run that was moved from may only be assigned to
-/// or destroyed.
-template <class Sampler, class Tensor, class Noise = NoNoise>
+/// throws. Pass the noise source as std::ref to share it with other code. The run copies its Eigen
+/// device, but not the thread pool, which must outlive it. Copy or restart a run between calls of
+/// advance(), not in its hooks. A run that was moved from may only be assigned to or destroyed.
+template <class Sampler, class Tensor, class Noise = NoNoise, class Device = Eigen::DefaultDevice>
 class SamplingRun {
   static constexpr bool complete = detail::is_complete_sampler<Sampler, Tensor>();
   static_assert(std::is_same_v<Tensor, PlainTensor<Tensor>>, "diffusion: a SamplingRun holds an Eigen::Tensor");
 
  public:
-  /// Begins a run at the first level of `grid`.
-  SamplingRun(Sampler sampler, TimeGrid grid, Tensor x, Noise noise = {}, Hooks<Tensor> hooks = {})
+  /// Begins a run at the first level of `grid`. `device` is the Eigen device of the samplers and of
+  /// noise sources that can use one.
+  SamplingRun(Sampler sampler, TimeGrid grid, Tensor x, Noise noise = {}, Hooks<Tensor> hooks = {}, Device device = {})
       : sampler_(std::move(sampler)),
         grid_(std::move(grid)),
         x_(std::move(x)),
         noise_(static_cast<Noise&&>(noise)),
         hooks_(std::move(hooks)),
+        device_(std::move(device)),
         sizes_(detail::shape(x_)) {
     if constexpr (complete) {
       if constexpr (detail::has_check_v<const Sampler>) sampler_.check();
@@ -137,7 +139,8 @@ class SamplingRun {
             grid_.num_skipped_steps() + index_,
             grid_.num_skipped_steps() + grid_.num_steps(),
             grid_,
-            index_ == 0};
+            index_ == 0,
+            device_};
   }
 
   /// Takes the prediction for x() at level() and moves on to where the model is asked next.
@@ -157,7 +160,7 @@ class SamplingRun {
       detail::check_result("sample", "x_start after correct_x_start", prediction.x_start, x_, sizes_);
       if (level_.sigma > 0.0) {
         combine<Tensor>(prediction.epsilon,
-                        {{1.0 / level_.sigma, x_}, {-level_.alpha / level_.sigma, prediction.x_start}});
+                        {{1.0 / level_.sigma, x_}, {-level_.alpha / level_.sigma, prediction.x_start}}, device_);
       }
     }
     const Step step = this->step();
@@ -197,13 +200,13 @@ class SamplingRun {
     call_ = 0;
     correct_x_t();
     if constexpr (detail::has_begin_v<const Sampler, Tensor>) {
-      level_ = std::as_const(sampler_).begin(step, x_, detail::StepNoise<Tensor>(noise_), state_);
+      level_ = std::as_const(sampler_).begin(step, x_, detail::StepNoise<Tensor>(noise_, device_), state_);
     }
   }
 
   std::optional<NoiseLevel> next_level(const Step& step, Prediction<Tensor>& prediction) {
     const ModelCall call{level_, call_};
-    const detail::StepNoise<Tensor> noise(noise_);
+    const detail::StepNoise<Tensor> noise(noise_, device_);
     const Sampler& sampler = sampler_;
     if constexpr (std::is_void_v<detail::AdvanceResult<Sampler, Tensor>>) {
       sampler.advance(step, call, x_, prediction, noise, state_);
@@ -227,6 +230,7 @@ class SamplingRun {
   Tensor x_;
   Noise noise_;
   Hooks<Tensor> hooks_;
+  Device device_;
   decltype(detail::shape(std::declval<const Tensor&>())) sizes_;
   typename Sampler::template State<Tensor> state_;
   NoiseLevel level_;
@@ -238,8 +242,8 @@ class SamplingRun {
 template <class Sampler, class X, class Tensor>
 SamplingRun(Sampler, TimeGrid, const X&, Hooks<Tensor>) -> SamplingRun<Sampler, PlainTensor<X>, NoNoise>;
 /// @private Makes the run of a map or an expression hold a plain tensor.
-template <class Sampler, class X, class Noise = NoNoise>
-SamplingRun(Sampler, TimeGrid, const X&, Noise = {}, Hooks<PlainTensor<X>> = {})
-    -> SamplingRun<Sampler, PlainTensor<X>, Noise>;
+template <class Sampler, class X, class Noise = NoNoise, class Device = Eigen::DefaultDevice>
+SamplingRun(Sampler, TimeGrid, const X&, Noise = {}, Hooks<PlainTensor<X>> = {}, Device = {})
+    -> SamplingRun<Sampler, PlainTensor<X>, Noise, Device>;
 
 }  // namespace diffusion

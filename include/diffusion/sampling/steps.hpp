@@ -18,6 +18,10 @@
 
 namespace diffusion {
 
+/// A reference to an Eigen device of any type, by default the calling thread. It may be passed
+/// wherever a device may, and must not outlive the device.
+using detail::DeviceRef;
+
 /// One step of a run, from one noise level to the next. A Step refers to its grid and must not
 /// outlive it; to remember a step, copy its levels.
 struct Step {
@@ -27,19 +31,21 @@ struct Step {
       count;                ///< Number of steps of the whole grid.
   const TimeGrid& grid;     ///< Grid of the run, for its path (grid.at) and for its other levels.
   bool first = index == 0;  ///< True in the first step of a run: the State must forget earlier runs.
+  DeviceRef device = {};    ///< Device of the run, by default the calling thread.
 };
 
 /// Writes a linear combination of at most 8 tensors of one shape, here out = a x + b y:
 ///
-///     combine<Tensor>(out, {{a, x}, {b, y}})
+///     combine<Tensor>(out, {{a, x}, {b, y}}, step.device)
 ///
 /// out may be any of the tensors.
 using detail::combine;
 /// A linear combination of at most 8 tensors, where the number is known only at run time:
 ///
-///     LinearCombination<Tensor>().add(a, x).add(b, y).into(out, x)
+///     LinearCombination<Tensor>().add(a, x).add(b, y).into(out, x, step.device)
 ///
-/// out takes the shape of the last argument and may be any of the tensors.
+/// out takes the shape of x here, and may be any of the tensors. A LinearCombination is a range of
+/// terms, each with a `coefficient` and a pointer to its `tensor`, for TensorOperations.
 using detail::LinearCombination;
 
 /// A call of the model within a step, for which the run has asked.
@@ -52,7 +58,7 @@ struct ModelCall {
 /// shape with unspecified values, so that later steps allocate nothing.
 template <class Tensor>
 void store(Tensor& slot, Tensor& value) {
-  detail::resize(slot, detail::shape(value));
+  detail::resize_like(slot, value);
   std::swap(slot, value);
 }
 
@@ -109,10 +115,10 @@ inline double half_log_snr_rise(const NoiseLevel& from, const NoiseLevel& to) {
 /// out may be x. Throws std::domain_error if from.sigma == 0.
 template <class Tensor>
 void step_with_fixed_x_start(Tensor& out, const Tensor& x, const NoiseLevel& from, const NoiseLevel& to,
-                             const Tensor& x_start) {
+                             const Tensor& x_start, const DeviceRef& device = {}) {
   check_has_noise(from);
   const double ratio = to.sigma / from.sigma;
-  detail::combine<Tensor>(out, {{ratio, x}, {to.alpha - from.alpha * ratio, x_start}});
+  detail::combine<Tensor>(out, {{ratio, x}, {to.alpha - from.alpha * ratio, x_start}}, device);
 }
 
 /// Moves x from one level to another with a given prediction of epsilon. x_0 follows from x and
@@ -124,9 +130,9 @@ void step_with_fixed_x_start(Tensor& out, const Tensor& x, const NoiseLevel& fro
 /// out may be x. from.alpha must not be 0.
 template <class Tensor>
 void step_with_fixed_epsilon(Tensor& out, const Tensor& x, const NoiseLevel& from, const NoiseLevel& to,
-                             const Tensor& epsilon) {
+                             const Tensor& epsilon, const DeviceRef& device = {}) {
   const double ratio = to.alpha / from.alpha;
-  detail::combine<Tensor>(out, {{ratio, x}, {to.sigma - from.sigma * ratio, epsilon}});
+  detail::combine<Tensor>(out, {{ratio, x}, {to.sigma - from.sigma * ratio, epsilon}}, device);
 }
 
 /// Returns the level of the grid's path halfway between a and b in log(sigma / alpha).
@@ -189,10 +195,10 @@ inline AncestralStep ancestral_step(const NoiseLevel& from, const NoiseLevel& to
 /// Adds noise to x: x += deviation N(0, 1). Draws no noise if the deviation is 0. `z` is scratch
 /// memory.
 template <class Tensor, class Noise>
-void add_step_noise(Tensor& x, double deviation, const Noise& noise, Tensor& z) {
+void add_step_noise(Tensor& x, double deviation, const Noise& noise, Tensor& z, const DeviceRef& device = {}) {
   if (deviation == 0.0) return;
   noise(z, x);
-  detail::combine<Tensor>(x, {{1.0, x}, {deviation, z}});
+  detail::combine<Tensor>(x, {{1.0, x}, {deviation, z}}, device);
 }
 
 }  // namespace diffusion

@@ -22,10 +22,13 @@ namespace detail {
 /// Placeholder for an optional function that the user did not give.
 struct NoFunction {};
 
-/// Whether Result is a tensor with the scalar type, rank and layout of Out.
+/// Whether Result is a tensor with the scalar type, rank and layout of Out. If Out is not one of
+/// Eigen's tensors, whether Result converts to it.
 template <class Result, class Out>
 constexpr bool becomes() {
-  if constexpr (is_tensor_v<Result>) {
+  if constexpr (is_adapted_v<Out>) {
+    return std::is_convertible_v<Result, Out>;
+  } else if constexpr (is_tensor_v<Result>) {
     return std::is_same_v<typename Traits<Result>::Scalar, typename Traits<Out>::Scalar> &&
            Traits<Result>::rank == Traits<Out>::rank && Traits<Result>::layout == Traits<Out>::layout;
   }
@@ -97,8 +100,8 @@ constexpr CallForm call_form() {
 /// Calls a model: out, a plain tensor, becomes f(x, t). Every call of a model goes through here.
 /// The result should have the shape `sizes`; the caller must check this. A Denoiser and a
 /// ReverseProcess pass a const F, because many threads may call it at once.
-template <class F, class X, class T, class Out, std::size_t Rank>
-void call_model(F& f, const X& x, const T& t, Out& out, const std::array<Eigen::Index, Rank>& sizes) {
+template <class F, class X, class T, class Out, class Sizes>
+void call_model(F& f, const X& x, const T& t, Out& out, const Sizes& sizes) {
   constexpr CallForm form = call_form<F, X, T, Out>();
   static_assert(form != CallForm::none,
                 "diffusion: the model (or cond_fn) must be callable as model(x, t), returning a tensor, or as model(x, "
@@ -109,7 +112,11 @@ void call_model(F& f, const X& x, const T& t, Out& out, const std::array<Eigen::
                 "diffusion: the model (or cond_fn) must return a tensor, or an expression, of x's scalar type, rank "
                 "and layout");
   if constexpr (form == CallForm::writes) {
-    resize(out, sizes);
+    if constexpr (is_adapted_v<Out>) {
+      resize_like(out, x);
+    } else {
+      resize(out, sizes);
+    }
     f(x, t, out);
   } else if constexpr (form == CallForm::returns) {
     out = f(x, t);
@@ -117,9 +124,8 @@ void call_model(F& f, const X& x, const T& t, Out& out, const std::array<Eigen::
 }
 
 /// As above, but throws std::invalid_argument unless the result has the shape `sizes`.
-template <class F, class X, class T, class Out, std::size_t Rank>
-void call_model(const char* where, const char* name, F& f, const X& x, const T& t, Out& out,
-                const std::array<Eigen::Index, Rank>& sizes) {
+template <class F, class X, class T, class Out, class Sizes>
+void call_model(const char* where, const char* name, F& f, const X& x, const T& t, Out& out, const Sizes& sizes) {
   call_model(f, x, t, out, sizes);
   check_result(where, name, out, x, sizes);
 }
@@ -162,13 +168,12 @@ struct LearnedVariance {
 template <class X>
 auto output_shape(const char* where, const char* x_name, const X& x, bool learned) {
   auto sizes = shape(x);
-  if (learned) {
-    if constexpr (Traits<X>::rank >= 2) {
-      sizes[1] *= 2;
-    } else {
-      fail<std::invalid_argument>(where, x_name, " has rank ", Traits<X>::rank,
-                                  "; learned variances are the second half of the channels, which are axis 1");
-    }
+  if (learned && sizes.size() < 2) {
+    fail<std::invalid_argument>(where, x_name, " has rank ", static_cast<Eigen::Index>(sizes.size()),
+                                "; learned variances are the second half of the channels, which are axis 1");
+  }
+  if constexpr (is_adapted_v<X> || Traits<X>::rank >= 2) {
+    if (learned) sizes[1] *= 2;
   }
   return sizes;
 }
@@ -176,13 +181,13 @@ auto output_shape(const char* where, const char* x_name, const X& x, bool learne
 /// Throws std::invalid_argument unless `output`, the model's output for x, has the shape `sizes`.
 /// If it has the channels of a model with the other setting of `variance`, the message says which
 /// option to set.
-template <class Output, class X, std::size_t Rank>
-void check_output(const char* where, const char* name, const Output& output, const X& x,
-                  const std::array<Eigen::Index, Rank>& sizes, const LearnedVariance& variance) {
+template <class Output, class X, class Sizes>
+void check_output(const char* where, const char* name, const Output& output, const X& x, const Sizes& sizes,
+                  const LearnedVariance& variance) {
   if (has_shape(output, sizes)) return;
-  if constexpr (Rank >= 2) {
-    auto other = sizes;
-    other[1] = variance.learned ? shape(x)[1] : 2 * shape(x)[1];
+  if constexpr (is_adapted_v<X> || Traits<X>::rank >= 2) {
+    auto other = shape(x);
+    if (!variance.learned && other.size() >= 2) other[1] *= 2;
     if (has_shape(output, other)) {
       fail<std::invalid_argument>(where, name, " has shape ", shape_text(output), ", but for x of shape ",
                                   shape_text(x), " it must have ", shape_text(sizes),

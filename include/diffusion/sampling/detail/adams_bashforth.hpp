@@ -29,13 +29,13 @@ inline const double* adams_bashforth_weights(std::size_t points) {
 /// `history`, at most `order` of them. out may be x.
 template <class Tensor>
 void adams_bashforth_step(Tensor& out, const Tensor& x, double of_x, double along, const History<Tensor, 4>& history,
-                          std::size_t order) {
+                          std::size_t order, const DeviceRef& device) {
   const std::size_t points = (std::min)(order, history.size());
   const double* weights = adams_bashforth_weights(points);
   LinearCombination<Tensor> sum;
   sum.add(of_x, x);
   for (std::size_t j = 0; j < points; ++j) sum.add(along * weights[j], history[j]);
-  sum.into(out, x);
+  sum.into(out, x, device);
 }
 
 }  // namespace detail

@@ -16,16 +16,16 @@ std::optional<NoiseLevel> midpoint_step(const Step& step, const ModelCall& call,
                                         Prediction<Tensor>& prediction, const NoiseLevel& from, const NoiseLevel& to,
                                         TwoCallState<Tensor>& state) {
   if (call.index == 1) {
-    step_with_fixed_epsilon(x, state.x, from, to, prediction.epsilon);
+    step_with_fixed_epsilon(x, state.x, from, to, prediction.epsilon, step.device);
     return {};
   }
   if (touches_clean_or_pure_noise(step) || to.sigma == 0.0) {
-    step_with_fixed_x_start(x, x, from, to, prediction.x_start);
+    step_with_fixed_x_start(x, x, from, to, prediction.x_start, step.device);
     return {};
   }
   const NoiseLevel middle = midpoint_in_log_sigma(step.grid, from, to);
   store(state.x, x);
-  step_with_fixed_x_start(x, state.x, from, middle, prediction.x_start);
+  step_with_fixed_x_start(x, state.x, from, middle, prediction.x_start, step.device);
   return middle;
 }
 

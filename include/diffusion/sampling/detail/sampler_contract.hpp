@@ -15,36 +15,40 @@
 namespace diffusion {
 namespace detail {
 
-/// The `noise` that samplers receive: the noise source of the run. Its type is erased, so that a
-/// sampler is compiled once per tensor type.
+/// The `noise` that samplers receive: the noise source and the device of the run. Their types are
+/// erased, so that a sampler is compiled once per tensor type.
 template <class Tensor>
 class StepNoise {
  public:
-  template <class Noise>
-  explicit StepNoise(Noise& noise)
-      : noise_(const_cast<void*>(static_cast<const void*>(&noise))), fill_([](void* source, Tensor& z) {
-          static_assert(!is_tensor_v<Noise>,
+  template <class Noise, class Device>
+  StepNoise(Noise& noise, const Device& device)
+      : noise_(const_cast<void*>(static_cast<const void*>(&noise))),
+        device_(&device),
+        fill_([](void* source, [[maybe_unused]] const void* on, Tensor& z) {
+          constexpr bool is_tensor = is_tensor_v<Noise> || std::is_same_v<std::decay_t<Noise>, Tensor>;
+          static_assert(!is_tensor,
                         "diffusion: a sampler may draw noise at every step: pass a noise source (RecordedNoise replays "
                         "tensors)");
           if constexpr (std::is_same_v<std::decay_t<Noise>, NoNoise>) {
             fail<std::invalid_argument>("sample", "this sampler needs noise: pass a noise source");
-          } else if constexpr (!is_tensor_v<Noise>) {
-            draw(*static_cast<Noise*>(source), z, Eigen::DefaultDevice());
+          } else if constexpr (!is_tensor) {
+            draw(*static_cast<Noise*>(source), z, *static_cast<const Device*>(on));
           }
         }) {}
 
   /// Resizes z to the shape of x and fills it.
   void operator()(Tensor& z, const Tensor& x) const {
-    resize(z, shape(x));
-    fill_(noise_, z);
+    resize_like(z, x);
+    fill_(noise_, device_, z);
     check_result("sample", "the noise", z, x, shape(x));
   }
   /// Fills z.
-  void operator()(Tensor& z) const { fill_(noise_, z); }
+  void operator()(Tensor& z) const { fill_(noise_, device_, z); }
 
  private:
   void* noise_;
-  void (*fill_)(void* source, Tensor& z);
+  const void* device_;
+  void (*fill_)(void* source, const void* device, Tensor& z);
 };
 
 template <class Sampler, class Tensor, class = void>

@@ -34,8 +34,8 @@ struct Ddim {
   void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise& noise,
                State<Tensor>& state) const {
     const auto [down, up] = ancestral_step(step.from, step.to, eta);
-    combine<Tensor>(x, {{down.alpha, prediction.x_start}, {down.sigma, prediction.epsilon}});
-    add_step_noise(x, up, noise, state.noise);
+    combine<Tensor>(x, {{down.alpha, prediction.x_start}, {down.sigma, prediction.epsilon}}, step.device);
+    add_step_noise(x, up, noise, state.noise, step.device);
   }
 };
 

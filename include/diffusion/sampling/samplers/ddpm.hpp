@@ -36,14 +36,14 @@ struct Ddpm {
     check_goes_down(from, to);
     const double s = noise_to_signal(from), s_to = noise_to_signal(to), r = s_to / s;
     const double rest = (1.0 - r) * (1.0 + r);
-    combine<Tensor>(x, {{to.sigma / from.sigma * r, x}, {to.alpha * rest, prediction.x_start}});
+    combine<Tensor>(x, {{to.sigma / from.sigma * r, x}, {to.alpha * rest, prediction.x_start}}, step.device);
     if (to.sigma == 0.0 || is_zero_length(from, to)) return;
     // abar = 1 / (1 + s^2). alpha_to^2 + sigma_to^2 is 1 on a variance-preserving path; it scales
     // beta to the other paths.
     const double beta = std::isinf(s) ? 1.0 : (s - s_to) * (s + s_to) / (1.0 + s * s);
     const double large = to.alpha * std::sqrt(beta * (1.0 + s_to * s_to));
     const double small = to.sigma * std::sqrt(rest);
-    add_step_noise(x, variance == Variance::fixed_small ? small : large, noise, state.noise);
+    add_step_noise(x, variance == Variance::fixed_small ? small : large, noise, state.noise, step.device);
   }
 };
 

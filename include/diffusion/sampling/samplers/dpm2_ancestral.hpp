@@ -34,7 +34,7 @@ struct Dpm2Ancestral {
                                     const Noise& noise, State<Tensor>& state) const {
     const auto [down, up] = ancestral_step(step.from, step.to, eta);
     const auto next = detail::midpoint_step(step, call, x, prediction, step.from, down, state);
-    if (!next) add_step_noise(x, up * s_noise, noise, state.noise);
+    if (!next) add_step_noise(x, up * s_noise, noise, state.noise, step.device);
     return next;
   }
 };

@@ -7,12 +7,59 @@
 #include <cmath>  // std::abs, std::atan, std::pow, std::sqrt
 #include <optional>
 #include <stdexcept>  // std::invalid_argument
-#include <utility>    // std::swap
+#include <type_traits>
+#include <utility>  // std::swap
+#include <vector>
 
+#include "../../detail/arguments.hpp"
 #include "../../detail/check.hpp"
+#include "../../detail/kernel/per_sample.hpp"
 #include "../exponential.hpp"
 
 namespace diffusion {
+
+/// The error of a trial step of DpmSolverAdaptive, a mean over all values of a batch:
+///
+///     sqrt(mean(((low - high) / max(atol, rtol max(|low|, scale |previous|)))^2))
+template <class Tensor>
+struct ErrorNorm {
+  const Tensor &low,  ///< Result of the lower order.
+      &high,          ///< Result of the higher order.
+      &previous;      ///< Result of the last accepted step.
+  double scale,       ///< Factor of `previous`.
+      atol,           ///< Absolute tolerance.
+      rtol;           ///< Relative tolerance.
+};
+
+namespace detail {
+
+/// Whether TensorOperations<Tensor> has error_norm.
+template <class Tensor, class = void>
+inline constexpr bool has_error_norm_v = false;
+template <class Tensor>
+inline constexpr bool has_error_norm_v<Tensor, std::void_t<decltype(&TensorOperations<Tensor>::error_norm)>> = true;
+
+/// The norm for Eigen's tensors. It sums sample by sample, so that the sum has the same bits in
+/// both layouts and for any number of threads. `errors` is memory for one number per sample.
+template <class Tensor>
+double error_norm(const ErrorNorm<Tensor>& e, std::vector<double>& errors, const DeviceRef& device) {
+  if (e.low.size() == 0) return 0.0;
+  errors.resize(static_cast<std::size_t>(shape(e.low)[0]));
+  const auto at = [](const Tensor& x, Eigen::Index i) { return static_cast<double>(x.data()[i]); };
+  per_sample_means(
+      "DpmSolverAdaptive", device, argument("x", e.low), [](Eigen::Index) { return 0; },
+      [&](int, Eigen::Index i) {
+        const double low = at(e.low, i), largest = (std::max)(std::abs(low), e.scale * std::abs(at(e.previous, i)));
+        const double error = (low - at(e.high, i)) / (std::max)(e.atol, e.rtol * largest);
+        return std::array{error * error};
+      },
+      [&](Eigen::Index n, const std::array<double, 1>& mean) { errors[static_cast<std::size_t>(n)] = mean[0]; });
+  double sum = 0.0;
+  for (const double error : errors) sum += error;
+  return std::sqrt(sum / static_cast<double>(errors.size()));
+}
+
+}  // namespace detail
 
 /// DPM-Solver with adaptive step size. Lu et al. 2022 (DPM-Solver), Appendix C, with the step-size
 /// controller of k-diffusion's sample_dpm_adaptive. Between two levels of the grid it takes as many
@@ -48,6 +95,7 @@ struct DpmSolverAdaptive {
     Tensor low,                    ///< Result of order p - 1.
         high,                      ///< Result of order p.
         previous;                  ///< x_low of the last accepted step; x before the first one.
+    std::vector<double> errors;    ///< Error of each sample.
     NoiseLevel from,               ///< Level at the start of the trial step.
         to;                        ///< Level at its end.
     double h = 0.0;                ///< Length of the trial step in lambda.
@@ -78,7 +126,7 @@ struct DpmSolverAdaptive {
                                     const Noise&, State<Tensor>& state) const {
     auto& stages = state.stages;
     if (touches_clean_or_pure_noise(step)) {
-      step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start);
+      step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start, step.device);
       return {};
     }
     if (call.index == 0) {
@@ -98,22 +146,22 @@ struct DpmSolverAdaptive {
       state.to = last ? step.to : step.grid.at(half_log_snr(from) + state.h);
       store(stages.x, x);
       store(stages.epsilon, prediction.epsilon);
-      if (order == 2) stages.first(state.low, from, state.to);
+      if (order == 2) stages.first(state.low, from, state.to, step.device);
       const NoiseLevel next = stages.level(step.grid, from, state.to, r1);
-      stages.first(x, from, next);
+      stages.first(x, from, next, step.device);
       return next;
     }
     if (stage == 1 && order == 3) {
-      stages.second(state.low, from, state.to, r1, prediction.epsilon);
-      stages.before_third(x, from, state.to, r1, r2, step.grid, prediction.epsilon);
+      stages.second(state.low, from, state.to, r1, prediction.epsilon, step.device);
+      stages.before_third(x, from, state.to, r1, r2, step.grid, prediction.epsilon, step.device);
       return stages.level(step.grid, from, state.to, r2);
     }
-    if (order == 2) stages.second(state.high, from, state.to, r1, prediction.epsilon);
-    if (order == 3) stages.third(state.high, from, state.to, r2, prediction.epsilon);
+    if (order == 2) stages.second(state.high, from, state.to, r1, prediction.epsilon, step.device);
+    if (order == 3) stages.third(state.high, from, state.to, r2, prediction.epsilon, step.device);
 
     auto& e = state.e;
     const bool first = e[1] == 0.0;
-    e[0] = 1.0 / (error(state, state.to.alpha, state.previous_alpha) + 1e-8);
+    e[0] = 1.0 / (error(state, step.device) + 1e-8);
     if (first) e = {e[0], e[0], e[0]};
     const double proposed = std::pow(e[0], (pcoeff + icoeff + dcoeff) / order) *
                             std::pow(e[1], -(pcoeff + 2.0 * dcoeff) / order) * std::pow(e[2], dcoeff / order);
@@ -143,17 +191,18 @@ struct DpmSolverAdaptive {
   }
 
   template <class Tensor>
-  double error(const State<Tensor>& state, double alpha, double previous_alpha) const {
-    double sum = 0.0;
-    for (Eigen::Index i = 0; i < static_cast<Eigen::Index>(state.low.size()); ++i) {
-      const double low = static_cast<double>(state.low.data()[i]) / alpha;
-      const double high = static_cast<double>(state.high.data()[i]) / alpha;
-      const double previous = static_cast<double>(state.previous.data()[i]) / previous_alpha;
-      const double scale = (std::max)(atol, rtol * (std::max)(std::abs(low), std::abs(previous)));
-      sum += (low - high) / scale * ((low - high) / scale);
+  double error(State<Tensor>& state, const DeviceRef& device) const {
+    const double alpha = state.to.alpha;
+    const ErrorNorm<Tensor> norm{state.low,    state.high, state.previous, alpha / state.previous_alpha,
+                                 alpha * atol, rtol};
+    if constexpr (detail::is_adapted_v<Tensor>) {
+      constexpr bool has_norm = detail::has_error_norm_v<Tensor>;
+      static_assert(has_norm, "diffusion: DpmSolverAdaptive needs TensorOperations<Tensor>::error_norm");
+      if constexpr (has_norm) return TensorOperations<Tensor>::error_norm(norm, device);
+    } else {
+      return detail::error_norm(norm, state.errors, device);
     }
-    return std::sqrt(sum /
-                     static_cast<double>((std::max)(Eigen::Index(1), static_cast<Eigen::Index>(state.low.size()))));
+    return 0.0;
   }
 };
 

@@ -62,22 +62,22 @@ struct DpmSolverFast {
     const int order = touches_clean_or_pure_noise(step) ? 1 : order_of(step);
     const double r1 = order == 2 ? 0.5 : 1.0 / 3.0, r2 = 2.0 / 3.0;
     if (order == 1) {
-      step_with_fixed_x_start(x, x, from, down, prediction.x_start);
+      step_with_fixed_x_start(x, x, from, down, prediction.x_start, step.device);
     } else if (call.index == 0) {
       const NoiseLevel next = stages.level(step.grid, from, down, r1);
       store(stages.x, x);
       store(stages.epsilon, prediction.epsilon);
-      stages.first(x, from, next);
+      stages.first(x, from, next, step.device);
       return next;
     } else if (order == 2) {
-      stages.second(x, from, down, r1, prediction.epsilon);
+      stages.second(x, from, down, r1, prediction.epsilon, step.device);
     } else if (call.index == 1) {
-      stages.before_third(x, from, down, r1, r2, step.grid, prediction.epsilon);
+      stages.before_third(x, from, down, r1, r2, step.grid, prediction.epsilon, step.device);
       return stages.level(step.grid, from, down, r2);
     } else {
-      stages.third(x, from, down, r2, prediction.epsilon);
+      stages.third(x, from, down, r2, prediction.epsilon, step.device);
     }
-    add_step_noise(x, up * s_noise, noise, state.noise);
+    add_step_noise(x, up * s_noise, noise, state.noise, step.device);
     return {};
   }
 

@@ -42,11 +42,11 @@ struct DpmSolverPP2SAncestral {
     if (call.index == 0 && from.alpha > 0.0 && down.sigma > 0.0) {
       const NoiseLevel middle = midpoint_in_log_sigma(step.grid, from, down);
       store(state.x, x);
-      step_with_fixed_x_start(x, state.x, from, middle, prediction.x_start);
+      step_with_fixed_x_start(x, state.x, from, middle, prediction.x_start, step.device);
       return middle;
     }
-    step_with_fixed_x_start(x, call.index == 0 ? x : state.x, from, down, prediction.x_start);
-    add_step_noise(x, up * s_noise, noise, state.noise);
+    step_with_fixed_x_start(x, call.index == 0 ? x : state.x, from, down, prediction.x_start, step.device);
+    add_step_noise(x, up * s_noise, noise, state.noise, step.device);
     return {};
   }
 };

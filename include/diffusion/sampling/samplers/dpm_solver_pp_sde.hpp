@@ -46,7 +46,7 @@ struct DpmSolverPPSde {
                                     const Noise& noise, State<Tensor>& state) const {
     const NoiseLevel &from = step.from, &to = step.to;
     if (touches_clean_or_pure_noise(step)) {
-      step_with_fixed_x_start(x, x, from, to, prediction.x_start);
+      step_with_fixed_x_start(x, x, from, to, prediction.x_start, step.device);
       return {};
     }
     if (call.index == 0) {
@@ -54,15 +54,15 @@ struct DpmSolverPPSde {
       const auto half = ancestral_step(from, middle, eta);
       store(state.x, x);
       store(state.x_start, prediction.x_start);
-      step_with_fixed_x_start(x, state.x, from, half.down, state.x_start);
-      add_step_noise(x, half.up * s_noise, noise, state.noise);
+      step_with_fixed_x_start(x, state.x, from, half.down, state.x_start, step.device);
+      add_step_noise(x, half.up * s_noise, noise, state.noise, step.device);
       return middle;
     }
     const auto [down, up] = ancestral_step(from, to, eta);
     const double second = 0.5 / r;
-    combine<Tensor>(state.x_start, {{1.0 - second, state.x_start}, {second, prediction.x_start}});
-    step_with_fixed_x_start(x, state.x, from, down, state.x_start);
-    add_step_noise(x, up * s_noise, noise, state.noise);
+    combine<Tensor>(state.x_start, {{1.0 - second, state.x_start}, {second, prediction.x_start}}, step.device);
+    step_with_fixed_x_start(x, state.x, from, down, state.x_start, step.device);
+    add_step_noise(x, up * s_noise, noise, state.noise, step.device);
     return {};
   }
 };

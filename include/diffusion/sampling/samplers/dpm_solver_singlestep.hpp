@@ -72,7 +72,7 @@ struct DpmSolverSinglestep {
     if (step.first) state.predictions.clear();
     if (eta > 0.0) check_goes_down(step.from, step.to);
     if (touches_infinite_lambda(step)) {
-      return step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start);
+      return step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start, step.device);
     }
     auto& m = state.predictions;
     // A run that begins without signal or part-way may lack the first predictions of its block.
@@ -110,7 +110,7 @@ struct DpmSolverSinglestep {
       noise(state.noise, x);
       sum.add(deviation, state.noise);
     }
-    sum.into(x, x);
+    sum.into(x, x, step.device);
   }
 
  private:

@@ -30,7 +30,7 @@ struct Euler {
   template <class Tensor, class Noise>
   void advance(const Step& step, const ModelCall& call, Tensor& x, Prediction<Tensor>& prediction, const Noise&,
                State<Tensor>&) const {
-    step_with_fixed_x_start(x, x, call.level, step.to, prediction.x_start);
+    step_with_fixed_x_start(x, x, call.level, step.to, prediction.x_start, step.device);
   }
 };
 

@@ -35,8 +35,8 @@ struct EulerAncestral {
   void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise& noise,
                State<Tensor>& state) const {
     const auto [down, up] = ancestral_step(step.from, step.to, eta);
-    step_with_fixed_x_start(x, x, step.from, down, prediction.x_start);
-    add_step_noise(x, up * s_noise, noise, state.noise);
+    step_with_fixed_x_start(x, x, step.from, down, prediction.x_start, step.device);
+    add_step_noise(x, up * s_noise, noise, state.noise, step.device);
   }
 };
 

@@ -43,22 +43,24 @@ struct FlowHeun {
     const NoiseLevel &from = state.from, &to = step.to;
     if (call.index == 0) {
       if (to.sigma == 0.0) {
-        step_with_fixed_x_start(x, x, from, to, prediction.x_start);
+        step_with_fixed_x_start(x, x, from, to, prediction.x_start, step.device);
         return {};
       }
       store(state.x, x);
       store(state.epsilon, prediction.epsilon);
       store(state.x_start, prediction.x_start);
-      step_with_fixed_x_start(x, state.x, from, to, state.x_start);
+      step_with_fixed_x_start(x, state.x, from, to, state.x_start, step.device);
       return to;
     }
     const double scale = to.alpha + to.sigma;
     const double half = 0.5 * scale * (to.sigma / scale - from.sigma / (from.alpha + from.sigma));
-    combine<Tensor>(x, {{scale / (from.alpha + from.sigma), state.x},
-                        {half, state.epsilon},
-                        {-half, state.x_start},
-                        {half, prediction.epsilon},
-                        {-half, prediction.x_start}});
+    combine<Tensor>(x,
+                    {{scale / (from.alpha + from.sigma), state.x},
+                     {half, state.epsilon},
+                     {-half, state.x_start},
+                     {half, prediction.epsilon},
+                     {-half, prediction.x_start}},
+                    step.device);
     return {};
   }
 };

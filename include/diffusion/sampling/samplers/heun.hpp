@@ -40,16 +40,17 @@ struct Heun {
     const NoiseLevel &from = state.from, &to = step.to;
     if (call.index == 0) {
       if (touches_clean_or_pure_noise(step)) {
-        step_with_fixed_x_start(x, x, from, to, prediction.x_start);
+        step_with_fixed_x_start(x, x, from, to, prediction.x_start, step.device);
         return {};
       }
       store(state.x, x);
       store(state.epsilon, prediction.epsilon);
-      step_with_fixed_x_start(x, state.x, from, to, prediction.x_start);
+      step_with_fixed_x_start(x, state.x, from, to, prediction.x_start, step.device);
       return to;
     }
     const double half = 0.5 * (to.sigma - to.alpha * noise_to_signal(from));  // alpha_to (s_to - s) / 2
-    combine<Tensor>(x, {{to.alpha / from.alpha, state.x}, {half, state.epsilon}, {half, prediction.epsilon}});
+    combine<Tensor>(x, {{to.alpha / from.alpha, state.x}, {half, state.epsilon}, {half, prediction.epsilon}},
+                    step.device);
     return {};
   }
 };

@@ -31,12 +31,12 @@ struct Ipndm {
                State<Tensor>& state) const {
     if (step.first) state.epsilons.clear();
     if (step.from.alpha == 0.0) {
-      return step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start);
+      return step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start, step.device);
     }
     state.epsilons.push(prediction.epsilon, 0.0);
     const double ratio = step.to.alpha / step.from.alpha;
     detail::adams_bashforth_step(x, x, ratio, step.to.sigma - step.from.sigma * ratio, state.epsilons,
-                                 static_cast<std::size_t>(order));
+                                 static_cast<std::size_t>(order), step.device);
   }
 };
 

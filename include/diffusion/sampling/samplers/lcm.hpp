@@ -48,8 +48,8 @@ struct Lcm {
     const bool mixes = sigma_data > 0.0;
     const double u = timestep_scaling * step.from.t, n = std::hypot(u, sigma_data);
     const double c_skip = mixes ? sigma_data / n * (sigma_data / n) : 0.0, c_out = mixes ? u / n : 1.0;
-    combine<Tensor>(x, {{step.to.alpha * c_skip, x}, {step.to.alpha * c_out, prediction.x_start}});
-    add_step_noise(x, step.to.sigma, noise, state.noise);
+    combine<Tensor>(x, {{step.to.alpha * c_skip, x}, {step.to.alpha * c_out, prediction.x_start}}, step.device);
+    add_step_noise(x, step.to.sigma, noise, state.noise, step.device);
   }
 };
 

@@ -38,8 +38,10 @@ struct Lms {
                State<Tensor>& state) const {
     auto& epsilons = state.epsilons;
     if (step.first) epsilons.clear();
-    if (step.from.alpha == 0.0) return step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start);
-    if (step.to.alpha == 0.0) return combine<Tensor>(x, {{step.to.sigma, prediction.epsilon}});  // s_to is infinite
+    if (step.from.alpha == 0.0)
+      return step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start, step.device);
+    if (step.to.alpha == 0.0)
+      return combine<Tensor>(x, {{step.to.sigma, prediction.epsilon}}, step.device);  // s_to is infinite
     epsilons.push(prediction.epsilon, noise_to_signal(step.from));
     const std::size_t points = (std::min)(static_cast<std::size_t>(order), epsilons.size());
     LinearCombination<Tensor> sum;
@@ -47,7 +49,7 @@ struct Lms {
     for (std::size_t j = 0; j < points; ++j) {
       sum.add(step.to.alpha * weight(epsilons, points, j, noise_to_signal(step.to)), epsilons[j]);
     }
-    sum.into(x, x);
+    sum.into(x, x, step.device);
   }
 
  private:

@@ -45,19 +45,19 @@ struct Pndm {
 
     if (step.first) slopes.clear();
     if (from.alpha == 0.0) {
-      step_with_fixed_x_start(x, x, from, to, prediction.x_start);
+      step_with_fixed_x_start(x, x, from, to, prediction.x_start, step.device);
       return {};
     }
-    slopes.push(slope(from, prediction), 0.0);
+    slopes.push(slope(step, from, prediction), 0.0);
     if (to.sigma > 0.0 && slopes.size() < (skip_prk_steps ? 2U : 4U)) {
       const NoiseLevel next = skip_prk_steps ? to : middle(step);
-      combine<Tensor>(state.mean, {{skip_prk_steps ? 0.5 : 1.0 / 6.0, slopes[0]}});
+      combine<Tensor>(state.mean, {{skip_prk_steps ? 0.5 : 1.0 / 6.0, slopes[0]}}, step.device);
       store(state.x, x);
-      move(x, state.x, from, next, slopes[0]);
+      move(step, x, state.x, next, slopes[0]);
       return next;
     }
     const auto [of_x, along] = coefficients(from, to);
-    detail::adams_bashforth_step(x, x, of_x, along, slopes, 4);
+    detail::adams_bashforth_step(x, x, of_x, along, slopes, 4, step.device);
     return {};
   }
 
@@ -65,11 +65,11 @@ struct Pndm {
   /// Returns epsilon, or v if `velocity` is set; v overwrites prediction.epsilon. Models predict v
   /// for x / r, where r^2 = alpha^2 + sigma^2.
   template <class Tensor>
-  Tensor& slope(const NoiseLevel& level, Prediction<Tensor>& prediction) const {
+  Tensor& slope(const Step& step, const NoiseLevel& level, Prediction<Tensor>& prediction) const {
     if (velocity) {
       const double r = std::hypot(level.alpha, level.sigma);
       combine<Tensor>(prediction.epsilon,
-                      {{level.alpha / r, prediction.epsilon}, {-level.sigma / r, prediction.x_start}});
+                      {{level.alpha / r, prediction.epsilon}, {-level.sigma / r, prediction.x_start}}, step.device);
     }
     return prediction.epsilon;
   }
@@ -81,11 +81,11 @@ struct Pndm {
     return {(to.alpha * from.alpha + to.sigma * from.sigma) / (r * r),
             (to.sigma * from.alpha - to.alpha * from.sigma) / r};
   }
-  /// Writes x, moved from `from` to `to` along this slope, to out. out may be x.
+  /// Writes x, moved from step.from to `to` along this slope, to out. out may be x.
   template <class Tensor>
-  void move(Tensor& out, const Tensor& x, const NoiseLevel& from, const NoiseLevel& to, const Tensor& along) const {
-    const auto [of_x, of_slope] = coefficients(from, to);
-    combine<Tensor>(out, {{of_x, x}, {of_slope, along}});
+  void move(const Step& step, Tensor& out, const Tensor& x, const NoiseLevel& to, const Tensor& along) const {
+    const auto [of_x, of_slope] = coefficients(step.from, to);
+    combine<Tensor>(out, {{of_x, x}, {of_slope, along}}, step.device);
   }
 
   static NoiseLevel middle(const Step& step) { return step.grid.at_time(0.5 * (step.from.t + step.to.t)); }
@@ -94,8 +94,8 @@ struct Pndm {
   template <class Tensor>
   std::optional<NoiseLevel> heun(const Step& step, Tensor& x, Prediction<Tensor>& prediction,
                                  State<Tensor>& state) const {
-    combine<Tensor>(state.mean, {{1.0, state.mean}, {0.5, slope(step.to, prediction)}});
-    move(x, state.x, step.from, step.to, state.mean);
+    combine<Tensor>(state.mean, {{1.0, state.mean}, {0.5, slope(step, step.to, prediction)}}, step.device);
+    move(step, x, state.x, step.to, state.mean);
     return {};
   }
 
@@ -104,11 +104,11 @@ struct Pndm {
   template <class Tensor>
   std::optional<NoiseLevel> runge_kutta(const Step& step, const ModelCall& call, Tensor& x,
                                         Prediction<Tensor>& prediction, State<Tensor>& state) const {
-    const Tensor& e = slope(call.level, prediction);
+    const Tensor& e = slope(step, call.level, prediction);
     const bool last = call.index == 3;
-    combine<Tensor>(state.mean, {{1.0, state.mean}, {last ? 1.0 / 6.0 : 1.0 / 3.0, e}});
+    combine<Tensor>(state.mean, {{1.0, state.mean}, {last ? 1.0 / 6.0 : 1.0 / 3.0, e}}, step.device);
     const NoiseLevel next = call.index == 1 ? middle(step) : step.to;
-    move(x, state.x, step.from, next, last ? state.mean : e);
+    move(step, x, state.x, next, last ? state.mean : e);
     if (last) return {};
     return next;
   }

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>  // std::sqrt
 #include <optional>
+#include <type_traits>
 
 #include "../../detail/arguments.hpp"
 #include "../../detail/check.hpp"
@@ -25,6 +26,12 @@ struct PasteKnown {
     return multiply_add(mask, noised, multiply_add(-mask, x, x));
   }
 };
+
+/// Whether TensorOperations<Tensor> has paste.
+template <class Tensor, class = void>
+inline constexpr bool has_paste_v = false;
+template <class Tensor>
+inline constexpr bool has_paste_v<Tensor, std::void_t<decltype(&TensorOperations<Tensor>::paste)>> = true;
 
 }  // namespace detail
 
@@ -71,13 +78,13 @@ struct RePaint {
     const Eigen::Index here = step.index + 1, top = here - jump_length;
     if (call.index == 0) {
       detail::check_same_shape("RePaint", detail::argument("x", x), detail::argument("known", known));
-      descend(x, step.from, step.to, prediction, noise, state);
+      descend(step, x, step.from, step.to, prediction, noise, state);
       const Eigen::Index above_last = step.count - 2 - step.index;  // 0 if x is at the last level with noise
       if (above_last < 0 || above_last % jump_length != 0 || above_last >= step.count - jump_length) return {};
       state.level = here;
       state.passes = 0;
     } else {
-      descend(x, level(state.level), level(state.level + 1), prediction, noise, state);
+      descend(step, x, level(state.level), level(state.level + 1), prediction, noise, state);
       ++state.level;
     }
     if (state.level == here) {
@@ -86,7 +93,8 @@ struct RePaint {
       const double scale = level(top).alpha / level(here).alpha, below = scale * level(here).sigma;
       noise(state.noise, x);
       combine<Tensor>(x,
-                      {{scale, x}, {std::sqrt((level(top).sigma - below) * (level(top).sigma + below)), state.noise}});
+                      {{scale, x}, {std::sqrt((level(top).sigma - below) * (level(top).sigma + below)), state.noise}},
+                      step.device);
       state.level = top;
     }
     return level(state.level);
@@ -94,14 +102,20 @@ struct RePaint {
 
  private:
   template <class Noise>
-  void descend(Tensor& x, const NoiseLevel& from, const NoiseLevel& to, const Prediction<Tensor>& prediction,
-               const Noise& noise, State<Tensor>& state) const {
+  void descend(const Step& step, Tensor& x, const NoiseLevel& from, const NoiseLevel& to,
+               const Prediction<Tensor>& prediction, const Noise& noise, State<Tensor>& state) const {
     const auto [down, up] = ancestral_step(from, to, 1.0);
-    step_with_fixed_x_start(x, x, from, down, prediction.x_start);
-    add_step_noise(x, up, noise, state.noise);
+    step_with_fixed_x_start(x, x, from, down, prediction.x_start, step.device);
+    add_step_noise(x, up, noise, state.noise, step.device);
     noise(state.noise, x);
-    detail::apply(Eigen::DefaultDevice(), x, detail::PasteKnown{}, std::array{to.alpha, to.sigma}, x, known, mask,
-                  state.noise);
+    if constexpr (detail::is_adapted_v<Tensor>) {
+      static_assert(detail::has_paste_v<Tensor>, "diffusion: RePaint needs TensorOperations<Tensor>::paste");
+      if constexpr (detail::has_paste_v<Tensor>) {
+        TensorOperations<Tensor>::paste(x, known, mask, to.alpha, to.sigma, state.noise, step.device);
+      }
+    } else {
+      detail::apply(step.device, x, detail::PasteKnown{}, std::array{to.alpha, to.sigma}, x, known, mask, state.noise);
+    }
   }
 };
 

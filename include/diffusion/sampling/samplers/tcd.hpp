@@ -42,9 +42,9 @@ struct Tcd {
     }
     // From `down` to `to`, x is scaled with the signal and noise makes up the rest of sigma.
     const double scale = step.to.alpha == down.alpha ? 1.0 : step.to.alpha / down.alpha, below = scale * down.sigma;
-    combine<Tensor>(x, {{scale * down.alpha, prediction.x_start}, {below, prediction.epsilon}});
+    combine<Tensor>(x, {{scale * down.alpha, prediction.x_start}, {below, prediction.epsilon}}, step.device);
     const double missing = (step.to.sigma - below) * (step.to.sigma + below);
-    add_step_noise(x, missing > 0.0 ? std::sqrt(missing) : 0.0, noise, state.noise);
+    add_step_noise(x, missing > 0.0 ? std::sqrt(missing) : 0.0, noise, state.noise, step.device);
   }
 };
 

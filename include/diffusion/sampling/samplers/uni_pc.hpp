@@ -86,10 +86,10 @@ struct UniPc {
       LinearCombination<Tensor> sum;
       sum.add(1.0, x).add(corrected[order_of_last], newest);
       for (std::size_t k = 0; k < order_of_last; ++k) sum.add(corrected[k] - state.last_weights[k], m[k]);
-      sum.into(x, x);
+      sum.into(x, x, step.device);
     }
     if (touches_infinite_lambda(step)) {
-      step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start);
+      step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start, step.device);
       state.last_order = 0;
       return;
     }
@@ -102,7 +102,7 @@ struct UniPc {
     LinearCombination<Tensor> sum;
     sum.add(predict_x0 ? step.to.sigma / step.from.sigma : step.to.alpha / step.from.alpha, x);
     for (std::size_t k = 0; k < static_cast<std::size_t>(now); ++k) sum.add(state.last_weights[k], m[k]);
-    sum.into(x, x);
+    sum.into(x, x, step.device);
   }
 
  private:
