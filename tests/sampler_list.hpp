@@ -57,6 +57,12 @@ struct ListedSampler : SamplerTraits {
       begin;  // begins a SamplingRun
 };
 
+/// A grid of n steps of Stable Diffusion's process.
+inline diffusion::TimeGrid trailing_grid(Eigen::Index n) {
+  static const diffusion::GaussianDiffusion<double> process(diffusion::scaled_linear_beta_schedule(1000));
+  return timestep_grid(process, diffusion::TimestepSpacing::trailing, n);
+}
+
 /// The samplers for a tensor type; defined in all_samplers.hpp. sampler_list.cpp has it for tensors
 /// of rank 2 of each scalar type and layout.
 template <class Tensor>

@@ -9,12 +9,16 @@
 /// - Noise is correct in programs whose object files are compiled for different instruction sets.
 /// - Hooks::correct_x_t is also called at the end of a run that Hooks::stop has ended.
 /// - Thresholding makes a sample of x_0 NaN if one of its values is not finite.
+/// - DpmSolverAdaptive takes the same steps in both layouts.
 /// - Multistep samplers, Lms and Tcd reach pure noise on a reversed grid. They returned NaN.
 ///
 /// New:
 /// - SamplingRun, a run that asks for predictions: for models that cannot be called from sample(),
 ///   for checkpoints, and for control loops. It replaces sample_into(). Samplers have advance(),
 ///   which takes a prediction, in place of step(), which called the model.
+/// - Samplers and denoisers on torch::Tensor (interop/torch.hpp) and on any type with
+///   TensorOperations.
+/// - sample(), SamplingRun and Denoiser take an Eigen device.
 /// - Hooks::observe_x_start, and sample() takes hooks without noise.
 /// - Denoiser::model_input, Denoiser::model_time and Denoiser::prediction.
 /// - q_mean, q_variance, q_posterior_mean and q_posterior_variance.

@@ -2,21 +2,9 @@
 #include <diffusion/sampling/sample.hpp>
 #include <diffusion/sampling/samplers/repaint.hpp>
 
-struct Number {
-  double value;
-};
+#include "../molecule.hpp"
 
-template <>
-struct diffusion::TensorOperations<Number> {
-  static std::array<int, 1> shape(const Number&) { return {1}; }
-  static void combine(Number& out, const LinearCombination<Number>& sum, const DeviceRef&) {
-    double value = 0;
-    for (const auto& [a, x] : sum) value += a * x->value;
-    out.value = value;
-  }
-};
-
-void program(const diffusion::TimeGrid& grid, const Number& x) {
+void program(const diffusion::TimeGrid& grid, const Molecule& x) {
   const auto denoiser = [](const auto&, const diffusion::NoiseLevel&, auto&) {};
-  (void)diffusion::sample(diffusion::RePaint<Number>{}, grid, denoiser, x, [](Number&) {});
+  (void)diffusion::sample(diffusion::RePaint<Molecule>{}, grid, denoiser, x, [](Molecule&) {});
 }

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
+#include <random>
 #include <vector>
 
 #include "all_samplers.hpp"
@@ -14,7 +16,6 @@
 
 using diffusion::Denoiser;
 using diffusion::DenoiserOptions;
-using diffusion::GaussianDiffusion;
 using diffusion::ModelMeanType;
 using diffusion::NoiseLevel;
 using diffusion::PhiloxNoise;
@@ -22,7 +23,6 @@ using diffusion::Prediction;
 using diffusion::sample;
 using diffusion::SamplingRun;
 using diffusion::TimeGrid;
-using diffusion::TimestepSpacing;
 using diffusion::torch_map;
 using diffusion::torch_view;
 using Eigen::Index;
@@ -31,18 +31,6 @@ namespace {
 
 using Tensor = Eigen::Tensor<double, 2, Eigen::RowMajor, Index>;
 using Images = Eigen::Tensor<double, 4, Eigen::RowMajor, Index>;
-
-TimeGrid grid(Index n) {
-  const GaussianDiffusion<double> process(diffusion::scaled_linear_beta_schedule(1000));
-  return timestep_grid(process, TimestepSpacing::trailing, n);
-}
-
-template <class X = Tensor>
-X noise_of(const Eigen::array<Index, static_cast<std::size_t>(X::NumDimensions)>& dimensions, unsigned seed) {
-  X out(dimensions);
-  PhiloxNoise{seed}(out);
-  return out;
-}
 
 /// The network, without functions whose rounding differs between libraries.
 const auto eigen_network = [](const auto& x, const Eigen::Tensor<double, 1>& t, auto& out) {
@@ -72,7 +60,7 @@ X values(const at::Tensor& x) {
 }  // namespace
 
 TEST_CASE("every sampler gives the same values on torch tensors as on Eigen's", "[torch]") {
-  const Tensor x_T = noise_of({3, 5}, 1);
+  const Tensor x_T = random_tensor<Tensor>({3, 5}, 1);
   const Denoiser on_eigen(eigen_network, ModelMeanType::velocity);
   const Denoiser on_torch(torch_network, ModelMeanType::velocity);
   const auto eigen_samplers = all_samplers<Tensor>();
@@ -81,14 +69,16 @@ TEST_CASE("every sampler gives the same values on torch tensors as on Eigen's", 
   for (std::size_t i = 0; i < eigen_samplers.size(); ++i) {
     INFO(eigen_samplers[i].name);
     PhiloxNoise eigen_noise(2), torch_noise(2), asked_noise(2);
-    const Tensor expected = eigen_samplers[i].run(grid(6), on_eigen, x_T, [&](Tensor& z) { eigen_noise(z); }, {});
+    const Tensor expected =
+        eigen_samplers[i].run(trailing_grid(6), on_eigen, x_T, [&](Tensor& z) { eigen_noise(z); }, {});
     const auto fill_by = [](PhiloxNoise& source) -> ErasedNoise<at::Tensor> {
       return [&source](at::Tensor& z) { diffusion::TensorOperations<at::Tensor>::fill(z, source); };
     };
     const at::Tensor start = torch_view(x_T);
-    REQUIRE_THAT(values(torch_samplers[i].run(grid(6), on_torch, start, fill_by(torch_noise), {})), near(expected));
+    REQUIRE_THAT(values(torch_samplers[i].run(trailing_grid(6), on_torch, start, fill_by(torch_noise), {})),
+                 near(expected));
     // The same run, asked; a copy made in the middle goes on like it.
-    const auto run = torch_samplers[i].begin(grid(6), start, fill_by(asked_noise), {}, {});
+    const auto run = torch_samplers[i].begin(trailing_grid(6), start, fill_by(asked_noise), {}, {});
     Prediction<at::Tensor> prediction;
     while (!run->done()) {
       const at::Tensor times = at::full({3}, on_torch.model_time(run->level()), start.options());
@@ -97,24 +87,25 @@ TEST_CASE("every sampler gives the same values on torch tensors as on Eigen's", 
     }
     REQUIRE_THAT(values(run->x()), near(expected));
   }
-  REQUIRE_THAT(x_T, AllEqual(noise_of({3, 5}, 1)));  // no run has written its start
+  REQUIRE_THAT(x_T, AllEqual(random_tensor<Tensor>({3, 5}, 1)));  // no run has written its start
 }
 
 TEST_CASE("RePaint gives the same values on torch tensors as on Eigen's", "[torch]") {
-  const Tensor x_T = noise_of({3, 5}, 1), known = noise_of({3, 5}, 2);
+  const Tensor x_T = random_tensor<Tensor>({3, 5}, 1), known = random_tensor<Tensor>({3, 5}, 2);
   Tensor mask(3, 5);
   mask.setZero();
   mask(0, 1) = mask(2, 2) = 1;
   mask(1, 1) = 0.25;
   const Denoiser on_eigen(eigen_network, ModelMeanType::epsilon);
   const Denoiser on_torch(torch_network, ModelMeanType::epsilon);
-  const Tensor expected = sample(diffusion::RePaint<Tensor>{known, mask, 2, 3}, grid(7), on_eigen, x_T, PhiloxNoise(3));
+  const Tensor expected =
+      sample(diffusion::RePaint<Tensor>{known, mask, 2, 3}, trailing_grid(7), on_eigen, x_T, PhiloxNoise(3));
   const diffusion::RePaint<at::Tensor> sampler{torch_view(known), torch_view(mask), 2, 3};
-  REQUIRE_THAT(values(sample(sampler, grid(7), on_torch, torch_view(x_T), PhiloxNoise(3))), near(expected));
+  REQUIRE_THAT(values(sample(sampler, trailing_grid(7), on_torch, torch_view(x_T), PhiloxNoise(3))), near(expected));
 }
 
 TEST_CASE("a Denoiser predicts the same values for torch tensors as for Eigen's, for every model", "[torch]") {
-  const Images x = noise_of<Images>({2, 3, 4, 5}, 1);
+  const Images x = random_tensor<Images>({2, 3, 4, 5}, 1);
   DenoiserOptions none, clips, thresholds, keeps_epsilon;
   clips.clip_min = -0.3;
   clips.clip_max = 0.5;
@@ -181,6 +172,51 @@ TEST_CASE("PhiloxNoise fills torch tensors of every type without a copy, as it f
   check(Eigen::bfloat16(), at::kBFloat16);
 }
 
+TEST_CASE("the library's noise sources fill torch tensors, or say which type they cannot fill", "[torch]") {
+  const Tensor replayed = random_tensor<Tensor>({2, 6}, 1);
+  diffusion::RecordedNoise recorded(std::vector<Tensor>{replayed, replayed});
+  at::Tensor z = at::empty({2, 2, 3}, at::kDouble);
+  diffusion::TensorOperations<at::Tensor>::fill(z, recorded);
+  REQUIRE_THAT(values(z.reshape({2, 6})), AllEqual(replayed));
+  z = z.to(at::kFloat);
+  const auto message =
+      "diffusion::noise: x has values of type Float; this noise source cannot fill an Eigen tensor of "
+      "that type and rank 2";
+  REQUIRE(error_message([&] { diffusion::TensorOperations<at::Tensor>::fill(z, recorded); }) == message);
+  auto shared = std::ref(recorded);
+  REQUIRE(error_message([&] { diffusion::TensorOperations<at::Tensor>::fill(z, shared); }) == message);
+
+  const auto agrees = [](auto source) {
+    auto same = source;
+    Eigen::Tensor<float, 4, Eigen::RowMajor> expected(2, 3, 4, 5);
+    source(expected);
+    at::Tensor filled = at::empty({2, 3, 4, 5});
+    diffusion::TensorOperations<at::Tensor>::fill(filled, same);
+    REQUIRE_THAT((torch_map<Eigen::Tensor<float, 4, Eigen::RowMajor>>(filled)), AllEqual(expected));
+  };
+  agrees(diffusion::TorchCpuNoise(3));
+  agrees(diffusion::JaxNoise(3));
+  agrees(diffusion::NumpyNoise(3));
+  agrees(diffusion::EngineNoise(std::mt19937(3)));
+}
+
+TEST_CASE("a restarted run takes tensors of another type", "[torch]") {
+  const Denoiser denoiser(torch_network, ModelMeanType::velocity);
+  const at::Tensor x = torch_view(random_tensor<Tensor>({3, 5}, 1)).clone();
+  const auto finish = [&](auto& run) {
+    Prediction<at::Tensor> prediction;
+    while (!run.done()) {
+      denoiser(run.x(), run.level(), prediction);
+      run.advance(prediction);
+    }
+    return run.x();
+  };
+  SamplingRun run(diffusion::Ddpm{}, trailing_grid(4), x, PhiloxNoise(1));
+  finish(run);
+  run.restart(x.to(at::kFloat));
+  REQUIRE(finish(run).scalar_type() == at::kFloat);
+}
+
 TEST_CASE("a function of a torch tensor is a noise source", "[torch]") {
   const auto ones = [](at::Tensor& z) { z.fill_(1); };
   const at::Tensor x = at::zeros({2, 3}, at::kDouble);
@@ -191,8 +227,8 @@ TEST_CASE("a function of a torch tensor is a noise source", "[torch]") {
 
 TEST_CASE("a tensor that a run returned keeps its values while the run and its copies go on", "[torch]") {
   const Denoiser denoiser(torch_network, ModelMeanType::velocity);
-  const at::Tensor start = torch_view(noise_of({3, 5}, 1)).clone();
-  SamplingRun run(diffusion::DpmSolverPP{}, grid(6), start, PhiloxNoise(1));
+  const at::Tensor start = torch_view(random_tensor<Tensor>({3, 5}, 1)).clone();
+  SamplingRun run(diffusion::DpmSolverPP{}, trailing_grid(6), start, PhiloxNoise(1));
   const auto advance = [&](auto& which) {
     Prediction<at::Tensor> prediction;
     denoiser(which.x(), which.level(), prediction);
@@ -216,18 +252,18 @@ TEST_CASE("gradients flow through a run", "[torch]") {
   at::Tensor w = at::full({2, 3}, 0.5, at::kDouble).requires_grad_();
   const auto constant = [&](const at::Tensor&, const at::Tensor&) { return w * 1.0; };
   const at::Tensor x_T = at::ones({2, 3}, at::kDouble);
-  sample(diffusion::DpmSolverPP{}, grid(5), Denoiser(constant, ModelMeanType::start_x), x_T).sum().backward();
+  sample(diffusion::DpmSolverPP{}, trailing_grid(5), Denoiser(constant, ModelMeanType::start_x), x_T).sum().backward();
   REQUIRE(w.grad().equal(at::ones({2, 3}, at::kDouble)));
 
   at::Tensor start = at::ones({2, 3}, at::kDouble).requires_grad_();
   const auto zero = [](const at::Tensor& x, const at::Tensor&) { return at::zeros_like(x); };
-  const TimeGrid levels = grid(5);
+  const TimeGrid levels = trailing_grid(5);
   sample(diffusion::Ddim{}, levels, Denoiser(zero, ModelMeanType::epsilon), start).sum().backward();
   REQUIRE_THAT(values(start.grad()), near(values(at::full({2, 3}, 1 / levels.levels()[0].alpha, at::kDouble))));
 }
 
 TEST_CASE("a run in half precision adds in float", "[torch]") {
-  const at::Tensor x = torch_view(noise_of({4, 50}, 1)).to(at::kHalf);
+  const at::Tensor x = torch_view(random_tensor<Tensor>({4, 50}, 1)).to(at::kHalf);
   at::Tensor out = x;
   diffusion::combine<at::Tensor>(out, {{0.7, x}, {0.4, x}, {-0.3, x}});
   const at::Tensor exact = (x.to(at::kFloat) * -0.3).add(x.to(at::kFloat), 0.4).add(x.to(at::kFloat), 0.7);
@@ -240,10 +276,10 @@ TEST_CASE("a run in half precision adds in float", "[torch]") {
 
 TEST_CASE("a run takes tensors that are not contiguous", "[torch]") {
   const Denoiser denoiser(torch_network, ModelMeanType::velocity);
-  const at::Tensor x = torch_view(noise_of({3, 5}, 1)).clone(), transposed = x.t().contiguous().t();
+  const at::Tensor x = torch_view(random_tensor<Tensor>({3, 5}, 1)).clone(), transposed = x.t().contiguous().t();
   REQUIRE(!transposed.is_contiguous());
   const auto run = [&](const at::Tensor& start) {
-    return sample(diffusion::Ddpm{}, grid(4), denoiser, start, PhiloxNoise(3));
+    return sample(diffusion::Ddpm{}, trailing_grid(4), denoiser, start, PhiloxNoise(3));
   };
   REQUIRE(run(transposed).equal(run(x)));
 }
@@ -253,12 +289,12 @@ TEST_CASE("an empty batch of torch tensors can be sampled", "[torch]") {
   options.threshold_quantile = 0.9;
   const Denoiser denoiser(torch_network, ModelMeanType::velocity, options);
   const at::Tensor x = at::empty({0, 5}, at::kDouble);
-  REQUIRE(sample(diffusion::Ddpm{}, grid(4), denoiser, x, PhiloxNoise(3)).numel() == 0);
-  REQUIRE(sample(diffusion::DpmSolverAdaptive{}, grid(4), denoiser, x).numel() == 0);
+  REQUIRE(sample(diffusion::Ddpm{}, trailing_grid(4), denoiser, x, PhiloxNoise(3)).numel() == 0);
+  REQUIRE(sample(diffusion::DpmSolverAdaptive{}, trailing_grid(4), denoiser, x).numel() == 0);
 }
 
 TEST_CASE("torch_map and torch_view share memory, and refuse what they cannot map", "[torch]") {
-  Tensor x = noise_of({3, 5}, 1);
+  Tensor x = random_tensor<Tensor>({3, 5}, 1);
   const at::Tensor view = torch_view(x);
   REQUIRE(view.data_ptr() == x.data());
   REQUIRE(view.sizes() == at::IntArrayRef({3, 5}));
@@ -278,10 +314,11 @@ TEST_CASE("torch_map and torch_view share memory, and refuse what they cannot ma
 TEST_CASE("a run on torch tensors refuses other shapes and tensors that cannot hold noise", "[torch]") {
   const at::Tensor x = at::ones({3, 5}, at::kDouble);
   const auto narrow = [](const at::Tensor& in, const at::Tensor&) { return in.narrow(1, 0, 4); };
-  REQUIRE(
-      error_message([&] { (void)sample(diffusion::Ddim{}, grid(4), Denoiser(narrow, ModelMeanType::epsilon), x); }) ==
-      "diffusion::Denoiser: the model's output has shape [3, 4], but for x of shape [3, 5] it must have [3, 5]");
-  SamplingRun run(diffusion::Ddim{}, grid(4), x);
+  REQUIRE(error_message([&] {
+            (void)sample(diffusion::Ddim{}, trailing_grid(4), Denoiser(narrow, ModelMeanType::epsilon), x);
+          }) ==
+          "diffusion::Denoiser: the model's output has shape [3, 4], but for x of shape [3, 5] it must have [3, 5]");
+  SamplingRun run(diffusion::Ddim{}, trailing_grid(4), x);
   Prediction<at::Tensor> undefined;
   REQUIRE(error_message([&] { run.advance(undefined); }) ==
           "diffusion::sample: the denoiser's x_start has shape [], but for x of shape [3, 5] it must have [3, 5]");

@@ -34,18 +34,11 @@ namespace {
 
 using Tensor = Eigen::Tensor<double, 2, Eigen::RowMajor, Index>;
 
-const GaussianDiffusion<double>& process() {
-  static const GaussianDiffusion<double> process(diffusion::scaled_linear_beta_schedule(1000));
-  return process;
-}
-
-TimeGrid grid(Index n) { return timestep_grid(process(), TimestepSpacing::trailing, n); }
-
 /// A grid that starts without signal and one that starts part-way.
 std::vector<TimeGrid> special_grids() {
   const GaussianDiffusion<double> zero_snr(
       diffusion::rescale_zero_terminal_snr(diffusion::scaled_linear_beta_schedule(1000)));
-  return {timestep_grid(zero_snr, TimestepSpacing::trailing, 5), grid(12).with_strength(0.5)};
+  return {timestep_grid(zero_snr, TimestepSpacing::trailing, 5), trailing_grid(12).with_strength(0.5)};
 }
 
 template <class T>
@@ -110,7 +103,7 @@ T finish(Run& run) {
 TEMPLATE_TEST_CASE("a run that is asked equals sample, for every sampler", "[sampling_run]", LAYOUTS) {
   using T = typename TestType::template Tensor<2>;
   std::vector<TimeGrid> grids = special_grids();
-  grids.push_back(grid(7));
+  grids.push_back(trailing_grid(7));
   for (const TimeGrid& levels : grids) {
     for (const auto& sampler : all_samplers<T>()) {
       INFO(sampler.name << ", " << levels.num_steps() << " steps");
@@ -139,8 +132,8 @@ TEMPLATE_TEST_CASE("the bits of a run do not depend on its device, for every sam
   for (const auto& sampler : all_samplers<T>()) {
     INFO(sampler.name);
     const SplittingDevice device;
-    const auto run = sampler.begin(grid(5), start<T>(), noise<T>(), {}, device);
-    REQUIRE_THAT(finish<T>(*run), AllEqual(sampler.run(grid(5), denoiser<T>(), start<T>(), noise<T>(), {})));
+    const auto run = sampler.begin(trailing_grid(5), start<T>(), noise<T>(), {}, device);
+    REQUIRE_THAT(finish<T>(*run), AllEqual(sampler.run(trailing_grid(5), denoiser<T>(), start<T>(), noise<T>(), {})));
     REQUIRE(*device.calls >= 5);  // the device is used in every step
   }
 }
@@ -153,34 +146,36 @@ TEMPLATE_TEST_CASE("sample uses its device for the sampler, the noise and the de
   options.threshold_quantile = 0.9;
   const auto model = [](const T& in, const auto&) { return in * static_cast<typename T::Scalar>(0.5); };
   const Denoiser thresholds(model, ModelMeanType::epsilon, options);
-  const T expected = sample(diffusion::Ddpm{}, grid(3), thresholds, x, PhiloxNoise(2));
+  const T expected = sample(diffusion::Ddpm{}, trailing_grid(3), thresholds, x, PhiloxNoise(2));
 
   Eigen::ThreadPool threads(3);
   const Eigen::ThreadPoolDevice pool(&threads, 3);
-  REQUIRE_THAT(sample(diffusion::Ddpm{}, grid(3), thresholds, x, PhiloxNoise(2), {}, pool), AllEqual(expected));
+  REQUIRE_THAT(sample(diffusion::Ddpm{}, trailing_grid(3), thresholds, x, PhiloxNoise(2), {}, pool),
+               AllEqual(expected));
 
   // The denoiser thresholds, scales and adds on the device; the noise source draws on it.
   const SplittingDevice sampler_only, all;
   const auto undivided = [&](const T& in, const NoiseLevel& level, Prediction<T>& out) { thresholds(in, level, out); };
   const ErasedNoise<T> draws = noise<T>();
-  REQUIRE_THAT(sample(diffusion::Ddpm{}, grid(3), undivided, x, draws, {}, sampler_only),
-               AllEqual(sample(diffusion::Ddpm{}, grid(3), thresholds, x, PhiloxNoise(2), {}, all)));
+  REQUIRE_THAT(sample(diffusion::Ddpm{}, trailing_grid(3), undivided, x, draws, {}, sampler_only),
+               AllEqual(sample(diffusion::Ddpm{}, trailing_grid(3), thresholds, x, PhiloxNoise(2), {}, all)));
   REQUIRE(*sampler_only.calls >= 3);
   REQUIRE(*all.calls >= *sampler_only.calls + 2 + 3 * 3);
 }
 
 TEST_CASE("DpmSolverAdaptive takes the same steps in both layouts", "[sampling_run]") {
   using ColMajor = Eigen::Tensor<double, 2, Eigen::ColMajor, Index>;
-  const auto by_rows = sample(diffusion::DpmSolverAdaptive{}, grid(2), denoiser<Tensor>(), start<Tensor>());
-  const auto by_columns = sample(diffusion::DpmSolverAdaptive{}, grid(2), denoiser<ColMajor>(), start<ColMajor>());
+  const auto by_rows = sample(diffusion::DpmSolverAdaptive{}, trailing_grid(2), denoiser<Tensor>(), start<Tensor>());
+  const auto by_columns =
+      sample(diffusion::DpmSolverAdaptive{}, trailing_grid(2), denoiser<ColMajor>(), start<ColMajor>());
   REQUIRE_THAT(with_layout<Eigen::RowMajor>(by_columns), AllEqual(by_rows));
 }
 
 TEST_CASE("a copy made at any call goes on like its original", "[sampling_run]") {
   for (const auto& sampler : all_samplers<Tensor>()) {
     INFO(sampler.name);
-    const Tensor expected = sampler.run(grid(4), denoiser<Tensor>(), start<Tensor>(), noise<Tensor>(), {});
-    const auto run = sampler.begin(grid(4), start<Tensor>(), noise<Tensor>(), {}, {});
+    const Tensor expected = sampler.run(trailing_grid(4), denoiser<Tensor>(), start<Tensor>(), noise<Tensor>(), {});
+    const auto run = sampler.begin(trailing_grid(4), start<Tensor>(), noise<Tensor>(), {}, {});
     Prediction<Tensor> prediction;
     while (!run->done()) {
       const auto copy = run->copy();
@@ -195,8 +190,8 @@ TEST_CASE("runs advanced in any order equal the same runs alone", "[sampling_run
   const auto samplers = all_samplers<Tensor>();
   std::vector<std::unique_ptr<ErasedRun<Tensor>>> runs;
   for (std::size_t i = 0; i < samplers.size(); ++i) {
-    runs.push_back(samplers[i].begin(grid(4 + static_cast<Index>(i % 3)), start<Tensor>(static_cast<double>(i)),
-                                     noise<Tensor>(), {}, {}));
+    runs.push_back(samplers[i].begin(trailing_grid(4 + static_cast<Index>(i % 3)),
+                                     start<Tensor>(static_cast<double>(i)), noise<Tensor>(), {}, {}));
   }
   std::mt19937 engine(1);
   Prediction<Tensor> prediction;  // all runs may share it: a run keeps nothing in it
@@ -208,7 +203,7 @@ TEST_CASE("runs advanced in any order equal the same runs alone", "[sampling_run
   }
   for (std::size_t i = 0; i < samplers.size(); ++i) {
     INFO(samplers[i].name);
-    const Tensor alone = samplers[i].run(grid(4 + static_cast<Index>(i % 3)), denoiser<Tensor>(),
+    const Tensor alone = samplers[i].run(trailing_grid(4 + static_cast<Index>(i % 3)), denoiser<Tensor>(),
                                          start<Tensor>(static_cast<double>(i)), noise<Tensor>(), {});
     REQUIRE_THAT(runs[i]->x(), AllEqual(alone));
   }
@@ -217,7 +212,7 @@ TEST_CASE("runs advanced in any order equal the same runs alone", "[sampling_run
 TEST_CASE("runs on two threads share one const denoiser", "[sampling_run]") {
   const auto shared = denoiser<Tensor>();
   const auto on_thread = [&shared](double offset, Tensor& result) {
-    SamplingRun run(diffusion::Heun{{10.0}}, grid(20), start<Tensor>(offset), PhiloxNoise(3));
+    SamplingRun run(diffusion::Heun{{10.0}}, trailing_grid(20), start<Tensor>(offset), PhiloxNoise(3));
     Prediction<Tensor> prediction;
     while (!run.done()) {
       shared(run.x(), run.level(), prediction);
@@ -230,7 +225,7 @@ TEST_CASE("runs on two threads share one const denoiser", "[sampling_run]") {
   on_thread(0, first);
   other.join();
   const auto alone = [&](double offset) {
-    return sample(diffusion::Heun{{10.0}}, grid(20), shared, start<Tensor>(offset), PhiloxNoise(3));
+    return sample(diffusion::Heun{{10.0}}, trailing_grid(20), shared, start<Tensor>(offset), PhiloxNoise(3));
   };
   REQUIRE_THAT(first, AllEqual(alone(0)));
   REQUIRE_THAT(second, AllEqual(alone(1)));
@@ -242,7 +237,7 @@ TEST_CASE("a restarted run allocates nothing and equals a new run with the noise
     INFO(sampler.name);
     PhiloxNoise source(5);
     Prediction<Tensor> prediction;
-    const auto run = sampler.begin(grid(8), start<Tensor>(), [&source](Tensor& z) { source(z); }, {}, {});
+    const auto run = sampler.begin(trailing_grid(8), start<Tensor>(), [&source](Tensor& z) { source(z); }, {}, {});
     const auto drive = [&] {
       while (!run->done()) {
         calls_model(run->x(), run->level(), prediction);
@@ -256,8 +251,8 @@ TEST_CASE("a restarted run allocates nothing and equals a new run with the noise
               run->restart(again);
               drive();
             }) == 0);
-    REQUIRE_THAT(run->x(),
-                 AllEqual(sampler.run(grid(8), calls_model, again, [&following](Tensor& z) { following(z); }, {})));
+    REQUIRE_THAT(run->x(), AllEqual(sampler.run(trailing_grid(8), calls_model, again,
+                                                [&following](Tensor& z) { following(z); }, {})));
   }
 }
 
@@ -265,12 +260,13 @@ TEST_CASE("a run restarted in the middle of a step equals a new run", "[sampling
   for (const auto& sampler : all_samplers<Tensor>()) {
     INFO(sampler.name);
     const auto no_draws = [](Tensor& z) { z.setZero(); };
-    const auto run = sampler.begin(grid(5), start<Tensor>(), no_draws, {}, {});
+    const auto run = sampler.begin(trailing_grid(5), start<Tensor>(), no_draws, {}, {});
     Prediction<Tensor> prediction;
     for (int call = 0; call < 4; ++call) answer(*run, prediction);
     const Tensor again = start<Tensor>(1);
     run->restart(again);
-    REQUIRE_THAT(finish<Tensor>(*run), AllEqual(sampler.run(grid(5), denoiser<Tensor>(), again, no_draws, {})));
+    REQUIRE_THAT(finish<Tensor>(*run),
+                 AllEqual(sampler.run(trailing_grid(5), denoiser<Tensor>(), again, no_draws, {})));
   }
 }
 
@@ -279,8 +275,8 @@ TEST_CASE("RePaint's jumps can be asked, and copied at any call", "[sampling_run
   mask.setZero();
   mask(0, 0) = mask(2, 4) = 1;
   const diffusion::RePaint<Tensor> sampler{known, mask, 2, 3};
-  const Tensor expected = sample(sampler, grid(7), denoiser<Tensor>(), start<Tensor>(), PhiloxNoise(3));
-  SamplingRun run(sampler, grid(7), start<Tensor>(), PhiloxNoise(3));
+  const Tensor expected = sample(sampler, trailing_grid(7), denoiser<Tensor>(), start<Tensor>(), PhiloxNoise(3));
+  SamplingRun run(sampler, trailing_grid(7), start<Tensor>(), PhiloxNoise(3));
   Prediction<Tensor> prediction;
   Index calls = 0;
   for (; !run.done(); ++calls) {
@@ -293,7 +289,7 @@ TEST_CASE("RePaint's jumps can be asked, and copied at any call", "[sampling_run
 }
 
 TEST_CASE("a run says where it asks and how far it is", "[sampling_run]") {
-  const TimeGrid levels = grid(3);
+  const TimeGrid levels = trailing_grid(3);
   SamplingRun run(diffusion::Heun{}, levels, start<Tensor>());
   Prediction<Tensor> prediction;
   std::vector<double> asked;
@@ -318,21 +314,21 @@ TEST_CASE("observe_x_start is called with each prediction of x_0", "[sampling_ru
     REQUIRE(x_start(0, 0) == 0.25);
     seen.push_back(static_cast<double>(step.index) + level.t / 1000);
   };
-  (void)sample(diffusion::Heun{}, grid(2), denoiser<Tensor>(), start<Tensor>(), hooks);
+  (void)sample(diffusion::Heun{}, trailing_grid(2), denoiser<Tensor>(), start<Tensor>(), hooks);
   REQUIRE(seen == std::vector<double>{0.999, 0.499, 1.499});
 }
 
 TEST_CASE("a run takes a map for x and a noise source by std::ref", "[sampling_run]") {
   Tensor memory = start<Tensor>();
   PhiloxNoise source(4);
-  SamplingRun run(diffusion::EulerAncestral{}, grid(4), Eigen::TensorMap<Tensor>(memory.data(), 3, 5),
+  SamplingRun run(diffusion::EulerAncestral{}, trailing_grid(4), Eigen::TensorMap<Tensor>(memory.data(), 3, 5),
                   std::ref(source));
   STATIC_REQUIRE((std::is_same_v<std::decay_t<decltype(run.x())>, Tensor>));
   memory.setZero();  // the run has a copy
   const Tensor result = finish<Tensor>(run);
   REQUIRE(source.call() == 3);
-  REQUIRE_THAT(result, AllEqual(sample(diffusion::EulerAncestral{}, grid(4), denoiser<Tensor>(), start<Tensor>(),
-                                       PhiloxNoise(4))));
+  REQUIRE_THAT(result, AllEqual(sample(diffusion::EulerAncestral{}, trailing_grid(4), denoiser<Tensor>(),
+                                       start<Tensor>(), PhiloxNoise(4))));
 }
 
 namespace {
@@ -344,15 +340,15 @@ void zeros(Tensor& z) { z.setZero(); }
 TEST_CASE("a function is a noise source, and hooks do not need one", "[sampling_run]") {
   const auto with_zeros = [](Tensor& z) { z.setZero(); };
   const diffusion::EulerAncestral sampler;
-  const Tensor expected = sample(sampler, grid(3), denoiser<Tensor>(), start<Tensor>(), with_zeros);
-  REQUIRE_THAT(sample(sampler, grid(3), denoiser<Tensor>(), start<Tensor>(), zeros), AllEqual(expected));
-  SamplingRun run(sampler, grid(3), start<Tensor>(), zeros);
+  const Tensor expected = sample(sampler, trailing_grid(3), denoiser<Tensor>(), start<Tensor>(), with_zeros);
+  REQUIRE_THAT(sample(sampler, trailing_grid(3), denoiser<Tensor>(), start<Tensor>(), zeros), AllEqual(expected));
+  SamplingRun run(sampler, trailing_grid(3), start<Tensor>(), zeros);
   REQUIRE_THAT(finish<Tensor>(run), AllEqual(expected));
 
   Index steps = 0;
   Hooks<Tensor> hooks;
   hooks.observer = [&steps](const Step&, const Tensor&) { ++steps; };
-  SamplingRun without_noise(diffusion::Ddim{}, grid(3), start<Tensor>(), hooks);
+  SamplingRun without_noise(diffusion::Ddim{}, trailing_grid(3), start<Tensor>(), hooks);
   finish<Tensor>(without_noise);
   REQUIRE(steps == 3);
 }
@@ -362,7 +358,7 @@ TEST_CASE("a run refuses tensors whose shape a hook or the noise source has chan
   hooks.correct_x_t = [](Tensor& x, const NoiseLevel& level) {
     if (level.t < 500) x = Tensor(4, 5);
   };
-  SamplingRun run(diffusion::Ddim{}, grid(3), start<Tensor>(), hooks);
+  SamplingRun run(diffusion::Ddim{}, trailing_grid(3), start<Tensor>(), hooks);
   REQUIRE_THAT(error_message([&] { finish<Tensor>(run); }),
                StartsWith("diffusion::sample: correct_x_t changed the shape of x from [3, 5] to [4, 5]"));
   Prediction<Tensor> prediction;
@@ -371,13 +367,14 @@ TEST_CASE("a run refuses tensors whose shape a hook or the noise source has chan
                StartsWith("diffusion::SamplingRun::advance: x has shape [4, 5]"));
   const auto shrinking = [](Tensor& z) { z = Tensor(1, 1); };
   REQUIRE_THAT(error_message([&] {
-                 (void)sample(diffusion::EulerAncestral{}, grid(3), denoiser<Tensor>(), start<Tensor>(), shrinking);
+                 (void)sample(diffusion::EulerAncestral{}, trailing_grid(3), denoiser<Tensor>(), start<Tensor>(),
+                              shrinking);
                }),
                StartsWith("diffusion::sample: the noise has shape [1, 1]"));
 }
 
 TEST_CASE("a run throws for a prediction of another shape and after its end", "[sampling_run]") {
-  SamplingRun run(diffusion::Ddim{}, grid(2), start<Tensor>());
+  SamplingRun run(diffusion::Ddim{}, trailing_grid(2), start<Tensor>());
   Prediction<Tensor> prediction;
   prediction.x_start = Tensor(3, 4);
   prediction.epsilon = Tensor(3, 5);
@@ -387,8 +384,8 @@ TEST_CASE("a run throws for a prediction of another shape and after its end", "[
   REQUIRE_THROWS_AS(run.advance(prediction), std::out_of_range);
   REQUIRE_THROWS_WITH(run.advance(prediction),
                       "diffusion::SamplingRun::advance: the run is done after 2 steps; restart(x) begins another");
-  REQUIRE_THROWS_AS(SamplingRun(diffusion::Ddim{2.0}, grid(2), start<Tensor>()), std::invalid_argument);
-  SamplingRun without_noise(diffusion::EulerAncestral{}, grid(2), start<Tensor>());
+  REQUIRE_THROWS_AS(SamplingRun(diffusion::Ddim{2.0}, trailing_grid(2), start<Tensor>()), std::invalid_argument);
+  SamplingRun without_noise(diffusion::EulerAncestral{}, trailing_grid(2), start<Tensor>());
   REQUIRE_THAT(error_message([&] { finish<Tensor>(without_noise); }),
                StartsWith("diffusion::sample: this sampler needs noise"));
 }

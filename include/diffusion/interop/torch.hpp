@@ -15,6 +15,7 @@
 
 #include "../detail/error.hpp"
 #include "../detail/shape.hpp"
+#include "../noise/noise_source.hpp"
 #include "../sampling/samplers/dpm_solver_adaptive.hpp"
 #include "../sampling/steps.hpp"
 #include "../tensor.hpp"
@@ -57,9 +58,15 @@ inline void check_mappable(const char* where, const at::Tensor& x, at::ScalarTyp
 /// needs the batch and the number of values in a sample; both are the same for a tensor of rank 2.
 template <class Scalar, class Noise>
 void fill_torch(at::Tensor& z, Noise& noise) {
-  const Eigen::Index batch = z.size(0), values = batch == 0 ? 0 : z.numel() / batch;
-  Eigen::TensorMap<Eigen::Tensor<Scalar, 2, Eigen::RowMajor>> map(static_cast<Scalar*>(z.data_ptr()), batch, values);
-  noise(map);
+  using Map = Eigen::TensorMap<Eigen::Tensor<Scalar, 2, Eigen::RowMajor>>;
+  if constexpr (can_fill_v<std::remove_const_t<Noise>, Map>) {
+    const Eigen::Index batch = z.size(0), values = batch == 0 ? 0 : z.numel() / batch;
+    Map map(static_cast<Scalar*>(z.data_ptr()), batch, values);
+    noise(map);
+  } else {
+    fail<std::invalid_argument>("noise", "x has values of type ", at::toString(z.scalar_type()),
+                                "; this noise source cannot fill an Eigen tensor of that type and rank 2");
+  }
 }
 
 }  // namespace detail
@@ -110,7 +117,8 @@ template <class X>
 ///
 /// A noise source is either a function of a torch::Tensor&, for example one that calls
 /// z.normal_(0, 1, generator); or one of the library's sources. These fill the memory of tensors on
-/// the CPU directly; for a tensor on another device, the noise is made on the CPU and copied.
+/// the CPU directly, as an Eigen tensor of rank 2, [N, values of a sample]; for a tensor on another
+/// device, the noise is made on the CPU and copied.
 ///
 /// Only DpmSolverAdaptive waits for the device of x, because its step depends on the error.
 template <>
@@ -176,7 +184,8 @@ struct TensorOperations<at::Tensor> {
   }
   /// Limits x to [low, high].
   static void clamp(at::Tensor& x, double low, double high, const DeviceRef&) { x = x.clamp(low, high); }
-  /// Dynamic thresholding; see DenoiserOptions::threshold_quantile.
+  /// Dynamic thresholding; see DenoiserOptions::threshold_quantile. libtorch 1.13 computes the
+  /// quantiles of at most 16 million values.
   static void threshold(at::Tensor& x, double quantile, double low, double high, const DeviceRef&) {
     if (x.numel() == 0) return;
     const auto type = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;

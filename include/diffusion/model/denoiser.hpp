@@ -97,7 +97,8 @@ struct DenoiserOptions {
 /// longer exists then. Return a plain tensor or write to out.
 ///
 /// t is an `Eigen::Tensor<Scalar, 1>` of shape [N], the model time of each sample, rounded to
-/// Scalar. bfloat16 cannot represent every timestep above 256.
+/// Scalar. bfloat16 cannot represent every timestep above 256. For a tensor type that is not one of
+/// Eigen's, TensorOperations says what t is.
 ///
 /// Coefficients are computed in double. A sample's result does not depend on the rest of its batch
 /// if the model's does not. Each type gives x_0 or epsilon by the formula below, and

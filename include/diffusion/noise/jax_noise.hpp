@@ -73,17 +73,20 @@ inline double erf_inv(double y) {
   return std::copysign(x, y);
 }
 
+/// Whether the scalar type of X is float or double.
+template <class X>
+inline constexpr bool has_jax_scalar_v =
+    std::is_same_v<typename Traits<X>::Scalar, float> || std::is_same_v<typename Traits<X>::Scalar, double>;
+
 /// True if JaxNoise can fill an X. Otherwise one readable static_assert fails.
 template <class X>
 constexpr bool can_be_filled_by_jax() {
   if constexpr (can_be_filled<X>()) {
-    using Scalar = typename Traits<X>::Scalar;
-    constexpr bool known = std::is_same_v<Scalar, float> || std::is_same_v<Scalar, double>;
     static_assert(
-        known,
+        has_jax_scalar_v<X>,
         "diffusion: the scalar type of JaxNoise must be float or double; JAX draws its 16-bit types from other "
         "random bits");
-    return known;
+    return has_jax_scalar_v<X>;
   }
   return false;
 }
@@ -134,6 +137,10 @@ enum class JaxThreefry {
 ///     z = sqrt(2) erfinv(2 u - 1 + 2^-24)
 class JaxNoise {
  public:
+  /// Whether the scalar type of X is float or double.
+  template <class X>
+  static constexpr bool fills = detail::has_jax_scalar_v<X>;
+
   /// Starts from the key jax.random.key(seed).
   explicit JaxNoise(std::uint64_t seed, JaxThreefry threefry = JaxThreefry::partitionable)
       : JaxNoise({static_cast<std::uint32_t>(seed >> 32), static_cast<std::uint32_t>(seed)}, threefry) {}

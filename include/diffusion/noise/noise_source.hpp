@@ -1,10 +1,12 @@
 /// @file noise_source.hpp
 /// The interface of a noise source. A noise source is any callable noise(x) that fills the tensor x
 /// with independent N(0, 1) values. The value of an element depends on its index, not on the layout
-/// of x. A source that can use an Eigen device is also callable as noise(x, device). The sources of
-/// the library are in the other headers of this folder.
+/// of x. A source that can use an Eigen device is also callable as noise(x, device). A source that
+/// fills only some tensor types X has a member `template <class X> static constexpr bool fills`.
+/// The sources of the library are in the other headers of this folder.
 #pragma once
 
+#include <functional>  // std::reference_wrapper
 #include <type_traits>
 #include <utility>  // std::declval
 
@@ -31,6 +33,14 @@ constexpr bool can_be_filled() {
   }
   return false;
 }
+
+/// Whether a Noise that fills Eigen tensors can fill an X, as its member `fills` says.
+template <class Noise, class X, class = void>
+inline constexpr bool can_fill_v = true;
+template <class Noise, class X>
+inline constexpr bool can_fill_v<Noise, X, std::void_t<decltype(Noise::template fills<X>)>> = Noise::template fills<X>;
+template <class Noise, class X>
+inline constexpr bool can_fill_v<std::reference_wrapper<Noise>, X> = can_fill_v<Noise, X>;
 
 /// Whether TensorOperations<X> can fill an X by a Noise.
 template <class Noise, class X, class = void>

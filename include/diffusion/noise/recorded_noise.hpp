@@ -32,6 +32,12 @@ class RecordedNoise {
       Eigen::Tensor<typename Traits::Scalar, Traits::rank + 1, Traits::layout, typename Traits::Plain::Index>;
 
  public:
+  /// Whether an X has the scalar type and rank of the recorded tensors.
+  template <class X>
+  static constexpr bool fills =
+      std::is_same_v<typename detail::Traits<X>::Scalar, typename Traits::Scalar>&& detail::Traits<X>::rank ==
+      Traits::rank;
+
   /// Replays `tensors` in their order; their shapes may differ.
   explicit RecordedNoise(std::vector<Tensor> tensors) : tensors_(std::move(tensors)) {}
 
@@ -54,8 +60,7 @@ class RecordedNoise {
   template <class X>
   void operator()(X&& x) {
     if constexpr (detail::can_be_filled<X>()) {
-      using XTraits = detail::Traits<X>;
-      static_assert(std::is_same_v<typename XTraits::Scalar, typename Traits::Scalar> && XTraits::rank == Traits::rank,
+      static_assert(fills<X>,
                     "diffusion: a tensor that RecordedNoise fills must have the scalar type and rank of the recorded "
                     "tensors");
       if (call_ == size()) {

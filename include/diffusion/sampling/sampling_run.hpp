@@ -101,7 +101,8 @@ struct Hooks {
 template <class Sampler, class Tensor, class Noise = NoNoise, class Device = Eigen::DefaultDevice>
 class SamplingRun {
   static constexpr bool complete = detail::is_complete_sampler<Sampler, Tensor>();
-  static_assert(std::is_same_v<Tensor, PlainTensor<Tensor>>, "diffusion: a SamplingRun holds an Eigen::Tensor");
+  static_assert(std::is_same_v<Tensor, PlainTensor<Tensor>>,
+                "diffusion: a SamplingRun holds an Eigen::Tensor, or a type with TensorOperations");
 
  public:
   /// Begins a run at the first level of `grid`. `device` is the Eigen device of the samplers and of

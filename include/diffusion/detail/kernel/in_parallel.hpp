@@ -93,12 +93,15 @@ void in_parallel(const Device& device, Index size, double bytes_each, const F& f
   in_parallel(device, size, Eigen::TensorOpCost(bytes_each, bytes_each, 1.0), f);
 }
 
+/// The device of a DeviceRef that was given none.
+inline constexpr Eigen::DefaultDevice calling_thread{};
+
 /// A reference to an Eigen device of any type, by default the calling thread. It is a device too.
 /// Code that takes it is compiled once for all devices.
 class DeviceRef {
  public:
   /// The calling thread.
-  DeviceRef() : DeviceRef(Eigen::DefaultDevice()) {}
+  DeviceRef() : DeviceRef(calling_thread) {}
   /// The device must outlive the reference.
   template <class Device, std::enable_if_t<!std::is_same_v<Device, DeviceRef>, int> = 0>
   DeviceRef(const Device& device)
@@ -121,7 +124,7 @@ class DeviceRef {
     void operator()(Index begin, Index end) const { call(f, begin, end); }
   };
 
-  const void* device_;  // not used on the calling thread
+  const void* device_;
   void (*split_)(const void* device, Index size, const Eigen::TensorOpCost& cost_each, Call f);
 };
 

@@ -36,9 +36,14 @@ class StepNoise {
           }
         }) {}
 
-  /// Resizes z to the shape of x and fills it.
+  /// Resizes z to the shape of x and fills it. A z that is not one of Eigen's tensors becomes a copy
+  /// of x first, because it may also differ in its scalar type or the place of its memory.
   void operator()(Tensor& z, const Tensor& x) const {
-    resize_like(z, x);
+    if constexpr (is_adapted_v<Tensor>) {
+      z = x;
+    } else {
+      resize(z, shape(x));
+    }
     fill_(noise_, device_, z);
     check_result("sample", "the noise", z, x, shape(x));
   }
