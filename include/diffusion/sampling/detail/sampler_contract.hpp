@@ -36,8 +36,8 @@ class StepNoise {
           }
         }) {}
 
-  /// Resizes z to the shape of x and fills it. A z that is not one of Eigen's tensors becomes a copy
-  /// of x first, because it may also differ in its scalar type or the place of its memory.
+  /// Resizes z to the shape of x and fills it. A z that is not one of Eigen's tensors becomes a
+  /// copy of x first, because it may also differ in its scalar type or the place of its memory.
   void operator()(Tensor& z, const Tensor& x) const {
     if constexpr (is_adapted_v<Tensor>) {
       z = x;
