@@ -34,9 +34,9 @@ inline Digits selected(const Digits& x, const std::vector<Index>& indices) {
 }
 
 /// Reads a CSV file of digits. After a heading, each line holds one digit: 64 integers from 0
-/// (paper) to 16 (ink), followed by a label, which is ignored. Throws std::runtime_error if a line
-/// is different or if there are fewer than 200 digits.
-inline Digits read_digits(const std::string& path) {
+/// (paper) to 16 (ink), followed by the class from 0 to 9, which is added to `labels`. Throws
+/// std::runtime_error if a line is different or if there are fewer than 200 digits.
+inline Digits read_digits(const std::string& path, std::vector<int>* labels = nullptr) {
   if (std::filesystem::is_directory(path)) throw std::runtime_error("cannot read " + path + ": it is a directory");
   std::ifstream file(path);
   if (!file) throw std::runtime_error("cannot open " + path + ": " + std::strerror(errno));
@@ -50,7 +50,11 @@ inline Digits read_digits(const std::string& path) {
       int value = -1;
       const auto [next, error] = std::from_chars(at, end, value);
       if (error != std::errc() || value < 0 || value > 16) break;
-      if (column < digit_pixels) values.push_back(value / 8.0 - 1.0);
+      if (column < digit_pixels) {
+        values.push_back(value / 8.0 - 1.0);
+      } else if (labels) {
+        labels->push_back(value);
+      }
       at = next != end && *next == ',' ? next + 1 : next;
     }
     if (column <= digit_pixels || (at != end && *at != '\r')) {

@@ -1,17 +1,6 @@
 /// @file sample_digits.cpp
-/// Samples with the optimal model: the exact minimiser of the training loss over 1797 handwritten
-/// digits.
-///
-/// A model that predicts x_0 is trained to minimise E |model(x_t, t) - x_0|^2. The minimiser is the
-/// posterior mean. It is known exactly if x_0 is one of M equally likely digits d_i:
-///
-///     x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise
-///     E[x_0 | x_t] = sum_i w_i d_i,   w_i = exp(l_i) / sum_j exp(l_j)
-///     l_i = -|x_t - sqrt(abar_t) d_i|^2 / (2 (1 - abar_t))
-///
-/// l_i falls to -1e6 where there is little noise, so the largest one is subtracted from all before
-/// exp (log-sum-exp). The term |x_t|^2 is common to all l_i and is left out. All l_i of a batch are
-/// then one matrix product, and all means are another.
+/// Samples with the optimal model (common/digit_model.hpp): the exact minimiser of the training
+/// loss over 1797 handwritten digits.
 ///
 /// The only remaining error of sampling is that of a finite number of steps:
 ///
@@ -39,6 +28,7 @@
 #include <string>
 #include <vector>
 
+#include "common/digit_model.hpp"
 #include "common/digits.hpp"
 #include "common/options.hpp"
 #include "common/progress.hpp"
@@ -46,26 +36,6 @@
 using diffusion::GaussianDiffusion;
 using Eigen::Index;
 using example::Digits;
-
-/// The posterior mean E[x_0 | x_t], where x_0 is one of the digits, as a model for ReverseProcess.
-struct PosteriorMean {
-  GaussianDiffusion<double> process;  // with all its steps: the model time is a timestep before respacing
-  Digits digits;
-  Eigen::RowVectorXd half_square = 0.5 * example::rows(digits).rowwise().squaredNorm().transpose();  // |d_i|^2 / 2
-
-  void operator()(const Digits& x, const Eigen::Tensor<double, 1>& timesteps, Digits& out) const {
-    using Weights = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-    Weights w = example::rows(x) * example::rows(digits).transpose();  // x . d_i, one row per sample
-    for (Index n = 0; n < w.rows(); ++n) {
-      const auto t = static_cast<Index>(timesteps(n));
-      const double abar = process.alphas_cumprod()[t], sqrt_abar = process.sqrt_alphas_cumprod()[t];
-      w.row(n) = (sqrt_abar * w.row(n) - abar * half_square) / process.one_minus_alphas_cumprod()[t];
-      w.row(n) = (w.row(n).array() - w.row(n).maxCoeff()).exp();
-      w.row(n) /= w.row(n).sum();
-    }
-    example::rows(out).noalias() = w * example::rows(digits);
-  }
-};
 
 /// Number of different indices.
 std::size_t num_different(const std::vector<Index>& indices) {
@@ -112,7 +82,7 @@ int main(int argc, char** argv) {
     example::check_writable(out);
     const GaussianDiffusion<double> process(diffusion::named_beta_schedule(schedule, 1000));
     const Digits digits = example::read_digits(path);
-    const PosteriorMean model{process, digits};
+    const example::DigitModel model(process, digits);
     std::printf("%s: %ld digits; %s, T = 1000; %ld samples\n%s\n", path.c_str(), long(digits.dimension(0)),
                 schedule.c_str(), long(samples), table_heading);
 
