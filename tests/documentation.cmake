@@ -56,8 +56,9 @@ if(number EQUAL 0)
   message(FATAL_ERROR "README.md has no C++ block")
 endif()
 
-# Every @code{.cpp} block of a header is a program. It is named documentation_<header>_<number>.
-foreach(header IN LISTS headers)
+# add_documented_header(HEADER): every @code{.cpp} block of a header is a program. It is named
+# documentation_<header>_<number>.
+function(add_documented_header header)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/${header})
   file(READ ${PROJECT_SOURCE_DIR}/include/${header} rest)
   cmake_path(GET header STEM name)
@@ -69,4 +70,8 @@ foreach(header IN LISTS headers)
     add_documented_program(documentation_${name}_${number} "${block}")
     take_block("\n/// @code{.cpp}" "\n/// @endcode")
   endwhile()
+  set(package_tests ${package_tests} PARENT_SCOPE)
+endfunction()
+foreach(header IN LISTS headers)
+  add_documented_header(${header})
 endforeach()

@@ -27,8 +27,8 @@ void check_writable(const std::string& path) {
   }
 }
 
-Options::Options(const std::string& name, const std::string& description)
-    : app_(std::make_unique<CLI::App>(description, name)) {}
+Options::Options(const std::string& name, const std::string& description, bool prints)
+    : app_(std::make_unique<CLI::App>(description, name)), prints_(prints) {}
 Options::~Options() = default;
 
 void Options::add(const std::string& name, std::string& value, const std::string& help) {
@@ -70,7 +70,7 @@ int Options::run(int argc, const char* const* argv, const std::function<int()>& 
     app_->parse(argc, argv);
     return program();
   } catch (const CLI::CallForHelp&) {
-    std::cout << app_->help();
+    if (prints_) std::cout << app_->help();
     return 0;
   } catch (const CLI::ParseError& e) {
     error = std::string(e.what()) + " (--help lists the options)";
@@ -80,7 +80,7 @@ int Options::run(int argc, const char* const* argv, const std::function<int()>& 
     error = e.what();
   }
   std::cout.flush();
-  std::cerr << app_->get_name() << ": " << error << '\n';
+  if (prints_) std::cerr << app_->get_name() << ": " << error << '\n';
   return 1;
 }
 

@@ -24,7 +24,8 @@ void check_writable(const std::string& path);
 /// as "picture". It sets `value`, whose initial value is the default.
 class Options {
  public:
-  Options(const std::string& name, const std::string& description);
+  /// If `prints` is false, help and errors are not printed, because another process prints them.
+  Options(const std::string& name, const std::string& description, bool prints = true);
   ~Options();
 
   void add(const std::string& name, std::string& value, const std::string& help);
@@ -50,6 +51,7 @@ class Options {
 
  private:
   std::unique_ptr<CLI::App> app_;
+  bool prints_;
 };
 
 }  // namespace example

@@ -15,6 +15,13 @@
 ///
 ///     new digits by DDIM in 50 of the 1000 steps                sample, on torch tensors
 ///     bits per dimension of held-out digits                     calc_bpd_loop
+///
+/// The network learns to draw a digit of a given class, or of any class: a tenth of the digits is
+/// shown to it without their class, as classifier-free guidance needs.
+///
+/// Under mpirun, each process takes its part of every batch (ranks.hpp). All draw the same
+/// timesteps and digits, and each makes the noise of its own samples. The gradients are added over
+/// the processes, so that a step is that of a single process with the whole batch.
 #include <torch/torch.h>
 
 #include <algorithm>  // std::max, std::min
@@ -45,81 +52,27 @@
 #include "common/digits.hpp"
 #include "common/options.hpp"
 #include "common/progress.hpp"
+#include "training/digit_network.hpp"
+#include "training/ranks.hpp"
 
 using diffusion::GaussianDiffusion;
 using diffusion::ModelMeanType;
 using diffusion::torch_view;
 using Eigen::Index;
-using example::digit_pixels, example::digit_side;
+using example::digit_side, example::in_one_line, example::Network, example::NetworkImpl;
 using Batch = Eigen::Tensor<float, 4, Eigen::RowMajor>;  // [N, 1, 8, 8]
-
-// ---- the network: a perceptron with residual blocks and a sinusoidal embedding of t ----
-
-namespace nn = torch::nn;
-constexpr Index width = 256, blocks = 3, frequencies = 32;
-
-/// A linear layer as a convolution of one pixel, [N, channels, 1, 1]: torch has fast convolutions
-/// even where it has no fast BLAS.
-nn::Conv2d linear(Index from, Index to) { return nn::Conv2d(nn::Conv2dOptions(from, to, 1)); }
-/// Layer normalisation, as a group norm of one group.
-nn::GroupNorm layer_norm() { return nn::GroupNorm(nn::GroupNormOptions(1, width)); }
-
-/// Sets a layer to 0. The last layer of each branch starts at 0, so that a new residual block is
-/// the identity and a new network returns 0.
-nn::Conv2d zero(nn::Conv2d layer) {
-  const torch::NoGradGuard no_grad;
-  layer->weight.zero_();
-  layer->bias.zero_();
-  return layer;
-}
-
-/// A residual block that is conditioned on the embedding of t.
-struct BlockImpl : nn::Module {
-  nn::GroupNorm norm = register_module("norm", layer_norm());
-  nn::Conv2d in = register_module("first", linear(width, width));
-  nn::Conv2d time = register_module("time", linear(width, width));
-  nn::Conv2d out = register_module("last", zero(linear(width, width)));
-
-  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& t) {
-    return x + out(torch::silu(in(norm(x)) + time(t)));
-  }
-};
-TORCH_MODULE(Block);
-
-/// The network: predicts v from x_t and t.
-struct NetworkImpl : nn::Module {
-  nn::Conv2d in = register_module("first", linear(digit_pixels, width));
-  nn::Conv2d time = register_module("time", linear(2 * frequencies, width));
-  nn::ModuleList middle = register_module("middle", nn::ModuleList());
-  nn::GroupNorm norm = register_module("norm", layer_norm());
-  nn::Conv2d out = register_module("last", zero(linear(width, digit_pixels)));
-
-  NetworkImpl() {
-    for (Index k = 0; k < blocks; ++k) middle->push_back(Block());
-  }
-
-  /// x has shape [N, 1, 8, 8] and t has shape [N].
-  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& t) {
-    const auto frequency = torch::exp(torch::arange(frequencies) * (-std::log(10000.0) / frequencies));
-    const auto phase = t.unsqueeze(1) * frequency;
-    const auto embedding = torch::silu(time(torch::cat({phase.cos(), phase.sin()}, 1).unsqueeze(2).unsqueeze(3)));
-    auto h = in(x.reshape({x.size(0), digit_pixels, 1, 1}));
-    for (const auto& block : *middle) h = block->as<Block>()->forward(h, embedding);
-    return out(norm(h)).reshape_as(x);
-  }
-};
-TORCH_MODULE(Network);
 
 /// A torch tensor as an Eigen tensor, without a copy.
 Eigen::TensorMap<Batch> map(const torch::Tensor& x) { return diffusion::torch_map<Batch>(x); }
 
-/// The network as a model on Eigen tensors, for the variational bound.
+/// The network as a model of digits of any class on Eigen tensors, for the variational bound.
 struct Model {
   std::shared_ptr<NetworkImpl> network;
 
   void operator()(const Batch& x, const Eigen::Tensor<float, 1>& t, Batch& out) const {
     const torch::NoGradGuard no_grad;
-    torch_view(out).copy_(network->forward(torch_view(x), torch_view(t)));
+    const auto labels = torch::full({x.dimension(0)}, example::no_class, torch::kLong);
+    torch_view(out).copy_(network->forward(torch_view(x), torch_view(t), labels));
   }
 };
 
@@ -138,34 +91,65 @@ double mean(const std::vector<double>& values, std::size_t begin, std::size_t en
          double(end - begin);
 }
 
+/// Digits to learn and their classes.
+struct TrainingData {
+  torch::Tensor digits,  // [N, 1, 8, 8]
+      labels;            // [N]
+};
+
+/// Replaces the gradients of the parameters and `loss` by their sums over all ranks, in one buffer.
+void sum_over_ranks(const example::Ranks& ranks, const std::vector<torch::Tensor>& parameters, torch::Tensor& loss) {
+  if (ranks.size() == 1) return;
+  std::vector<torch::Tensor> parts = {loss.detach().reshape({1})};
+  for (const torch::Tensor& parameter : parameters) parts.push_back(parameter.grad().flatten());
+  const torch::Tensor buffer = torch::cat(parts);
+  ranks.sum(buffer);
+  loss = buffer[0];
+  Index at = 1;
+  for (const torch::Tensor& parameter : parameters) {
+    parameter.mutable_grad().copy_(buffer.narrow(0, at, parameter.numel()).view_as(parameter));
+    at += parameter.numel();
+  }
+}
+
 /// Trains `network`, and keeps a running average of its weights in `average`. The average gives
 /// better samples than the last weights. Returns the losses.
-std::vector<double> train(const Training& options, const GaussianDiffusion<float>& process, const torch::Tensor& digits,
-                          Network& network, Network& average) {
+std::vector<double> train(const Training& options, const GaussianDiffusion<float>& process, const TrainingData& data,
+                          Network& network, Network& average, const example::Ranks& ranks) {
   const auto start = std::chrono::steady_clock::now();
+  const example::Part mine = ranks.part(options.batch);
   diffusion::LossSecondMomentResampler timesteps(process.num_timesteps());
   std::mt19937 engine(options.seed);
-  diffusion::PhiloxNoise noise_source(options.seed);
+  diffusion::PhiloxNoise noise_source(options.seed, std::uint64_t(mine.begin));
   torch::optim::AdamW optimizer(network->parameters(), torch::optim::AdamWOptions(0.0).weight_decay(0.01));
-  torch::Tensor x_0 = torch::empty({options.batch, 1, digit_side, digit_side});
+  torch::Tensor x_0 = torch::empty({mine.size, 1, digit_side, digit_side});
   const torch::Tensor noise = torch::empty_like(x_0), x_t = torch::empty_like(x_0), target = torch::empty_like(x_0);
 
   std::vector<double> losses;
   example::Progress bar("training", options.steps, options.progress);
-  std::printf("\n  step      loss  seconds\n");
+  if (ranks.rank() == 0) std::printf("\n  step      loss  seconds\n");
   for (Index step = 0; step < options.steps; ++step) {
-    const auto [t, weights] = timesteps.sample(options.batch, engine);
-    torch::index_select_out(x_0, digits, 0, torch::randint(digits.size(0), {options.batch}, torch::kLong));
+    // The whole batch, the same on all ranks, and this rank's part of it.
+    const auto batch = timesteps.sample(options.batch, engine);
+    const auto part = [&](const torch::Tensor& whole) { return whole.narrow(0, mine.begin, mine.size); };
+    const torch::Tensor chosen = part(torch::randint(data.digits.size(0), {options.batch}, torch::kLong));
+    const torch::Tensor unlabelled = part(torch::rand({options.batch})) < 0.1;
+    const Eigen::array<Index, 1> begin{mine.begin}, size{mine.size};
+    const diffusion::Timesteps t = batch.timesteps.slice(begin, size);
+    const Eigen::Tensor<float, 1> model_times = t.cast<float>(), w = batch.weights.slice(begin, size).cast<float>();
+
+    torch::index_select_out(x_0, data.digits, 0, chosen);
+    const torch::Tensor labels = data.labels.index_select(0, chosen).masked_fill(unlabelled, example::no_class);
     noise_source(map(noise));
     process.q_sample_into(map(x_t), map(x_0), t, map(noise));
     diffusion::training_target_into(map(target), process, ModelMeanType::velocity, map(x_0), map(x_t), map(noise), t);
 
-    const Eigen::Tensor<float, 1> model_times = t.cast<float>(), w = weights.cast<float>();
-    const torch::Tensor output = network->forward(x_t, torch_view(model_times));
+    const torch::Tensor output = network->forward(x_t, torch_view(model_times), labels);
     const torch::Tensor loss = (output - target).square().mean({1, 2, 3});  // loss of each sample
-    const torch::Tensor weighted = (loss * torch_view(w)).mean();
+    torch::Tensor weighted = (loss * torch_view(w)).sum() / options.batch;
     optimizer.zero_grad();
     weighted.backward();
+    sum_over_ranks(ranks, network->parameters(), weighted);
     const double half_turn = double(EIGEN_PI) * double(step) / double(options.steps);
     const double rate = 1e-3 * (std::min)(1.0, double(step + 1) / 100.0) * (1.0 + std::cos(half_turn));
     static_cast<torch::optim::AdamWOptions&>(optimizer.param_groups()[0].options()).lr(rate);
@@ -173,7 +157,7 @@ std::vector<double> train(const Training& options, const GaussianDiffusion<float
 
     const torch::NoGradGuard no_grad;
     const Eigen::TensorMap<Eigen::Tensor<float, 1>> sample_losses(loss.data_ptr<float>(), loss.size(0));
-    timesteps.update_with_all_losses(t, sample_losses);
+    timesteps.update_with_local_losses(t, sample_losses, [&](const auto& local) { return ranks.gather(local); });
     // The first weights are forgotten quickly; later the average changes slowly.
     const double update_rate = (std::max)(0.002, 9.0 / double(10 + step));
     const auto from = network->parameters(), to = average->parameters();
@@ -182,7 +166,7 @@ std::vector<double> train(const Training& options, const GaussianDiffusion<float
     losses.push_back(weighted.item<double>());
     bar(step + 1);
     const std::size_t tenth = std::size_t((std::max)(options.steps / 10, Index(1)));
-    if (losses.size() % tenth == 0) {
+    if (ranks.rank() == 0 && losses.size() % tenth == 0) {
       const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
       bar.clear();
       std::printf("%6zu %9.5f %8.1f\n", losses.size(), mean(losses, losses.size() - tenth, losses.size()),
@@ -219,15 +203,16 @@ example::FilmRow& add_loss_curve(example::FilmRow& row, const std::vector<double
   return row;
 }
 
-/// Samples 100 digits and draws them, the training digit nearest to each, and the losses, if there
-/// are any.
+/// Samples ten digits of each class and draws them, the training digit nearest to each, and the
+/// losses, if there are any.
 void show(const std::string& path, NetworkImpl& network, const GaussianDiffusion<float>& process,
           const example::Digits& training, const example::Digits& held_out, std::uint32_t seed,
           const std::vector<double>& losses) {
   const torch::NoGradGuard no_grad;
   const torch::Tensor x_T = torch::empty({100, 1, digit_side, digit_side});
   diffusion::PhiloxNoise(seed, 1000000)(map(x_T));  // a stream that the training did not use
-  const auto model = [&](const torch::Tensor& x, const torch::Tensor& t) { return network.forward(x, t); };
+  const torch::Tensor labels = torch::arange(100, torch::kLong).div(10, "floor");
+  const auto model = [&](const torch::Tensor& x, const torch::Tensor& t) { return network.forward(x, t, labels); };
   const diffusion::Denoiser denoiser(model, ModelMeanType::velocity, {-1, 1});
   const auto grid = diffusion::timestep_grid(process, diffusion::TimestepSpacing::linspace, 50);
   const auto start = std::chrono::steady_clock::now();
@@ -276,83 +261,106 @@ void print_bound(const char* name, const Model& model, const GaussianDiffusion<f
   std::fflush(stdout);
 }
 
-/// Calls work(), and reports an error of libtorch by the first line of its message, without the
-/// stack trace.
-template <class Work>
-void in_one_line(const std::string& what, const Work& work) {
-  try {
-    work();
-  } catch (const c10::Error& e) {
-    const std::string message = e.what_without_backtrace();
-    throw std::runtime_error(what + ": " + message.substr(0, message.find('\n')));
-  }
-}
-
 int main(int argc, char** argv) {
+  const example::Ranks ranks(&argc, &argv);
+  const bool first_rank = ranks.rank() == 0;
   std::string path = EXAMPLE_DATA_DIR "/digits.csv", out = "train_digits.png", weights = "train_digits.pt", load;
+  std::string losses_path;
   Training training;
   double fall = 0.0;
   Index threads =
       1;  // more threads gain little for batches this small, and cost much where other programs use the cores
 
-  example::Options options("train_digits",
-                           "Trains a small network on handwritten digits with libtorch and samples new ones.");
+  example::Options options(
+      "train_digits", "Trains a small network on handwritten digits with libtorch and samples new ones.", first_rank);
   options.add("digits", path, "CSV file of digits (default: the bundled digits.csv)");
   options.add("--load", load, "load the weights from this file and sample without training");
   options.add("--steps", training.steps, "number of training steps", 1, 1000000);
-  options.add("--batch", training.batch, "digits per training step", 1, 4096);
+  options.add("--batch", training.batch, "digits per training step, of all processes together", 1, 4096);
   options.add_seed(training.seed, "seed of the weights, the noise and all other random numbers");
   options.add("--threads", threads, "number of libtorch threads; the same number and seed give the same weights", 1,
               256);
   options.add("--fall", fall, "fail unless the loss falls by this factor from the first to the last tenth of the steps",
               0.0, 1e6);
   options.add("--weights", weights, "file to write the weights to");
+  options.add("--losses", losses_path, "text file to write the loss of each step to");
   options.add("--out", out, "PNG file to write");
-  for (const char* option : {"--steps", "--fall", "--weights"}) options.exclude(option, "--load");
+  for (const char* option : {"--steps", "--fall", "--weights", "--losses"}) options.exclude(option, "--load");
   options.add_flag("--progress", training.progress, "draw a progress bar even if stderr is not a terminal");
 
   return options.run(argc, argv, [&] {
-    const example::Digits digits = example::read_digits(path);
+    std::vector<int> labels;
     std::vector<Index> training_indices, held_out_indices;  // every ninth digit is held out
-    for (Index n = 0; n < digits.dimension(0); ++n) (n % 9 == 0 ? held_out_indices : training_indices).push_back(n);
-    const example::Digits training_digits = example::selected(digits, training_indices),
-                          held_out = example::selected(digits, held_out_indices);
-
-    torch::set_num_threads(static_cast<int>(threads));
-    torch::manual_seed(training.seed);
+    example::Digits training_digits, held_out;
     const GaussianDiffusion<float> process(diffusion::cosine_beta_schedule(1000));
-    Network network, average;
+    Network network{nullptr}, average{nullptr};
     std::vector<double> losses;
-    if (load.empty()) {
-      example::check_writable(weights);
-      example::check_writable(out);
-      const Batch x_0 = training_digits.cast<float>();
-      std::printf("%s: %ld digits to learn, %ld held out; %ld training steps of %ld digits\n", path.c_str(),
-                  long(training_indices.size()), long(held_out_indices.size()), long(training.steps),
-                  long(training.batch));
-      in_one_line("training failed", [&] { losses = train(training, process, torch_view(x_0), network, average); });
-      in_one_line("cannot write " + weights, [&] { torch::save(average, weights); });
-      std::printf("Wrote the weights to %s\n", weights.c_str());
-    } else {
-      if (!std::ifstream(load)) throw std::runtime_error("cannot open " + load);
-      in_one_line("cannot read " + load + " as weights of this network", [&] { torch::load(average, load); });
-    }
+    training.progress &= first_rank;
 
-    const Model model{average.ptr()};
-    in_one_line("sampling failed", [&] {
-      show(out, *average, process, training_digits, held_out, training.seed, losses);
-      std::printf("\nbits per dimension    bound    prior (part of the bound)\n");
-      print_bound("training digits", model, process, training_digits, training.seed);
-      print_bound("held-out digits", model, process, held_out, training.seed);
+    ranks.on_all([&] {
+      const example::Digits digits = example::read_digits(path, &labels);
+      for (Index n = 0; n < digits.dimension(0); ++n) (n % 9 == 0 ? held_out_indices : training_indices).push_back(n);
+      training_digits = example::selected(digits, training_indices);
+      held_out = example::selected(digits, held_out_indices);
+      if (training.batch < ranks.size()) {
+        throw std::runtime_error("--batch " + std::to_string(training.batch) + " is less than the " +
+                                 std::to_string(ranks.size()) + " processes");
+      }
+      torch::set_num_threads(static_cast<int>(threads));
+      torch::manual_seed(training.seed);
+      network = Network(), average = Network();
+      if (!load.empty()) {
+        example::load_network(average, load);
+      } else if (first_rank) {
+        example::check_writable(weights);
+        example::check_writable(out);
+        if (!losses_path.empty()) example::check_writable(losses_path);
+      }
     });
 
-    if (losses.empty()) return 0;
-    const std::size_t tenth = (std::max)(losses.size() / 10, std::size_t(1));
-    const double first = mean(losses, 0, tenth), last = mean(losses, losses.size() - tenth, losses.size());
-    std::printf("\nThe loss fell from %.5f to %.5f, by a factor of %.2f (first and last tenth of the steps)\n", first,
-                last, first / last);
-    if (!(first >= fall * last))
-      throw std::runtime_error("the loss did not fall by a factor of " + std::to_string(fall));
+    if (load.empty()) {
+      const Batch x_0 = training_digits.cast<float>();
+      std::vector<std::int64_t> training_labels;
+      for (const Index n : training_indices) training_labels.push_back(labels[std::size_t(n)]);
+      if (first_rank) {
+        std::printf("%s: %ld digits to learn, %ld held out; %ld training steps of %ld digits\n", path.c_str(),
+                    long(training_indices.size()), long(held_out_indices.size()), long(training.steps),
+                    long(training.batch));
+      }
+      const TrainingData data{torch_view(x_0), torch::tensor(training_labels)};
+      ranks.together("train_digits", [&] {
+        in_one_line("training failed", [&] { losses = train(training, process, data, network, average, ranks); });
+      });
+    }
+
+    ranks.on_all([&] {
+      if (!first_rank) return;
+      if (load.empty()) {
+        in_one_line("cannot write " + weights, [&] { torch::save(average, weights); });
+        std::printf("Wrote the weights to %s\n", weights.c_str());
+      }
+      if (!losses_path.empty()) {
+        std::ofstream file(losses_path);
+        file.precision(9);
+        for (const double loss : losses) file << loss << '\n';
+        if (!file.flush()) throw std::runtime_error("cannot write " + losses_path);
+      }
+      const Model model{average.ptr()};
+      in_one_line("sampling failed", [&] {
+        show(out, *average, process, training_digits, held_out, training.seed, losses);
+        std::printf("\nbits per dimension    bound    prior (part of the bound)\n");
+        print_bound("training digits", model, process, training_digits, training.seed);
+        print_bound("held-out digits", model, process, held_out, training.seed);
+      });
+
+      if (losses.empty()) return;
+      const std::size_t tenth = (std::max)(losses.size() / 10, std::size_t(1));
+      const double first = mean(losses, 0, tenth), last = mean(losses, losses.size() - tenth, losses.size());
+      std::printf("\nThe loss fell from %.5f to %.5f, by a factor of %.2f (first and last tenth of the steps)\n", first,
+                  last, first / last);
+      if (!(first >= fall * last))
+        throw std::runtime_error("the loss did not fall by a factor of " + std::to_string(fall));
+    });
     return 0;
   });
 }

@@ -1,0 +1,22 @@
+# Further variable: MPIRUN, the mpirun of the MPI that the program was built with.
+include(${CMAKE_CURRENT_LIST_DIR}/run_example.cmake)
+set(program ${EXAMPLE})
+
+# One and two processes train with the same losses, also if the batch cannot be divided equally.
+accepts("Wrote the weights to 1.pt" --steps 50 --batch 127 --losses 1.txt --weights 1.pt)
+set(EXAMPLE ${MPIRUN} -n 2 ${program})
+accepts("50 training steps of 127 digits.*Wrote the weights to 2.pt" --steps 50 --batch 127 --losses 2.txt --weights 2.pt)
+execute_process(COMMAND paste 1.txt 2.txt
+                COMMAND awk "{ if ($1 - $2 > 1e-4 || $2 - $1 > 1e-4 || $1 < 0.01) exit 1 } END { if (NR != 50) exit 1 }"
+                WORKING_DIRECTORY ${WORK_DIR} RESULT_VARIABLE differ)
+if(differ)
+  message(FATAL_ERROR "The losses of two processes differ from those of one by more than 1e-4")
+endif()
+
+# An error is one line on one process, and ends all.
+foreach(arguments IN ITEMS "--batch;1" "nowhere.csv" "--weights;nowhere/w.pt")
+  run(${arguments} --steps 5)
+  if(NOT code EQUAL 1 OR NOT err MATCHES "train_digits: " OR err MATCHES "train_digits: .*train_digits: ")
+    message(FATAL_ERROR "Expected exit code 1 and one error line:\n${what_happened}")
+  endif()
+endforeach()
