@@ -1,6 +1,6 @@
 # Runs the examples on valid input, and on input that they must refuse.
 foreach(example IN ITEMS ask_an_engine compare_samplers forward_process own_tensor_type plan_trajectory posterior_walk
-                        sample_digits train_digits use_threads)
+                        sample_digits serving train_digits use_threads)
   if(TARGET ${example})
     add_test(NAME example_${example} COMMAND ${CMAKE_COMMAND} -D EXAMPLE=$<TARGET_FILE:${example}>
       -D WORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/examples/${example} -D SOURCE_DIR=${PROJECT_SOURCE_DIR}

@@ -19,6 +19,7 @@
 /// - Samplers and denoisers on torch::Tensor (interop/torch.hpp) and on any type with
 ///   TensorOperations.
 /// - sample(), SamplingRun and Denoiser take an Eigen device.
+/// - Samples and training losses over the processes of MPI (interop/mpi.hpp).
 /// - Hooks::observe_x_start, and sample() takes hooks without noise.
 /// - Denoiser::model_input, Denoiser::model_time and Denoiser::prediction.
 /// - q_mean, q_variance, q_posterior_mean and q_posterior_variance.
