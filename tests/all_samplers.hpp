@@ -2,42 +2,22 @@
 /// The definition of all_samplers(). A program compiles it once for each tensor type.
 #pragma once
 
-#include <memory>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "sampler_list.hpp"
-
-/// An ErasedRun that holds a SamplingRun.
-template <class Run, class Tensor>
-struct RunOf : ErasedRun<Tensor> {
-  explicit RunOf(Run the_run) : run(std::move(the_run)) {}
-  std::unique_ptr<ErasedRun<Tensor>> copy() const override { return std::make_unique<RunOf>(run); }
-  bool done() const override { return run.done(); }
-  const Tensor& x() const override { return run.x(); }
-  const diffusion::NoiseLevel& level() const override { return run.level(); }
-  void advance(diffusion::Prediction<Tensor>& prediction) override { run.advance(prediction); }
-  void restart(const Tensor& x) override { run.restart(x); }
-  Run run;
-};
 
 template <class Tensor>
 std::vector<ListedSampler<Tensor>> all_samplers() {
   using namespace diffusion;
   std::vector<ListedSampler<Tensor>> list;
   const auto add = [&list](std::string name, const SamplerTraits& traits, const auto& sampler) {
-    list.push_back(
-        {traits, std::move(name),
-         [sampler](const TimeGrid& grid, const ErasedDenoiser<Tensor>& denoiser, const Tensor& x,
-                   const ErasedNoise<Tensor>& noise,
-                   const Hooks<Tensor>& hooks) { return sample(sampler, grid, denoiser, x, noise, hooks); },
-         [sampler](const TimeGrid& grid, const Tensor& x, const ErasedNoise<Tensor>& noise, const Hooks<Tensor>& hooks,
-                   const DeviceRef& device) -> std::unique_ptr<ErasedRun<Tensor>> {
-           using Run = SamplingRun<std::decay_t<decltype(sampler)>, Tensor, ErasedNoise<Tensor>, DeviceRef>;
-           return std::make_unique<RunOf<Run, Tensor>>(Run(sampler, grid, x, noise, hooks, device));
-         }});
+    list.push_back({traits, std::move(name),
+                    [sampler](const TimeGrid& grid, const ErasedDenoiser<Tensor>& denoiser, const Tensor& x,
+                              const ErasedNoise<Tensor>& noise,
+                              const Hooks<Tensor>& hooks) { return sample(sampler, grid, denoiser, x, noise, hooks); },
+                    sampler});
   };
   const DpmSolverType heun = DpmSolverType::heun, midpoint = DpmSolverType::midpoint;
   const auto with_order = [](double order) {

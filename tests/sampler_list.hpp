@@ -4,10 +4,7 @@
 #pragma once
 
 #include <functional>
-#include <memory>
 #include <string>
-#include <type_traits>
-#include <utility>
 #include <vector>
 
 #include <diffusion/diffusion.hpp>
@@ -32,29 +29,26 @@ struct SamplerTraits {
   bool converges = true;      // reaches the data's variance as the steps become short
 };
 
-/// A SamplingRun, type-erased.
+/// A run of a listed sampler.
 template <class Tensor>
-struct ErasedRun {
-  virtual ~ErasedRun() = default;
-  virtual std::unique_ptr<ErasedRun> copy() const = 0;
-  virtual bool done() const = 0;
-  virtual const Tensor& x() const = 0;
-  virtual const diffusion::NoiseLevel& level() const = 0;
-  virtual void advance(diffusion::Prediction<Tensor>& prediction) = 0;
-  virtual void restart(const Tensor& x) = 0;
-};
+using ListedRun =
+    diffusion::SamplingRun<diffusion::AnySampler<Tensor>, Tensor, ErasedNoise<Tensor>, diffusion::DeviceRef>;
 
-/// A sampler, type-erased, with its name for messages and its properties.
+/// A sampler with its name for messages and its properties.
 template <class Tensor>
 struct ListedSampler : SamplerTraits {
   std::string name;
+  /// Calls sample() with the sampler itself.
   std::function<Tensor(const diffusion::TimeGrid&, const ErasedDenoiser<Tensor>&, const Tensor&,
                        const ErasedNoise<Tensor>&, const diffusion::Hooks<Tensor>&)>
       run;
-  std::function<std::unique_ptr<ErasedRun<Tensor>>(const diffusion::TimeGrid&, const Tensor&,
-                                                   const ErasedNoise<Tensor>&, const diffusion::Hooks<Tensor>&,
-                                                   const diffusion::DeviceRef&)>
-      begin;  // begins a SamplingRun
+  diffusion::AnySampler<Tensor> any;
+
+  /// Begins a SamplingRun with the sampler as an AnySampler.
+  ListedRun<Tensor> begin(const diffusion::TimeGrid& grid, const Tensor& x, const ErasedNoise<Tensor>& noise,
+                          const diffusion::Hooks<Tensor>& hooks, const diffusion::DeviceRef& device) const {
+    return {any, grid, x, noise, hooks, device};
+  }
 };
 
 /// A grid of n steps of Stable Diffusion's process.

@@ -10,9 +10,7 @@
 #include <cstddef>  // std::size_t
 #include <cstdio>
 #include <diffusion/diffusion.hpp>
-#include <functional>
 #include <future>
-#include <memory>  // std::make_shared
 #include <string>
 #include <utility>  // std::move
 #include <vector>
@@ -44,22 +42,10 @@ std::future<std::vector<Values>> start_engine(std::vector<Request> batch) {
   });
 }
 
-/// A run whose sampler is forgotten, so that runs with different samplers can stand in one list.
-struct AnyRun {
-  template <class Run>
-  AnyRun(std::string the_name, Run run) : name(std::move(the_name)) {
-    const auto shared = std::make_shared<Run>(std::move(run));
-    done = [shared] { return shared->done(); };
-    x = [shared]() -> const Values& { return shared->x(); };
-    level = [shared] { return shared->level(); };
-    advance = [shared](diffusion::Prediction<Values>& prediction) { shared->advance(prediction); };
-  }
-
+/// A run with any sampler, and its name.
+struct NamedRun {
   std::string name;
-  std::function<bool()> done;
-  std::function<const Values&()> x;
-  std::function<diffusion::NoiseLevel()> level;
-  std::function<void(diffusion::Prediction<Values>&)> advance;
+  diffusion::SamplingRun<diffusion::AnySampler<Values>, Values, diffusion::PhiloxNoise> run;
 };
 
 int main() {
@@ -67,18 +53,19 @@ int main() {
   const diffusion::Denoiser denoiser(nullptr, diffusion::ModelMeanType::epsilon);
   Values x_T(1, 1000);
   diffusion::PhiloxNoise{1}(x_T);
-  std::vector<AnyRun> runs;
-  runs.emplace_back("DDIM", diffusion::SamplingRun(diffusion::Ddim{}, grid, x_T));
-  runs.emplace_back("Heun, two calls a step", diffusion::SamplingRun(diffusion::Heun{}, grid, x_T));
-  runs.emplace_back("DPM-Solver++ SDE",
-                    diffusion::SamplingRun(diffusion::DpmSolverPPSde{}, grid, x_T, diffusion::PhiloxNoise(2)));
+  const diffusion::PhiloxNoise noise(2);
+  std::vector<NamedRun> runs = {
+      {"DDIM", {diffusion::Ddim{}, grid, x_T, noise}},
+      {"Heun, two calls a step", {diffusion::Heun{}, grid, x_T, noise}},
+      {"DPM-Solver++ SDE", {diffusion::DpmSolverPPSde{}, grid, x_T, noise}},
+  };
 
   diffusion::Prediction<Values> prediction;
   int batches = 0;
   for (;; ++batches) {
-    std::vector<AnyRun*> alive;
+    std::vector<decltype(NamedRun::run)*> alive;
     std::vector<Request> batch;
-    for (AnyRun& run : runs) {
+    for (auto& [name, run] : runs) {
       if (run.done()) continue;
       alive.push_back(&run);
       batch.push_back({denoiser.model_input(run.x(), run.level()), denoiser.model_time(run.level())});
@@ -93,9 +80,9 @@ int main() {
   }
   std::printf("%d batches of up to %zu requests\n", batches, runs.size());
   std::printf("%-24s %8s %10s\n", "1000 values", "mean", "deviation");
-  for (const AnyRun& run : runs) {
+  for (const auto& [name, run] : runs) {
     const Eigen::Map<const Eigen::ArrayXf> x(run.x().data(), 1000);
-    std::printf("%-24s %8.3f %10.3f\n", run.name.c_str(), double(x.mean()),
+    std::printf("%-24s %8.3f %10.3f\n", name.c_str(), double(x.mean()),
                 double(std::sqrt((x - x.mean()).square().mean())));
   }
   std::printf("%-24s %8.3f %10.3f\n", "the data", 2.0, 0.5);

@@ -24,7 +24,6 @@
 #include <limits>
 #include <list>
 #include <map>
-#include <memory>  // std::make_unique, std::unique_ptr
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -44,7 +43,7 @@ using Picture = Eigen::Tensor<float, 4, Eigen::RowMajor>;
 using Engine = std::function<void(const Picture& x, const Eigen::Tensor<float, 1>& t, const std::vector<int>& labels,
                                   Picture& out)>;
 
-/// The order for one picture. The picture depends on the first five members alone.
+/// A request for one picture. The picture depends on the first five members alone.
 struct Request {
   std::string sampler = "dpmpp_2m";                           ///< a name in samplers()
   Index steps = 20;                                           ///< number of steps, at most that of the process
@@ -69,57 +68,17 @@ struct Response {
   Index calls;         ///< number of ticks in which the network was asked for this run
 };
 
-/// A run with any sampler, so that runs with different samplers can stand in one list. The members
-/// are those of SamplingRun.
-class AnyRun {
- public:
-  virtual ~AnyRun() = default;
-  virtual bool done() const = 0;
-  virtual const Picture& x() const = 0;
-  virtual const diffusion::NoiseLevel& level() const = 0;
-  virtual diffusion::Step step() const = 0;
-  virtual void advance(diffusion::Prediction<Picture>& prediction) = 0;
-};
-
-/// A run with this sampler.
-template <class Sampler>
-class RunWith final : public AnyRun {
- public:
-  RunWith(const Sampler& sampler, const diffusion::TimeGrid& grid, const Picture& x_T, diffusion::PhiloxNoise noise)
-      : run_(sampler, grid, x_T, noise) {}
-  bool done() const override { return run_.done(); }
-  const Picture& x() const override { return run_.x(); }
-  const diffusion::NoiseLevel& level() const override { return run_.level(); }
-  diffusion::Step step() const override { return run_.step(); }
-  void advance(diffusion::Prediction<Picture>& prediction) override { run_.advance(prediction); }
-
- private:
-  diffusion::SamplingRun<Sampler, Picture, diffusion::PhiloxNoise> run_;
-};
-
-/// Begins a run on a grid, with the noise x_T and a source of more noise.
-using BeginRun = std::function<std::unique_ptr<AnyRun>(const diffusion::TimeGrid& grid, const Picture& x_T,
-                                                       diffusion::PhiloxNoise noise)>;
-
-/// Returns the function that begins runs with this sampler.
-template <class Sampler>
-BeginRun runs_with(Sampler sampler) {
-  return [sampler](const auto& grid, const auto& x_T, auto noise) {
-    return std::make_unique<RunWith<Sampler>>(sampler, grid, x_T, noise);
-  };
-}
-
 /// The samplers that a request can name.
-inline const std::map<std::string, BeginRun>& samplers() {
+inline const std::map<std::string, diffusion::AnySampler<Picture>>& samplers() {
   using namespace diffusion;
-  static const std::map<std::string, BeginRun> table = {
-      {"ddim", runs_with(Ddim{})},
-      {"ddpm", runs_with(Ddpm{})},
-      {"dpmpp_2m", runs_with(DpmSolverPP{})},
-      {"dpmpp_2m_sde", runs_with(DpmSolverPP{2, DpmSolverType::midpoint, 1.0})},
-      {"euler_a", runs_with(EulerAncestral{})},
-      {"heun", runs_with(Heun{})},
-      {"unipc", runs_with(UniPc{})},
+  static const std::map<std::string, AnySampler<Picture>> table = {
+      {"ddim", Ddim{}},
+      {"ddpm", Ddpm{}},
+      {"dpmpp_2m", DpmSolverPP{}},
+      {"dpmpp_2m_sde", DpmSolverPP{2, DpmSolverType::midpoint, 1.0}},
+      {"euler_a", EulerAncestral{}},
+      {"heun", Heun{}},
+      {"unipc", UniPc{}},
   };
   return table;
 }
@@ -149,12 +108,12 @@ class Server {
   }
 
   /// Accepts a request and returns its number: 0, 1, 2, ... Throws std::invalid_argument if the
-  /// request is not valid; the other requests do not notice.
+  /// request is not valid; the other requests are not affected.
   int submit(const Request& request, double now) {
     const auto found = samplers().find(request.sampler);
     if (found == samplers().end()) {
       std::string names;
-      for (const auto& [name, begin] : samplers()) names += (names.empty() ? "" : ", ") + name;
+      for (const auto& [name, sampler] : samplers()) names += (names.empty() ? "" : ", ") + name;
       throw std::invalid_argument("sampler = " + request.sampler + " is not one of " + names);
     }
     check("steps", double(request.steps), 1.0, double(process_.num_timesteps()));
@@ -165,12 +124,12 @@ class Server {
     Picture x_T(1, 1, digit_side, digit_side);
     diffusion::PhiloxNoise noise(request.seed);
     noise(x_T);
-    Entry entry{next_id_, request, now, found->second(grid(request.steps), x_T, noise)};
+    Entry entry{next_id_, request, now, Run(found->second, grid(request.steps), x_T, noise)};
     queue_.insert(std::upper_bound(queue_.begin(), queue_.end(), entry, more_urgent), std::move(entry));
     return next_id_++;
   }
 
-  /// Ends a run at the next tick. Does nothing if the run has ended or never was.
+  /// Ends a run at the next tick. Does nothing if the run has ended or does not exist.
   void cancel(int id) {
     for (Entry& entry : queue_) entry.cancelled = entry.cancelled || entry.id == id;
   }
@@ -207,12 +166,15 @@ class Server {
  private:
   static constexpr double infinity = std::numeric_limits<double>::infinity();
 
+  using Run = diffusion::SamplingRun<diffusion::AnySampler<Picture>, Picture, diffusion::PhiloxNoise>;
+
   /// A request and its run.
   struct Entry {
     int id;
     Request request;
     double submitted;
-    std::unique_ptr<AnyRun> run;  // empty once it has ended
+    Run run;
+    bool ended = false;
     Index calls = 0;
     bool cancelled = false;
     Index row = 0;  // its first row in the batch
@@ -260,7 +222,7 @@ class Server {
     output_.resize(x_.dimensions());
     t_.resize(rows);
     for (const Entry* entry : batch_) {
-      const AnyRun& run = *entry->run;
+      const Run& run = entry->run;
       for (Index row = entry->row; row <= entry->row + Index(entry->guided()); ++row) {
         denoiser_.model_input_into(row_of(x_, row), run.x(), run.level());
         t_(row) = float(denoiser_.model_time(run.level()));
@@ -270,7 +232,7 @@ class Server {
 
   /// Advances a run by its answer.
   void advance(Entry& entry, double now) {
-    AnyRun& run = *entry.run;
+    Run& run = entry.run;
     ++entry.calls;
     try {
       answer_ = row_of(output_, entry.row);
@@ -295,16 +257,16 @@ class Server {
   void end(Entry& entry, double now, End how, const std::string& why) {
     Response response{entry.id, how, "", {}, entry.submitted, now, entry.calls};
     if (how == End::done) {
-      response.picture = entry.run->x();
+      response.picture = std::move(entry.run).x();
     } else {
-      const diffusion::Step step = entry.run->step();
+      const diffusion::Step step = entry.run.step();
       response.reason = "step " + std::to_string(step.index + 1) + " of " + std::to_string(step.count) + ": " + why;
     }
     ended_.push_back(std::move(response));
-    entry.run.reset();
+    entry.ended = true;
   }
   void remove_ended() {
-    queue_.remove_if([](const Entry& entry) { return !entry.run; });
+    queue_.remove_if([](const Entry& entry) { return entry.ended; });
   }
 
   Engine engine_;

@@ -1,6 +1,7 @@
 /// @file serving.cpp
-/// A server's inner loop, real in all but the socket: requests with samplers, steps, classes and
-/// deadlines of their own arrive over time, and share the batches of one network (server.hpp).
+/// A server's inner loop, complete except for the network connection: requests with samplers,
+/// steps, classes and deadlines of their own arrive over time, and share the batches of one network
+/// (server.hpp).
 ///
 /// Part 1 shows what happens to each request if some of them go wrong. Time is the number of the
 /// tick, so the output is always the same.
@@ -166,7 +167,7 @@ void show_incidents(const Model& model) {
 std::vector<Request> random_requests(Index count, const std::vector<int>& labels, std::mt19937& random) {
   const auto below = [&random](std::size_t n) { return random() % n; };
   std::vector<std::string> names;
-  for (const auto& [name, begin] : example::samplers()) names.push_back(name);
+  for (const auto& [name, sampler] : example::samplers()) names.push_back(name);
   std::vector<Request> out(static_cast<std::size_t>(count));
   for (Request& request : out) {
     request.sampler = names[below(names.size())];

@@ -140,6 +140,7 @@
 /// tests/all_samplers.hpp, which gives it to the tests of this contract, and to
 /// examples/sampling/compare_samplers.cpp.
 
+#include "sampling/any_sampler.hpp"
 #include "sampling/churn.hpp"
 #include "sampling/exponential.hpp"
 #include "sampling/history.hpp"

@@ -78,14 +78,14 @@ TEST_CASE("every sampler gives the same values on torch tensors as on Eigen's", 
     REQUIRE_THAT(values(torch_samplers[i].run(trailing_grid(6), on_torch, start, fill_by(torch_noise), {})),
                  near(expected));
     // The same run, asked; a copy made in the middle goes on like it.
-    const auto run = torch_samplers[i].begin(trailing_grid(6), start, fill_by(asked_noise), {}, {});
+    auto run = torch_samplers[i].begin(trailing_grid(6), start, fill_by(asked_noise), {}, {});
     Prediction<at::Tensor> prediction;
-    while (!run->done()) {
-      const at::Tensor times = at::full({3}, on_torch.model_time(run->level()), start.options());
-      on_torch.prediction(torch_network(run->x(), times), run->x(), run->level(), prediction);
-      run->advance(prediction);
+    while (!run.done()) {
+      const at::Tensor times = at::full({3}, on_torch.model_time(run.level()), start.options());
+      on_torch.prediction(torch_network(run.x(), times), run.x(), run.level(), prediction);
+      run.advance(prediction);
     }
-    REQUIRE_THAT(values(run->x()), near(expected));
+    REQUIRE_THAT(values(run.x()), near(expected));
   }
   REQUIRE_THAT(x_T, AllEqual(random_tensor<Tensor>({3, 5}, 1)));  // no run has written its start
 }

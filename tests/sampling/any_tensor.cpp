@@ -79,14 +79,14 @@ TEST_CASE("every sampler gives the same values on a user's tensor type as on Eig
     // A run that is asked, and its copies.
     molecule_noise = PhiloxNoise(2);
     tensor_noise = PhiloxNoise(2);
-    const auto run = on_molecules[i].begin(trailing_grid(6), start(), fill, {}, {});
+    auto run = on_molecules[i].begin(trailing_grid(6), start(), fill, {}, {});
     Prediction<Molecule> prediction;
-    for (int call = 0; !run->done(); ++call) {
-      of_molecule.prediction(molecule_network(of_molecule.model_input(run->x(), run->level()), run->level().t),
-                             run->x(), run->level(), prediction);
-      run->advance(prediction);
+    for (int call = 0; !run.done(); ++call) {
+      of_molecule.prediction(molecule_network(of_molecule.model_input(run.x(), run.level()), run.level().t), run.x(),
+                             run.level(), prediction);
+      run.advance(prediction);
     }
-    REQUIRE_THAT(values(run->x()), near(expected));
+    REQUIRE_THAT(values(run.x()), near(expected));
   }
 }
 

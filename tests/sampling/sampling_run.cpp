@@ -107,9 +107,9 @@ TEMPLATE_TEST_CASE("a run that is asked equals sample, for every sampler", "[sam
   for (const TimeGrid& levels : grids) {
     for (const auto& sampler : all_samplers<T>()) {
       INFO(sampler.name << ", " << levels.num_steps() << " steps");
-      const auto run = sampler.begin(levels, start<T>(), noise<T>(), {}, {});
+      auto run = sampler.begin(levels, start<T>(), noise<T>(), {}, {});
       const T driven = sampler.run(levels, denoiser<T>(), start<T>(), noise<T>(), {});
-      REQUIRE_THAT(finish<T>(*run), AllEqual(driven));
+      REQUIRE_THAT(finish<T>(run), AllEqual(driven));
     }
   }
 }
@@ -132,8 +132,8 @@ TEMPLATE_TEST_CASE("the bits of a run do not depend on its device, for every sam
   for (const auto& sampler : all_samplers<T>()) {
     INFO(sampler.name);
     const SplittingDevice device;
-    const auto run = sampler.begin(trailing_grid(5), start<T>(), noise<T>(), {}, device);
-    REQUIRE_THAT(finish<T>(*run), AllEqual(sampler.run(trailing_grid(5), denoiser<T>(), start<T>(), noise<T>(), {})));
+    auto run = sampler.begin(trailing_grid(5), start<T>(), noise<T>(), {}, device);
+    REQUIRE_THAT(finish<T>(run), AllEqual(sampler.run(trailing_grid(5), denoiser<T>(), start<T>(), noise<T>(), {})));
     REQUIRE(*device.calls >= 5);  // the device is used in every step
   }
 }
@@ -175,20 +175,20 @@ TEST_CASE("a copy made at any call goes on like its original", "[sampling_run]")
   for (const auto& sampler : all_samplers<Tensor>()) {
     INFO(sampler.name);
     const Tensor expected = sampler.run(trailing_grid(4), denoiser<Tensor>(), start<Tensor>(), noise<Tensor>(), {});
-    const auto run = sampler.begin(trailing_grid(4), start<Tensor>(), noise<Tensor>(), {}, {});
+    auto run = sampler.begin(trailing_grid(4), start<Tensor>(), noise<Tensor>(), {}, {});
     Prediction<Tensor> prediction;
-    while (!run->done()) {
-      const auto copy = run->copy();
-      REQUIRE_THAT(finish<Tensor>(*copy), AllEqual(expected));
-      answer(*run, prediction);
+    while (!run.done()) {
+      auto copy = run;
+      REQUIRE_THAT(finish<Tensor>(copy), AllEqual(expected));
+      answer(run, prediction);
     }
-    REQUIRE_THAT(run->x(), AllEqual(expected));
+    REQUIRE_THAT(run.x(), AllEqual(expected));
   }
 }
 
 TEST_CASE("runs advanced in any order equal the same runs alone", "[sampling_run]") {
   const auto samplers = all_samplers<Tensor>();
-  std::vector<std::unique_ptr<ErasedRun<Tensor>>> runs;
+  std::vector<ListedRun<Tensor>> runs;
   for (std::size_t i = 0; i < samplers.size(); ++i) {
     runs.push_back(samplers[i].begin(trailing_grid(4 + static_cast<Index>(i % 3)),
                                      start<Tensor>(static_cast<double>(i)), noise<Tensor>(), {}, {}));
@@ -197,15 +197,15 @@ TEST_CASE("runs advanced in any order equal the same runs alone", "[sampling_run
   Prediction<Tensor> prediction;  // all runs may share it: a run keeps nothing in it
   for (std::size_t alive = runs.size(); alive > 0;) {
     auto& run = runs[std::uniform_int_distribution<std::size_t>(0, runs.size() - 1)(engine)];
-    if (run->done()) continue;
-    answer(*run, prediction);
-    if (run->done()) --alive;
+    if (run.done()) continue;
+    answer(run, prediction);
+    if (run.done()) --alive;
   }
   for (std::size_t i = 0; i < samplers.size(); ++i) {
     INFO(samplers[i].name);
     const Tensor alone = samplers[i].run(trailing_grid(4 + static_cast<Index>(i % 3)), denoiser<Tensor>(),
                                          start<Tensor>(static_cast<double>(i)), noise<Tensor>(), {});
-    REQUIRE_THAT(runs[i]->x(), AllEqual(alone));
+    REQUIRE_THAT(runs[i].x(), AllEqual(alone));
   }
 }
 
@@ -237,22 +237,22 @@ TEST_CASE("a restarted run allocates nothing and equals a new run with the noise
     INFO(sampler.name);
     PhiloxNoise source(5);
     Prediction<Tensor> prediction;
-    const auto run = sampler.begin(trailing_grid(8), start<Tensor>(), [&source](Tensor& z) { source(z); }, {}, {});
+    auto run = sampler.begin(trailing_grid(8), start<Tensor>(), [&source](Tensor& z) { source(z); }, {}, {});
     const auto drive = [&] {
-      while (!run->done()) {
-        calls_model(run->x(), run->level(), prediction);
-        run->advance(prediction);
+      while (!run.done()) {
+        calls_model(run.x(), run.level(), prediction);
+        run.advance(prediction);
       }
     };
     drive();
     PhiloxNoise following = source;
     const Tensor again = start<Tensor>(1);
     REQUIRE(count_allocations([&] {
-              run->restart(again);
+              run.restart(again);
               drive();
             }) == 0);
-    REQUIRE_THAT(run->x(), AllEqual(sampler.run(trailing_grid(8), calls_model, again,
-                                                [&following](Tensor& z) { following(z); }, {})));
+    REQUIRE_THAT(run.x(), AllEqual(sampler.run(trailing_grid(8), calls_model, again,
+                                               [&following](Tensor& z) { following(z); }, {})));
   }
 }
 
@@ -260,13 +260,12 @@ TEST_CASE("a run restarted in the middle of a step equals a new run", "[sampling
   for (const auto& sampler : all_samplers<Tensor>()) {
     INFO(sampler.name);
     const auto no_draws = [](Tensor& z) { z.setZero(); };
-    const auto run = sampler.begin(trailing_grid(5), start<Tensor>(), no_draws, {}, {});
+    auto run = sampler.begin(trailing_grid(5), start<Tensor>(), no_draws, {}, {});
     Prediction<Tensor> prediction;
-    for (int call = 0; call < 4; ++call) answer(*run, prediction);
+    for (int call = 0; call < 4; ++call) answer(run, prediction);
     const Tensor again = start<Tensor>(1);
-    run->restart(again);
-    REQUIRE_THAT(finish<Tensor>(*run),
-                 AllEqual(sampler.run(trailing_grid(5), denoiser<Tensor>(), again, no_draws, {})));
+    run.restart(again);
+    REQUIRE_THAT(finish<Tensor>(run), AllEqual(sampler.run(trailing_grid(5), denoiser<Tensor>(), again, no_draws, {})));
   }
 }
 
