@@ -18,8 +18,9 @@
 #include <cstdio>
 #include <diffusion/diffusion.hpp>
 #include <diffusion/interop/mpi.hpp>
+#include <map>
+#include <optional>
 #include <string>
-#include <vector>
 
 #include "common/digit_model.hpp"
 #include "common/digits.hpp"
@@ -31,18 +32,14 @@ using Batch = Eigen::Tensor<float, 4, Eigen::RowMajor>;  // [N, 1, 8, 8]
 using Eigen::Index;
 
 /// Returns samples first, ..., first + count - 1 of this seed.
-Batch generate(const std::string& sampler, const diffusion::TimeGrid& grid, const example::DigitModel& model,
-               std::uint32_t seed, Index first, Index count) {
+Batch generate(const diffusion::AnySampler<Batch>& sampler, const diffusion::TimeGrid& grid,
+               const example::DigitModel& model, std::uint32_t seed, Index first, Index count) {
   const auto network = [&](const Batch& x, const Eigen::Tensor<float, 1>& t, Batch& x_0) { model(x, t, x_0); };
   const diffusion::Denoiser denoiser(network, diffusion::ModelMeanType::start_x);
   diffusion::PhiloxNoise noise(seed, std::uint64_t(first));
   Batch x(count, 1, example::digit_side, example::digit_side);
   noise(x);
-  const auto run = [&](const auto& s) { return diffusion::sample(s, grid, denoiser, x, noise); };
-  if (sampler == "ddim") return run(diffusion::Ddim{});
-  if (sampler == "dpmpp_2m") return run(diffusion::DpmSolverPP{});
-  if (sampler == "dpmpp_2m_sde") return run(diffusion::DpmSolverPP{2, diffusion::DpmSolverType::midpoint, 1.0});
-  return run(diffusion::DpmSolverAdaptive{});
+  return diffusion::sample(sampler, grid, denoiser, x, noise);
 }
 
 int main(int argc, char** argv) {
@@ -52,6 +49,12 @@ int main(int argc, char** argv) {
   MPI_Comm_rank(comm, &rank);
   MPI_Comm_size(comm, &ranks);
 
+  const std::map<std::string, diffusion::AnySampler<Batch>> samplers = {
+      {"ddim", diffusion::Ddim{}},
+      {"dpmpp_2m", diffusion::DpmSolverPP{}},
+      {"dpmpp_2m_sde", diffusion::DpmSolverPP{2, diffusion::DpmSolverType::midpoint, 1.0}},
+      {"dpm_adaptive", diffusion::DpmSolverAdaptive{}},
+  };
   std::string path = EXAMPLE_DATA_DIR "/digits.csv", sampler = "dpmpp_2m_sde", out = "samples.npy";
   Index count = 1000, batch = 64, steps = 20;
   std::uint32_t seed = 1;
@@ -67,16 +70,18 @@ int main(int argc, char** argv) {
   options.add_flag("--progress", progress, "draw a progress bar even if stderr is not a terminal");
 
   const int code = options.run(argc, argv, [&] {
-    example::Digits digits;
-    diffusion::on_all_ranks(comm, [&] { digits = example::read_digits(path); });
-    const diffusion::GaussianDiffusion<double> process(diffusion::cosine_beta_schedule(1000));
-    const example::DigitModel model(process, digits);
-    const auto grid = diffusion::timestep_grid(process, diffusion::TimestepSpacing::trailing, steps);
-
-    const auto checksum = example::checksum(digits.data(), std::size_t(digits.size()) * sizeof(double));
-    const std::string settings = "--count " + std::to_string(count) + " --steps " + std::to_string(steps) +
-                                 " --sampler " + sampler + " --seed " + std::to_string(seed) + " and digits " +
-                                 std::to_string(checksum);
+    std::optional<example::DigitModel> model;
+    std::optional<diffusion::TimeGrid> grid;
+    std::string settings;
+    diffusion::on_all_ranks(comm, [&] {
+      const example::Digits digits = example::read_digits(path);
+      const diffusion::GaussianDiffusion<double> process(diffusion::cosine_beta_schedule(1000));
+      model.emplace(process, digits);
+      grid.emplace(diffusion::timestep_grid(process, diffusion::TimestepSpacing::trailing, steps));
+      settings = "--count " + std::to_string(count) + " --steps " + std::to_string(steps) + " --sampler " + sampler +
+                 " --seed " + std::to_string(seed) + " and digits " +
+                 std::to_string(example::checksum(digits.data(), std::size_t(digits.size()) * sizeof(double)));
+    });
     example::SampleFile file(comm, out, settings, count, {1, example::digit_side, example::digit_side});
     const bool adaptive = sampler == "dpm_adaptive";
     if (adaptive) batch = 1;
@@ -87,13 +92,14 @@ int main(int argc, char** argv) {
       std::fflush(stdout);
     }
 
-    example::Progress bar("process 0", file.num_missing() / ranks + 1, progress && rank == 0);
     diffusion::on_all_ranks(comm, [&] {
-      Index made = 0;
+      Index made = 0, to_make = 0;
+      for (const diffusion::SampleRange& range : file.mine()) to_make += range.size();
+      example::Progress bar("process 0", to_make, progress && rank == 0);
       for (const diffusion::SampleRange& range : file.mine()) {
         for (Index first = range.begin; first < range.end; first += batch) {
           const Index n = (std::min)(batch, range.end - first);
-          file.write(first, generate(sampler, grid, model, seed, first, n));
+          file.write(first, generate(samplers.at(sampler), *grid, *model, seed, first, n));
           bar(made += n);
         }
       }

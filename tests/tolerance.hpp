@@ -38,6 +38,7 @@ constexpr double forward_f32      = 1.6e-7;   // its float32 run: twice that run
 
 // Losses, likelihoods and samplers of timesteps.
 constexpr double exact_sum        = 1e-14;    // a few dozen operations in double, against their formula
+constexpr double posterior_mean   = 1e-11;    // of the digits: exponents of up to 1e4 lose four digits; rel and abs
 constexpr double loss             = 1e-11;    // the reference's float64 run; rel and abs
 constexpr double loss_f32         = 2e-6;     // the reference's float32 run; rel and abs
 // The reference's float64 run at t = 0. It is off by up to 1e-9 where probabilities are near 1e-9.

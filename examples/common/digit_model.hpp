@@ -29,8 +29,9 @@ namespace example {
 /// With a label for each sample, the sum is over the digits of that class: the conditional model of
 /// classifier-free guidance. A class without digits has no mean; its answer is NaN.
 ///
-/// A sample's answer has the same bits in any batch. A matrix product may add in another order if
-/// its size differs, so the batch is computed in groups of four samples; the last group is filled.
+/// A sample's answer has the same bits in any batch. Eigen may add in another order if the size of
+/// a matrix product or the alignment of a vector differs. So the batch is computed in groups of
+/// four samples, the last of which is filled up, and the l of each sample in a vector of its own.
 class DigitModel {
  public:
   /// A model for the timesteps of `process`, before any respacing. `labels` may be empty.
@@ -48,6 +49,7 @@ class DigitModel {
     using Column = Eigen::Matrix<Scalar, digit_pixels, 1>;
     Eigen::Matrix<double, digit_pixels, group> columns;
     Eigen::Matrix<double, Eigen::Dynamic, group> w(digits_.dimension(0), group);
+    Eigen::VectorXd l(digits_.dimension(0));
     for (Index first = 0; first < x.dimension(0); first += group) {
       const auto sample = [&](Index k) { return (std::min)(first + k, x.dimension(0) - 1); };
       for (Index k = 0; k < group; ++k) {
@@ -57,10 +59,10 @@ class DigitModel {
       for (Index k = 0; k < group; ++k) {
         const Index n = sample(k);
         const diffusion::NoiseLevel level = path_.at_time(double(t(n)));
-        w.col(k) = (level.alpha * w.col(k) - level.alpha * level.alpha * half_square_) / (level.sigma * level.sigma);
-        if (!labels.empty() && labels[std::size_t(n)] != any_label) exclude_others(labels[std::size_t(n)], w.col(k));
-        w.col(k) = (w.col(k).array() - w.col(k).maxCoeff()).exp();
-        w.col(k) /= w.col(k).sum();
+        l = (level.alpha * w.col(k) - level.alpha * level.alpha * half_square_) / (level.sigma * level.sigma);
+        if (!labels.empty() && labels[std::size_t(n)] != any_label) exclude_others(labels[std::size_t(n)], l);
+        l = (l.array() - l.maxCoeff()).exp();
+        w.col(k) = l / l.sum();
       }
       columns.noalias() = rows(digits_).transpose() * w;
       for (Index k = 0; k < group; ++k) {
@@ -75,8 +77,7 @@ class DigitModel {
   static constexpr Index group = 4;
 
   /// Sets l_i of the digits of other classes to -infinity.
-  template <class Column>
-  void exclude_others(int label, Column&& l) const {
+  void exclude_others(int label, Eigen::VectorXd& l) const {
     for (Index i = 0; i < l.size(); ++i) {
       if (labels_[std::size_t(i)] != label) l[i] = -std::numeric_limits<double>::infinity();
     }

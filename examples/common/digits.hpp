@@ -49,7 +49,7 @@ inline Digits read_digits(const std::string& path, std::vector<int>* labels = nu
     for (; column <= digit_pixels; ++column) {
       int value = -1;
       const auto [next, error] = std::from_chars(at, end, value);
-      if (error != std::errc() || value < 0 || value > 16) break;
+      if (error != std::errc() || value < 0 || value > (column < digit_pixels ? 16 : 9)) break;
       if (column < digit_pixels) {
         values.push_back(value / 8.0 - 1.0);
       } else if (labels) {
@@ -59,7 +59,7 @@ inline Digits read_digits(const std::string& path, std::vector<int>* labels = nu
     }
     if (column <= digit_pixels || (at != end && *at != '\r')) {
       throw std::runtime_error(path + ", line " + std::to_string(number) +
-                               ": not 64 numbers from 0 to 16 followed by a label");
+                               ": not 64 numbers from 0 to 16 followed by a class from 0 to 9");
     }
   }
   const auto count = static_cast<Index>(values.size()) / digit_pixels;

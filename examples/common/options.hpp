@@ -24,7 +24,8 @@ void check_writable(const std::string& path);
 /// as "picture". It sets `value`, whose initial value is the default.
 class Options {
  public:
-  /// If `prints` is false, help and errors are not printed, because another process prints them.
+  /// A command line for the program `name`. Help and errors are printed only if `prints`, because
+  /// under mpirun one process prints for all.
   Options(const std::string& name, const std::string& description, bool prints = true);
   ~Options();
 

@@ -25,18 +25,20 @@ namespace example {
 
 using Eigen::Index;
 
-/// A number that two different byte strings have in common with probability 2^-64 (FNV-1a). It is
-/// never 0.
+/// Returns a checksum of these bytes (FNV-1a), which is never 0. Damaged data has another one,
+/// except by a chance of about 2^-64.
 inline std::uint64_t checksum(const void* data, std::size_t size) {
   std::uint64_t hash = 0xCBF29CE484222325;
   for (std::size_t i = 0; i < size; ++i) hash = (hash ^ static_cast<const unsigned char*>(data)[i]) * 0x100000001B3;
   return hash == 0 ? 1 : hash;
 }
 
-/// A file that all ranks of a communicator write, by MPI-IO. Functions throw std::runtime_error.
+/// A file that all ranks of a communicator write, by MPI-IO. Members throw std::runtime_error if
+/// MPI reports an error.
 class SharedFile {
  public:
-  /// Opens an existing file. All ranks must call it.
+  /// Opens an existing file. All ranks must call it, and be able to open the file: MPI may wait for
+  /// all of them.
   SharedFile(MPI_Comm comm, std::string path) : path_(std::move(path)) {
     check(MPI_File_open(comm, path_.c_str(), MPI_MODE_RDWR, MPI_INFO_NULL, &file_), "open");
   }
@@ -74,7 +76,9 @@ class SharedFile {
       int moved = 0;
       check(move(i, n, &status), what);
       MPI_Get_count(&status, MPI_BYTE, &moved);
-      if (moved != n * int(sizeof(T))) throw std::runtime_error("cannot " + std::string(what) + " all of " + path_);
+      if (moved != n * int(sizeof(T))) {
+        throw std::runtime_error("cannot " + std::string(what) + " all of " + path_ + "; the disk may be full");
+      }
     }
   }
 
@@ -117,7 +121,7 @@ class SampleFile {
     diffusion::on_all_ranks(comm, [&] {
       if (rank_ != 0) return;
       if (std::filesystem::exists(path)) {
-        check_files(path, settings, bytes, marks_bytes);
+        check_files(path, settings, head, bytes, marks_bytes);
       } else {
         // The samples' file appears under its name when both files are complete.
         check_space(path, bytes + marks_bytes);
@@ -126,6 +130,15 @@ class SampleFile {
         std::filesystem::rename(path + ".new", path);
       }
     });
+    diffusion::on_all_ranks(comm, [&] {
+      for (const auto& [name, size] : {std::pair(path, bytes), std::pair(progress, marks_bytes)}) {
+        if (!std::fstream(name) || static_cast<Index>(std::filesystem::file_size(name)) != size) {
+          throw std::runtime_error("cannot open " + name +
+                                   "; all processes must see the same folder, and may write it");
+        }
+      }
+    });
+    // These wait for all ranks, none of which has failed so far.
     diffusion::on_all_ranks(comm, [&] { samples_ = std::make_unique<SharedFile>(comm, path); });
     diffusion::on_all_ranks(comm, [&] { marks_ = std::make_unique<SharedFile>(comm, progress); });
     share_missing();
@@ -133,8 +146,8 @@ class SampleFile {
 
   /// Number of samples that were missing when the file was opened.
   Index num_missing() const { return num_missing_; }
-  /// The missing samples that this rank is to make, as ranges without a gap. All ranks have equally
-  /// many, up to one.
+  /// The missing samples that this rank is to make, as contiguous ranges in order. The numbers of
+  /// samples of any two ranks differ by at most 1.
   const std::vector<diffusion::SampleRange>& mine() const { return mine_; }
 
   /// Writes the samples first, first + 1, ... Does not wait for other ranks.
@@ -179,21 +192,24 @@ class SampleFile {
 
   /// Creates a file that begins with `head`; the rest is 0.
   static void create(const std::string& path, const std::string& head, Index bytes) {
-    if (!std::ofstream(path, std::ios::binary | std::ios::trunc).write(head.data(), std::streamsize(head.size()))) {
+    std::ofstream file(path, std::ios::binary | std::ios::trunc);
+    if (!file.write(head.data(), std::streamsize(head.size())).flush()) {
       throw std::runtime_error("cannot create " + path + ": " + std::strerror(errno));
     }
     std::filesystem::resize_file(path, static_cast<std::uintmax_t>(bytes));
   }
 
-  /// Throws unless the files on the disk are those of these settings and sizes.
-  static void check_files(const std::string& path, const std::string& settings, Index bytes, Index marks_bytes) {
+  /// Throws unless the files on the disk are those of these settings, header and sizes.
+  static void check_files(const std::string& path, const std::string& settings, const std::string& head, Index bytes,
+                          Index marks_bytes) {
+    if (std::filesystem::is_directory(path)) throw std::runtime_error("cannot write " + path + ": it is a directory");
     const std::string progress = path + ".progress", advice = "; remove " + path + " to begin again";
-    if (!std::filesystem::exists(progress)) {
-      throw std::runtime_error(progress + " is missing, so nothing says how far " + path + " is" + advice);
+    std::string found, found_head(head.size(), '\0');
+    std::ifstream progress_file(progress);
+    std::getline(progress_file, found);
+    if (found.empty() || found[0] == '\0') {
+      throw std::runtime_error(progress + " is missing or damaged, so nothing says how far " + path + " is" + advice);
     }
-    std::string found;
-    std::ifstream file(progress);
-    std::getline(file, found);
     if (found != settings) {
       throw std::runtime_error(path + " was begun with " + found + ", not with " + settings + advice);
     }
@@ -204,24 +220,29 @@ class SampleFile {
                                  std::to_string(size) + advice);
       }
     }
+    std::ifstream(path, std::ios::binary).read(found_head.data(), std::streamsize(head.size()));
+    if (found_head != head) throw std::runtime_error(path + " does not begin with the header of its samples" + advice);
   }
 
   /// Finds the samples that are missing, and this rank's share of them. Each rank checks a part of
   /// the file.
   void share_missing() {
-    std::vector<char> is_missing(static_cast<std::size_t>(count_));
+    constexpr Index piece = 1 << 16;  // of checksums
+    std::vector<char> is_missing;
     std::vector<int> counts, begins;
-    for (int r = 0; r < size_; ++r) {
-      const diffusion::SampleRange part = diffusion::sample_range(count_, r, size_);
-      begins.push_back(static_cast<int>(part.begin)), counts.push_back(static_cast<int>(part.size()));
-    }
     diffusion::on_all_ranks(comm_, [&] {
+      is_missing.resize(static_cast<std::size_t>(count_));
+      for (int r = 0; r < size_; ++r) {
+        const diffusion::SampleRange part = diffusion::sample_range(count_, r, size_);
+        begins.push_back(static_cast<int>(part.begin)), counts.push_back(static_cast<int>(part.size()));
+      }
       const diffusion::SampleRange part = diffusion::sample_range(count_, rank_, size_);
-      std::vector<std::uint64_t> marks(static_cast<std::size_t>(part.size()));
+      std::vector<std::uint64_t> marks(static_cast<std::size_t>((std::min)(piece, part.size())));
       std::vector<float> sample(static_cast<std::size_t>(sample_size_));
-      marks_->read(marks_at_ + 8 * part.begin, marks.data(), part.size());
       for (Index n = part.begin; n < part.end; ++n) {
-        const std::uint64_t mark = marks[static_cast<std::size_t>(n - part.begin)];
+        const Index i = (n - part.begin) % piece;
+        if (i == 0) marks_->read(marks_at_ + 8 * n, marks.data(), (std::min)(piece, part.end - n));
+        const std::uint64_t mark = marks[static_cast<std::size_t>(i)];
         if (mark != 0) samples_->read(place(n), sample.data(), sample_size_);
         is_missing[static_cast<std::size_t>(n)] = mark == 0 || mark != sample_checksum(sample.data());
       }

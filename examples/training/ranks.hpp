@@ -13,16 +13,13 @@
 #ifdef EXAMPLE_HAS_MPI
 #include <mpi.h>
 
+#include <chrono>
 #include <cstdio>
 #include <diffusion/interop/mpi.hpp>
+#include <thread>  // std::this_thread
 #endif
 
 namespace example {
-
-/// The part of a batch that one process takes.
-struct Part {
-  Eigen::Index begin, size;
-};
 
 #ifdef EXAMPLE_HAS_MPI
 
@@ -43,25 +40,21 @@ class Ranks {
   /// Number of processes.
   int size() const { return size_; }
 
-  /// This rank's part of `count` samples.
-  Part part(Eigen::Index count) const {
-    const diffusion::SampleRange range = diffusion::sample_range(count, rank_, size_);
-    return {range.begin, range.size()};
-  }
-
   /// Calls work(), which must not communicate, on all ranks. An error of one is thrown on all.
   template <class Work>
   void on_all(const Work& work) const {
     diffusion::on_all_ranks(MPI_COMM_WORLD, work);
   }
   /// Calls work(), which may communicate. An error of one rank ends all processes, because the
-  /// others would wait for it.
+  /// others would wait for it. It is printed once: rank 0 is the first to report an error that all
+  /// ranks have.
   template <class Work>
   void together(const std::string& program, const Work& work) const {
     try {
       work();
     } catch (const std::exception& e) {
       if (size_ == 1) throw;
+      if (rank_ != 0) std::this_thread::sleep_for(std::chrono::seconds(1));
       std::fprintf(stderr, "%s: rank %d: %s\n", program.c_str(), rank_, e.what());
       MPI_Abort(MPI_COMM_WORLD, 1);
     }
@@ -88,7 +81,6 @@ class Ranks {
   Ranks(int*, char***) {}
   int rank() const { return 0; }
   int size() const { return 1; }
-  Part part(Eigen::Index count) const { return {0, count}; }
   template <class Work>
   void on_all(const Work& work) const {
     work();

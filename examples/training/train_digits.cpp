@@ -33,6 +33,7 @@
 #include <diffusion/interop/torch.hpp>
 #include <diffusion/model/denoiser.hpp>
 #include <diffusion/noise/philox_noise.hpp>
+#include <diffusion/noise/sample_range.hpp>
 #include <diffusion/process/gaussian_diffusion.hpp>
 #include <diffusion/process/schedules.hpp>
 #include <diffusion/sampling/reverse_process.hpp>
@@ -117,12 +118,12 @@ void sum_over_ranks(const example::Ranks& ranks, const std::vector<torch::Tensor
 std::vector<double> train(const Training& options, const GaussianDiffusion<float>& process, const TrainingData& data,
                           Network& network, Network& average, const example::Ranks& ranks) {
   const auto start = std::chrono::steady_clock::now();
-  const example::Part mine = ranks.part(options.batch);
+  const diffusion::SampleRange mine = diffusion::sample_range(options.batch, ranks.rank(), ranks.size());
   diffusion::LossSecondMomentResampler timesteps(process.num_timesteps());
   std::mt19937 engine(options.seed);
   diffusion::PhiloxNoise noise_source(options.seed, std::uint64_t(mine.begin));
   torch::optim::AdamW optimizer(network->parameters(), torch::optim::AdamWOptions(0.0).weight_decay(0.01));
-  torch::Tensor x_0 = torch::empty({mine.size, 1, digit_side, digit_side});
+  torch::Tensor x_0 = torch::empty({mine.size(), 1, digit_side, digit_side});
   const torch::Tensor noise = torch::empty_like(x_0), x_t = torch::empty_like(x_0), target = torch::empty_like(x_0);
 
   std::vector<double> losses;
@@ -131,10 +132,10 @@ std::vector<double> train(const Training& options, const GaussianDiffusion<float
   for (Index step = 0; step < options.steps; ++step) {
     // The whole batch, the same on all ranks, and this rank's part of it.
     const auto batch = timesteps.sample(options.batch, engine);
-    const auto part = [&](const torch::Tensor& whole) { return whole.narrow(0, mine.begin, mine.size); };
+    const auto part = [&](const torch::Tensor& whole) { return whole.narrow(0, mine.begin, mine.size()); };
     const torch::Tensor chosen = part(torch::randint(data.digits.size(0), {options.batch}, torch::kLong));
     const torch::Tensor unlabelled = part(torch::rand({options.batch})) < 0.1;
-    const Eigen::array<Index, 1> begin{mine.begin}, size{mine.size};
+    const Eigen::array<Index, 1> begin{mine.begin}, size{mine.size()};
     const diffusion::Timesteps t = batch.timesteps.slice(begin, size);
     const Eigen::Tensor<float, 1> model_times = t.cast<float>(), w = batch.weights.slice(begin, size).cast<float>();
 
@@ -268,8 +269,8 @@ int main(int argc, char** argv) {
   std::string losses_path;
   Training training;
   double fall = 0.0;
-  Index threads =
-      1;  // more threads gain little for batches this small, and cost much where other programs use the cores
+  // More threads gain little for batches this small, and cost much where other programs run.
+  Index threads = 1;
 
   example::Options options(
       "train_digits", "Trains a small network on handwritten digits with libtorch and samples new ones.", first_rank);

@@ -13,4 +13,5 @@
 #include "noise/numpy_noise.hpp"
 #include "noise/philox_noise.hpp"
 #include "noise/recorded_noise.hpp"
+#include "noise/sample_range.hpp"
 #include "noise/torch_noise.hpp"

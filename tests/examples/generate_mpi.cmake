@@ -74,11 +74,11 @@ while ! [ -s killed.npy ] || [ "$(tr -d '\0' < killed.npy.progress | wc -c)" -lt
   kill -0 $job || exit 2  # it ended too early
   sleep 0.02
 done
-for command in $(grep -lzx "$PROGRAM" /proc/[0-9]*/cmdline 2> list_errors.txt); do
+for command in $(grep -lzxF -- "$PROGRAM" /proc/[0-9]*/cmdline 2> list_errors.txt); do
   process=${command#/proc/}
   process=${process%/cmdline}
   # mpirun itself also has the program among its arguments
-  if [ "$(head -z -n 1 $command | tr -d '\0')" = "$PROGRAM" ]; then
+  if [ "$(head -z -n 1 "$command" | tr -d '\0')" = "$PROGRAM" ]; then
     kill -KILL $process
     break
   fi
@@ -91,7 +91,13 @@ if(code EQUAL 0 OR code EQUAL 2)
   message(FATAL_ERROR "The job was not killed in the middle: exit code ${code}")
 endif()
 on(2)
-accepts("killed.npy has [1-9][0-9]* of 1500 samples; processes: 2.*Wrote [1-9][0-9]* samples" ${options})
+run(${options})
+string(REGEX MATCH "killed.npy has ([0-9]+) of 1500 samples; processes: 2\n(.*\n)?Wrote ([0-9]+) samples" found "${out}")
+set(had ${CMAKE_MATCH_1})
+math(EXPR sum "0${CMAKE_MATCH_1} + 0${CMAKE_MATCH_3}")
+if(NOT code EQUAL 0 OR NOT sum EQUAL 1500 OR had LESS 100)
+  message(FATAL_ERROR "Expected the missing samples to be made:\n${what_happened}")
+endif()
 on(1)
 accepts("Wrote 1500 samples" --count 1500 --out whole.npy)
 same_bytes(whole.npy killed.npy)
@@ -115,29 +121,67 @@ rejects("alone.npy was begun with --count 37 .* not with --count 38 .*; remove a
 rejects("cannot create nowhere/x.npy.progress: No such file" --out nowhere/x.npy)
 rejects("cannot create big.npy: it needs [0-9]+ bytes, and the disk has" --count 1000000000 --sampler ddim --out big.npy)
 rejects("cannot open nowhere.csv" nowhere.csv)
-rejects("--count" --count 0)
-rejects("--sampler" --sampler no_such_sampler)
+rejects("--count: Value 0 not in range" --count 0)
+rejects("--sampler: no_such_sampler not in" --sampler no_such_sampler)
 execute_process(COMMAND sh -c "head -c 500 alone.npy > short.npy; cp alone.npy.progress short.npy.progress"
                 WORKING_DIRECTORY ${WORK_DIR} COMMAND_ERROR_IS_FATAL ANY)
 rejects("short.npy has 500 bytes instead of ${size}; remove short.npy" --count 37 --out short.npy)
 file(COPY_FILE ${WORK_DIR}/alone.npy ${WORK_DIR}/short.npy)
-file(WRITE ${WORK_DIR}/short.npy.progress "")
-rejects("short.npy was begun with , not with" --count 37 --out short.npy)
+file(COPY_FILE ${WORK_DIR}/alone.npy.progress ${WORK_DIR}/short.npy.progress)
+execute_process(COMMAND sh -c "printf x | dd of=short.npy bs=1 seek=20 conv=notrunc" WORKING_DIRECTORY ${WORK_DIR}
+                OUTPUT_QUIET ERROR_QUIET COMMAND_ERROR_IS_FATAL ANY)
+rejects("short.npy does not begin with the header" --count 37 --out short.npy)
+execute_process(COMMAND sh -c "head -c 382 /dev/zero > short.npy.progress" WORKING_DIRECTORY ${WORK_DIR}
+                COMMAND_ERROR_IS_FATAL ANY)
+rejects("short.npy.progress is missing or damaged" --count 37 --out short.npy)
 file(REMOVE ${WORK_DIR}/short.npy.progress)
-rejects("short.npy.progress is missing" --count 37 --out short.npy)
+rejects("short.npy.progress is missing or damaged" --count 37 --out short.npy)
+file(MAKE_DIRECTORY ${WORK_DIR}/folder)
+rejects("cannot write folder: it is a directory" --out folder)
 file(REMOVE ${WORK_DIR}/short.npy)
 accepts("Wrote 37 samples" --count 37 --out short.npy)
 
-# A disk that fills up while the job runs, where a small file system can be made.
-execute_process(COMMAND unshare -rm sh -c "mkdir -p full && mount -t tmpfs -o size=64k tmpfs full" WORKING_DIRECTORY ${WORK_DIR}
+# Where users may mount file systems: a disk that is full from the start, one that fills up while the job runs, and a folder that
+# one of the processes does not see.
+execute_process(COMMAND unshare -rm sh -c "mkdir -p small && mount -t tmpfs -o size=64k tmpfs small" WORKING_DIRECTORY ${WORK_DIR}
                 RESULT_VARIABLE code OUTPUT_QUIET ERROR_QUIET)
-if(code EQUAL 0)
-  execute_process(COMMAND unshare -rm sh -c "mount -t tmpfs -o size=300k tmpfs full && head -c 200000 /dev/zero > full/other &&
-                          exec \"$@\"" sh ${EXAMPLE} --count 1000 --out full/x.npy
-                  WORKING_DIRECTORY ${WORK_DIR} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE err)
-  if(NOT code EQUAL 1 OR NOT err MATCHES "generate_mpi: cannot create full/x.npy: it needs [0-9]+ bytes, and the disk has")
-    message(FATAL_ERROR "Expected a full disk to be an error: ${code} ${out} ${err}")
-  endif()
-else()
-  message("A full disk was not tried, because this system does not let users mount a file system")
+if(NOT code EQUAL 0)
+  message("Full disks were not tried, because this system does not let users mount a file system")
+  return()
+endif()
+file(WRITE ${WORK_DIR}/full.sh [[
+mount -t tmpfs -o size=64k tmpfs small
+"$@" --count 1000 --out small/x.npy > full.txt 2>&1
+[ $? -eq 1 ] || exit 2
+grep -q "^generate_mpi: cannot create small/x.npy: it needs 264[0-9]* bytes, and the disk has" full.txt || exit 3
+umount small
+mount -t tmpfs -o size=600k tmpfs small
+"$@" --count 2000 --steps 60 --out small/x.npy > filled.txt 2>&1 &
+job=$!
+while ! [ -s small/x.npy ]; do sleep 0.02; done
+head -c 600000 /dev/zero > small/other 2> list_errors.txt
+wait $job
+[ $? -eq 1 ] || exit 4
+[ "$(grep -c "^generate_mpi: " filled.txt)" -eq 1 ] || exit 5
+rm small/other
+"$@" --count 2000 --steps 60 --out small/x.npy > resumed.txt 2>&1 || exit 6
+cp small/x.npy resumed.npy
+]])
+execute_process(COMMAND unshare -rm sh full.sh ${EXAMPLE} WORKING_DIRECTORY ${WORK_DIR} RESULT_VARIABLE code)
+if(NOT code EQUAL 0)
+  message(FATAL_ERROR "Expected a full disk to be an error, and the job to be completed when there is room: ${code}")
+endif()
+accepts("Wrote 2000 samples" --count 2000 --steps 60 --out undisturbed.npy)
+same_bytes(undisturbed.npy resumed.npy)
+
+execute_process(COMMAND unshare -m true RESULT_VARIABLE code OUTPUT_QUIET ERROR_QUIET)
+if(NOT code EQUAL 0)
+  message("A folder that one process does not see was not tried, because this user may not make one")
+  return()
+endif()
+file(WRITE ${WORK_DIR}/elsewhere.sh "mount -t tmpfs tmpfs small && exec \"$@\"")
+execute_process(COMMAND ${MPIRUN} -n 1 ${program} --out small/x.npy : -n 1 unshare -m sh elsewhere.sh ${program} --out small/x.npy
+                WORKING_DIRECTORY ${WORK_DIR} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE err TIMEOUT 60)
+if(NOT code EQUAL 1 OR NOT err MATCHES "generate_mpi: rank 1: cannot open small/x.npy; all processes must see the same folder")
+  message(FATAL_ERROR "Expected a folder that is not shared to be an error: ${code} ${out} ${err}")
 endif()

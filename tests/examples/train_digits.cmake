@@ -21,3 +21,9 @@ refuses("cannot open nowhere.csv" nowhere.csv)
 refuses("--steps" --steps 0)
 refuses("--load" --load short.pt --steps 10)
 refuses("--no-such-option" --no-such-option)
+
+# The server asks the network with these weights.
+if(SERVING)
+  set(EXAMPLE ${SERVING})
+  accepts("Each of the 10 pictures has the same bits at all loads" --weights short.pt --requests 10 --max-batch 8)
+endif()

@@ -7,16 +7,20 @@ accepts("Wrote the weights to 1.pt" --steps 50 --batch 127 --losses 1.txt --weig
 set(EXAMPLE ${MPIRUN} -n 2 ${program})
 accepts("50 training steps of 127 digits.*Wrote the weights to 2.pt" --steps 50 --batch 127 --losses 2.txt --weights 2.pt)
 execute_process(COMMAND paste 1.txt 2.txt
-                COMMAND awk "{ if ($1 - $2 > 1e-4 || $2 - $1 > 1e-4 || $1 < 0.01) exit 1 } END { if (NR != 50) exit 1 }"
+                COMMAND awk "NF != 2 || /[^0-9.e\\t-]/ || $1 < 0.01 || $1 - $2 > 1e-4 || $2 - $1 > 1e-4 { wrong = 1 }
+                             END { exit wrong || NR != 50 }"
                 WORKING_DIRECTORY ${WORK_DIR} RESULT_VARIABLE differ)
 if(differ)
   message(FATAL_ERROR "The losses of two processes differ from those of one by more than 1e-4")
 endif()
 
-# An error is one line on one process, and ends all.
-foreach(arguments IN ITEMS "--batch;1" "nowhere.csv" "--weights;nowhere/w.pt")
-  run(${arguments} --steps 5)
-  if(NOT code EQUAL 1 OR NOT err MATCHES "train_digits: " OR err MATCHES "train_digits: .*train_digits: ")
-    message(FATAL_ERROR "Expected exit code 1 and one error line:\n${what_happened}")
+# An error is one line, and ends all processes.
+function(rejects pattern)
+  run(${ARGN} --steps 5)
+  if(NOT code EQUAL 1 OR NOT err MATCHES "train_digits: [^\n]*${pattern}" OR err MATCHES "train_digits: .*train_digits: ")
+    message(FATAL_ERROR "Expected exit code 1 and one error line like ${pattern}:\n${what_happened}")
   endif()
-endforeach()
+endfunction()
+rejects("--batch 1 is less than the 2 processes" --batch 1)
+rejects("cannot open nowhere.csv" nowhere.csv)
+rejects("cannot open nowhere/w.pt for writing" --weights nowhere/w.pt)

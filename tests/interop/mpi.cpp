@@ -2,6 +2,7 @@
 #include "diffusion/interop/mpi.hpp"
 
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 #include <random>
@@ -33,33 +34,6 @@ struct Mpi {
 const Mpi& mpi() {
   static const Mpi mpi;
   return mpi;
-}
-
-TEST_CASE("sample_range gives every sample to one rank, in order, in equal shares up to one", "[mpi]") {
-  for (const Index count : {0, 1, 2, 7, 64, 1000}) {
-    for (const Index size : {1, 2, 3, 5, 64, 1001}) {
-      Index next = 0;
-      for (Index rank = 0; rank < size; ++rank) {
-        const auto range = sample_range(count, rank, size);
-        REQUIRE(range.begin == next);
-        REQUIRE((range.size() == count / size || range.size() == count / size + 1));
-        next = range.end;
-      }
-      REQUIRE(next == count);
-    }
-  }
-  const Index huge = Index(1) << 62;
-  CHECK(sample_range(huge, 99999, 100000).end == huge);
-}
-
-TEST_CASE("sample_range refuses counts and ranks that are out of range", "[mpi]") {
-  CHECK_THAT(error_message<std::invalid_argument>([&] { (void)sample_range(-1, 0, 1); }),
-             ContainsSubstring("sample_range: count = -1"));
-  CHECK_THAT(error_message<std::invalid_argument>([&] { (void)sample_range(1, 0, 0); }),
-             ContainsSubstring("sample_range: size = 0"));
-  CHECK_THAT(error_message<std::out_of_range>([&] { (void)sample_range(1, 2, 2); }),
-             ContainsSubstring("sample_range: rank = 2 is outside [0, 2)"));
-  CHECK_THAT(error_message<std::out_of_range>([&] { (void)sample_range(1, -1, 2); }), ContainsSubstring("rank = -1"));
 }
 
 TEST_CASE("on_all_ranks calls the work on every rank", "[mpi]") {
@@ -136,6 +110,14 @@ TEST_CASE("gather_samples refuses samples of different shapes on all ranks", "[m
              ContainsSubstring("gather_samples: axis 1 of the samples has size 5 on rank 1, but 4 on rank 0"));
 }
 
+TEST_CASE("the ranks' parts must have fewer than 2^31 entries together", "[mpi]") {
+  CHECK(diffusion::detail::offsets("f", {2, 0, 3}) == std::vector<int>{0, 2, 2, 5});
+  CHECK_THAT(error_message([] {
+               (void)diffusion::detail::offsets("f", {(std::int64_t(1) << 31) - 1, 1});
+             }),
+             ContainsSubstring("2^31"));
+}
+
 /// A batch of losses with timesteps, of which this rank takes the samples [begin, end).
 TimestepLosses part_of_batch(Index step, Index begin, Index end) {
   TimestepLosses out{diffusion::Timesteps(end - begin), Eigen::Tensor<double, 1>(end - begin)};
@@ -164,6 +146,13 @@ TEST_CASE("Resamplers that exchange losses by all_gather_losses equal that of a 
   std::mt19937 engine(1), same_engine(1);
   const auto t = alone.sample(20, engine), same_t = together.sample(20, same_engine);
   for (Index n = 0; n < 20; ++n) CHECK(t.timesteps(n) == same_t.timesteps(n));
+}
+
+TEST_CASE("all_gather_losses refuses losses without timesteps on all ranks", "[mpi]") {
+  TimestepLosses mine = part_of_batch(0, 0, 2);
+  if (mpi().rank == mpi().size - 1) mine.timesteps.resize(1);
+  CHECK_THAT(error_message([&] { (void)all_gather_losses(mine, MPI_COMM_WORLD); }),
+             ContainsSubstring("different sizes on rank " + std::to_string(mpi().size - 1)));
 }
 
 TEST_CASE("A loss that is not finite on one rank is refused on all", "[mpi]") {

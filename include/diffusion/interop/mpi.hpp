@@ -39,12 +39,12 @@
 #include <mpi.h>
 
 #include <Eigen/Core>
-#include <algorithm>  // std::min, std::equal
-#include <cstddef>    // std::size_t
+#include <cstddef>  // std::size_t
 #include <cstdint>
 #include <exception>
+#include <limits>
 #include <new>        // std::bad_alloc
-#include <stdexcept>  // std::invalid_argument, std::out_of_range, std::runtime_error
+#include <stdexcept>  // std::invalid_argument, std::runtime_error
 #include <string>
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
@@ -52,40 +52,13 @@
 #include <vector>
 
 #include "../detail/arguments.hpp"
-#include "../detail/check.hpp"
 #include "../detail/error.hpp"
 #include "../detail/shape.hpp"
+#include "../noise/sample_range.hpp"
 #include "../tensor.hpp"
 #include "../training/timestep_samplers.hpp"
 
 namespace diffusion {
-
-/// The samples n with begin <= n < end.
-struct SampleRange {
-  Eigen::Index begin = 0,  ///< first sample
-      end = 0;             ///< one past the last sample
-
-  /// Number of samples.
-  Eigen::Index size() const { return end - begin; }
-};
-
-/// Returns the part of `count` samples that rank `rank` of `size` ranks makes. Ranges are
-/// contiguous, in the order of the ranks, and their sizes differ by at most 1. Pass begin to
-/// PhiloxNoise as first_sample.
-///
-/// Throws std::invalid_argument if count is negative or size is not positive, and std::out_of_range
-/// unless 0 <= rank < size.
-[[nodiscard]] inline SampleRange sample_range(Eigen::Index count, Eigen::Index rank, Eigen::Index size) {
-  constexpr const char* where = "sample_range";
-  detail::check_at_least<Eigen::Index>(where, "count", count, 0);
-  detail::check_at_least<Eigen::Index>(where, "size", size, 1);
-  if (rank < 0 || rank >= size) {
-    detail::fail<std::out_of_range>(where, "rank = ", rank, " is outside [0, ", size, ")");
-  }
-  const Eigen::Index share = count / size, rest = count % size;
-  const auto begin = [&](Eigen::Index r) { return r * share + (std::min)(r, rest); };
-  return {begin(rank), begin(rank + 1)};
-}
 
 /// Calls work() on every rank of `comm`, and returns when all have finished. If work() throws on
 /// any rank, throws std::runtime_error on all of them, with the message of the lowest such rank. So
@@ -122,7 +95,8 @@ void on_all_ranks(MPI_Comm comm, Work&& work) {
 
 namespace detail {
 
-/// A type of MPI of `bytes` bytes. Counts of MPI are ints, so large messages need large types.
+/// An MPI datatype of `bytes` bytes. MPI counts are ints, so a message above 2 GB needs a larger
+/// datatype.
 class MpiBlock {
  public:
   explicit MpiBlock(Eigen::Index bytes) {
@@ -132,17 +106,24 @@ class MpiBlock {
   MpiBlock(const MpiBlock&) = delete;
   MpiBlock& operator=(const MpiBlock&) = delete;
   ~MpiBlock() { MPI_Type_free(&type_); }
-  /// The type, for a call of MPI.
+  /// The datatype.
   MPI_Datatype get() const { return type_; }
 
  private:
   MPI_Datatype type_ = MPI_DATATYPE_NULL;
 };
 
-/// Offsets of the ranks' parts, and the sum of the counts at the end.
-inline std::vector<int> offsets(const std::vector<int>& counts) {
+/// Returns the offset of each rank's part, followed by the sum of the counts. Throws
+/// std::invalid_argument if the sum is not an int.
+inline std::vector<int> offsets(const char* where, const std::vector<std::int64_t>& counts) {
   std::vector<int> out(1, 0);
-  for (const int count : counts) out.push_back(out.back() + count);
+  for (const std::int64_t count : counts) {
+    const std::int64_t sum = out.back() + count;
+    if (sum > (std::numeric_limits<int>::max)()) {
+      fail<std::invalid_argument>(where, "the ranks together have more than 2^31 - 1 entries");
+    }
+    out.push_back(static_cast<int>(sum));
+  }
   return out;
 }
 
@@ -153,8 +134,10 @@ inline std::vector<int> offsets(const std::vector<int>& counts) {
 /// must call the function, also with no samples. Throws std::invalid_argument on all ranks if the
 /// shape of a sample is not the same on all of them.
 ///
-/// The result must fit into the memory of one rank, and one sample into 2 GB. Large jobs write
-/// their samples to a file instead; see examples/generate_mpi.cpp.
+/// The result must fit into the memory of one rank; std::runtime_error is thrown on all ranks if it
+/// does not. A sample may have 2^31 - 1 bytes, and all ranks together as many samples; otherwise
+/// std::invalid_argument is thrown on all ranks. Large jobs write their samples to a file instead;
+/// see examples/generate_mpi.cpp.
 template <class X>
 [[nodiscard]] PlainTensor<X> gather_samples(const X& mine, MPI_Comm comm, int root = 0) {
   using Tensor = PlainTensor<X>;
@@ -170,11 +153,11 @@ template <class X>
   std::vector<std::int64_t> sizes(mine.dimensions().begin(), mine.dimensions().end()), all(ranks * rank);
   MPI_Allgather(sizes.data(), static_cast<int>(rank), MPI_INT64_T, all.data(), static_cast<int>(rank), MPI_INT64_T,
                 comm);
-  std::vector<int> counts;
+  std::vector<std::int64_t> sizes_of_ranks;
   Eigen::Index values = 1;
   for (std::size_t axis = 1; axis < rank; ++axis) values *= static_cast<Eigen::Index>(all[axis]);
   for (std::size_t r = 0; r < ranks; ++r) {
-    counts.push_back(static_cast<int>(all[r * rank]));
+    sizes_of_ranks.push_back(all[r * rank]);
     for (std::size_t axis = 1; axis < rank; ++axis) {
       if (all[r * rank + axis] != all[axis]) {
         detail::fail<std::invalid_argument>(
@@ -184,11 +167,17 @@ template <class X>
       }
     }
   }
-  const detail::MpiBlock sample(values * static_cast<Eigen::Index>(sizeof(typename Tensor::Scalar)));
-  const std::vector<int> begins = detail::offsets(counts);
+  const Eigen::Index bytes = values * static_cast<Eigen::Index>(sizeof(typename Tensor::Scalar));
+  if (bytes > (std::numeric_limits<int>::max)()) {
+    detail::fail<std::invalid_argument>(where, "a sample has ", bytes, " bytes; the limit is 2^31 - 1");
+  }
+  const std::vector<int> begins = detail::offsets(where, sizes_of_ranks);
+  const std::vector<int> counts(sizes_of_ranks.begin(), sizes_of_ranks.end());
   auto shape = mine.dimensions();
   shape[0] = me == root ? begins.back() : 0;
-  Tensor received(shape);
+  Tensor received;
+  on_all_ranks(comm, [&] { received.resize(shape); });  // there may be no memory on the root
+  const detail::MpiBlock sample(bytes);
   MPI_Gatherv(mine.data(), counts[static_cast<std::size_t>(me)], sample.get(), received.data(), counts.data(),
               begins.data(), sample.get(), root, comm);
   if (detail::Traits<Tensor>::layout == Eigen::RowMajor || rank == 1 || me != root) return received;
@@ -212,14 +201,25 @@ template <class X>
 ///
 /// Ranks may have different numbers of losses. If the ranks hold the parts of one batch, in order,
 /// the result is the same for every number of ranks, and so are the next timesteps that are drawn.
+/// Throws std::invalid_argument on all ranks if losses and timesteps differ in size on any of them,
+/// or the ranks together have 2^31 losses.
 [[nodiscard]] inline std::vector<TimestepLosses> all_gather_losses(const TimestepLosses& mine, MPI_Comm comm) {
+  constexpr const char* where = "all_gather_losses";
   int size = 0;
   MPI_Comm_size(comm, &size);
   const auto ranks = static_cast<std::size_t>(size);
-  const auto count = static_cast<int>(mine.losses.size());
-  std::vector<int> counts(ranks);
-  MPI_Allgather(&count, 1, MPI_INT, counts.data(), 1, MPI_INT, comm);
-  const std::vector<int> begins = detail::offsets(counts);
+  // The numbers of losses of the ranks; -1 if a rank has another number of timesteps.
+  const std::int64_t mine_count = mine.losses.size() == mine.timesteps.size() ? mine.losses.size() : -1;
+  std::vector<std::int64_t> all(ranks);
+  MPI_Allgather(&mine_count, 1, MPI_INT64_T, all.data(), 1, MPI_INT64_T, comm);
+  for (std::size_t r = 0; r < ranks; ++r) {
+    if (all[r] < 0) {
+      detail::fail<std::invalid_argument>(where, "losses and timesteps have different sizes on rank ",
+                                          static_cast<Eigen::Index>(r));
+    }
+  }
+  const std::vector<int> begins = detail::offsets(where, all), counts(all.begin(), all.end());
+  const auto count = static_cast<int>(mine_count);
   const std::vector<std::int64_t> my_timesteps(mine.timesteps.data(), mine.timesteps.data() + count);
   std::vector<std::int64_t> timesteps(static_cast<std::size_t>(begins.back()));
   std::vector<double> losses(timesteps.size());

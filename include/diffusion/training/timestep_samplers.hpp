@@ -228,7 +228,7 @@ class LossSecondMomentResampler {
   }
 
   /// Adds the losses of all workers to the history; each worker passes its own. `gather` exchanges
-  /// them, for example by MPI_Allgatherv of the sizes and then of the values:
+  /// them; for MPI it is all_gather_losses (interop/mpi.hpp):
   ///
   ///     gather(const TimestepLosses& mine) -> a range of the TimestepLosses of all workers,
   ///                                           including mine, in the order of their rank
