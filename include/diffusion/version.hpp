@@ -19,7 +19,8 @@
 /// - Samplers and denoisers on torch::Tensor (interop/torch.hpp) and on any type with
 ///   TensorOperations.
 /// - sample(), SamplingRun and Denoiser take an Eigen device.
-/// - AnySampler, which holds any sampler for a tensor type.
+/// - AnySampler, which holds any sampler for a tensor type. named_sampler and named_sigmas find
+///   samplers and sigmas by the names of other programs (interop/names.hpp).
 /// - Samples and training losses over the processes of MPI (interop/mpi.hpp).
 /// - Hooks::observe_x_start, and sample() takes hooks without noise.
 /// - Denoiser::model_input, Denoiser::model_time and Denoiser::prediction.

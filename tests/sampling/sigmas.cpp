@@ -35,6 +35,7 @@ TEST_CASE("lists of sigmas fall from sigma_max to sigma_min and then to 0", "[si
 TEST_CASE("beta_quantile has the closed forms of uniform, arcsine and power distributions, and is symmetric",
           "[sigmas]") {
   using detail::beta_quantile;
+  for (const double a : {0.3, 0.6, 1.0, 4.0}) REQUIRE(beta_quantile(0.5, a, a) == 0.5);
   // Beta(1, 1) is uniform, Beta(1/2, 1/2) is the arcsine distribution, Beta(2, 1) has the
   // distribution function x^2.
   for (const double p : {0.0, 1e-8, 0.1, 0.25, 0.5, 0.7, 0.999, 1.0}) {
