@@ -19,6 +19,7 @@
 /// - Samplers and denoisers on torch::Tensor (interop/torch.hpp) and on any type with
 ///   TensorOperations.
 /// - sample(), SamplingRun and Denoiser take an Eigen device.
+/// - Ipndm::lower_order_final.
 /// - AnySampler, which holds any sampler for a tensor type. named_sampler and named_sigmas find
 ///   samplers and sigmas by the names of other programs (interop/names.hpp).
 /// - Samples and training losses over the processes of MPI (interop/mpi.hpp).

@@ -11,6 +11,7 @@
 #include "matchers.hpp"
 #include "tolerance.hpp"
 
+using diffusion::AnySampler;
 using diffusion::FlowSchedule;
 using diffusion::named_sampler;
 using diffusion::named_sigmas;
@@ -43,9 +44,20 @@ void denoise(const Tensor& x, const NoiseLevel& level, diffusion::Prediction<Ten
   }
 }
 
-/// Compares a run of the named sampler with ComfyUI's.
-void check_run(const std::string& name, const std::string& record, double allowed = tolerance::sampler) {
-  INFO(name << ", " << record);
+/// The guided model of the recorded runs with CFG++: the unconditional x_0 is
+/// 0.9 x_0 + 0.02 sin(x).
+void denoise_with_cfg_plus_plus(const Tensor& x, const NoiseLevel& level, diffusion::Prediction<Tensor>& out) {
+  denoise(x, level, out);
+  for (Index i = 0; i < x.size(); ++i) {
+    const double v = x.data()[i], unconditional = 0.9 * out.x_start.data()[i] + 0.02 * std::sin(v);
+    out.epsilon.data()[i] = (v - level.alpha * unconditional) / level.sigma;
+  }
+}
+
+/// Compares a run with ComfyUI's.
+void check_run(const AnySampler<Tensor>& sampler, const std::string& record, bool cfg_plus_plus = false) {
+  INFO(record);
+  constexpr double allowed = tolerance::sampler;
   const std::string path = "sample/" + record + "/";
   const ArrayXd sigmas = records().array(path + "sigmas");
   const bool flow = record.find("/flow") != std::string::npos;
@@ -58,12 +70,11 @@ void check_run(const std::string& name, const std::string& record, double allowe
   std::vector<double> model_sigmas;
   const auto model = [&](const Tensor& x, const NoiseLevel& level, diffusion::Prediction<Tensor>& out) {
     model_sigmas.push_back(level.sigma);
-    denoise(x, level, out);
+    (cfg_plus_plus ? denoise_with_cfg_plus_plus : denoise)(x, level, out);
   };
   const Tensor x = records().tensor<float, 3>(path + "x_init").cast<double>();
   const Tensor out =
-      sample(named_sampler<Tensor>(name), flow ? diffusion::flow_matching_grid(sigmas) : diffusion::edm_grid(sigmas),
-             model, x, noise);
+      sample(sampler, flow ? diffusion::flow_matching_grid(sigmas) : diffusion::edm_grid(sigmas), model, x, noise);
   CHECK_THAT(out, AllClose(records().tensor<double, 3>(path + "final"), allowed, allowed));
   CHECK_THAT(ArrayXd(Eigen::Map<const ArrayXd>(model_sigmas.data(), static_cast<Index>(model_sigmas.size()))),
              AllClose(records().array(path + "model_sigmas"), tolerance::sampler));
@@ -106,12 +117,12 @@ TEST_CASE("named_sigmas gives lists for grids, for every name and number of step
   for (const std::string name :
        {"karras", "exponential", "polyexponential", "vp", "normal", "sgm_uniform", "simple", "ddim_uniform", "beta",
         "beta_sigmas", "linear_quadratic", "kl_optimal", "ays", "ays_sdxl"}) {
-    for (const Index n : {1, 2, 3, 7, 50, 333}) {
+    for (const Index n : {1, 2, 3, 7, 50, 333, 1000}) {
       INFO(name << ", " << n << " steps");
       const auto grid = diffusion::sigma_grid(stable_diffusion(), named_sigmas(name, stable_diffusion(), n));
       CHECK(grid.levels().back().sigma == 0.0);
       if (name != "ddim_uniform" && name != "beta") CHECK(grid.num_steps() == n);
-      if (name == "vp" || name == "ays" || name == "ays_sdxl") continue;  // not sigmas of a flow
+      if (name == "vp" || name.rfind("ays", 0) == 0) continue;  // not sigmas of a flow
       const auto flow = diffusion::flow_matching_grid(named_sigmas(name, FlowSchedule{3.0}, n));
       CHECK(flow.levels().front().sigma <= 1.0);
     }
@@ -125,7 +136,7 @@ TEST_CASE("named_sigmas refuses unknown names and numbers of steps, and says wha
   CHECK_THAT(message("karas"),
              ContainsSubstring("named_sigmas: there is no \"karas\"; the nearest name is \"karras\""));
   CHECK_THAT(message("sgm uniforn"), ContainsSubstring("nearest name is \"sgm_uniform\""));
-  CHECK_THAT(message(""), ContainsSubstring("Known names: karras, exponential, "));
+  CHECK_THAT(message(""), ContainsSubstring("Known names: karras, polyexponential, exponential, "));
   CHECK_THAT(message(std::string(100000, 'x')), ContainsSubstring("there is no \"xxx"));
   CHECK(message(std::string(100000, 'x')).size() < 1000);
   CHECK_THAT(message("karras", 0), ContainsSubstring("named_sigmas: n = 0"));
@@ -137,27 +148,124 @@ TEST_CASE("named_sigmas refuses unknown names and numbers of steps, and says wha
              ContainsSubstring("num_timesteps = 1"));
 }
 
+TEST_CASE("named_sigmas refuses what its model cannot have", "[names]") {
+  using diffusion::GaussianDiffusion;
+  const auto sigmas = [](const std::string& name, const auto& model, Index n) {
+    return error_message([&] { (void)named_sigmas(name, model, n); });
+  };
+  const GaussianDiffusion<double> no_signal(
+      diffusion::rescale_zero_terminal_snr(diffusion::scaled_linear_beta_schedule(1000)));
+  CHECK_THAT(sigmas("normal", no_signal, 5), ContainsSubstring("no signal at timestep 999"));
+  CHECK_THAT(sigmas("vp", FlowSchedule{}, 5), ContainsSubstring("vp is a list for models that are not flow matching"));
+  CHECK_THAT(sigmas("simple", FlowSchedule{std::nan(""), 1000}, 5), ContainsSubstring("shift"));
+  CHECK_THAT(sigmas("simple", FlowSchedule{1.0, Index(1) << 60}, 5), ContainsSubstring("num_timesteps"));
+  const GaussianDiffusion<double> one_step(diffusion::constant_beta_schedule(1, 0.5)),
+      two_steps(diffusion::constant_beta_schedule(2, 0.5));
+  CHECK_THAT(sigmas("ddim_uniform", one_step, 1), ContainsSubstring("needs at least 2 timesteps"));
+  CHECK_THAT(named_sigmas("simple", one_step, 1)[0], WithinAbs(1.0, tolerance::sampler));
+  CHECK_THAT(named_sigmas("normal", two_steps, 2), AllClose(named_sigmas("simple", two_steps, 2), tolerance::sampler));
+  CHECK_THAT(named_sigmas("normal", stable_diffusion(), 1000),
+             AllClose(named_sigmas("simple", stable_diffusion(), 1000), tolerance::sampler));
+  const GaussianDiffusion<Eigen::half> half(diffusion::scaled_linear_beta_schedule(1000));
+  CHECK_THAT(named_sigmas("karras", half, 9), AllEqual(named_sigmas("karras", stable_diffusion(), 9)));
+}
+
 TEST_CASE("named samplers equal ComfyUI's", "[names]") {
-  check_run("euler_ancestral", "euler_ancestral/ve");
-  check_run("dpmpp_sde", "dpmpp_sde/ve");
-  check_run("dpmpp_2m_sde", "dpmpp_2m_sde/ve");
-  check_run("dpmpp_2m_sde", "dpmpp_2m_sde/flow_partial");
-  check_run("dpmpp_3m_sde", "dpmpp_3m_sde/ve");
-  check_run("dpmpp_3m_sde", "dpmpp_3m_sde/flow_partial");
-  check_run("ddpm", "ddpm/ve");
-  check_run("lcm", "lcm/ve");
-  check_run("res_multistep", "res_multistep/ve");
-  check_run("res_multistep", "res_multistep/ve_nozero");
+  for (const std::string record : {"euler_ancestral/ve", "dpmpp_sde/ve", "dpmpp_2m_sde/ve", "dpmpp_2m_sde/flow_partial",
+                                   "dpmpp_3m_sde/ve", "dpmpp_3m_sde/flow_partial", "ddpm/ve", "lcm/ve", "lcm/flow",
+                                   "ipndm/ve", "res_multistep/ve", "res_multistep/ve_nozero"}) {
+    check_run(named_sampler<Tensor>(record.substr(0, record.find('/'))), record);
+  }
+  check_run(diffusion::Ddim{}, "euler_cfg_pp/ve", true);
+  check_run(diffusion::Ddim{}, "euler_cfg_pp/flow", true);
+  check_run(diffusion::Ddim{1.0}, "euler_ancestral_cfg_pp/ve", true);
+  check_run(diffusion::Ddim{1.0}, "euler_ancestral_cfg_pp/flow_partial", true);
+}
+
+TEST_CASE("every name gives its sampler", "[names]") {
+  using namespace diffusion;
+  constexpr auto heun = DpmSolverType::heun, midpoint = DpmSolverType::midpoint;
+  const DpmSolverPP multistep{2, midpoint, 0.0, 1.0, false}, sde{2, midpoint, 1.0, 1.0, false},
+      sde_heun{2, heun, 1.0, 1.0, false};
+  const std::map<std::string, AnySampler<Tensor>> expected = {
+      {"euler", Euler{}},
+      {"euler_ancestral", EulerAncestral{}},
+      {"euler_a", EulerAncestral{}},
+      {"heun", Heun{}},
+      {"dpm_2", Dpm2{}},
+      {"dpm_2_ancestral", Dpm2Ancestral{}},
+      {"dpm2_a", Dpm2Ancestral{}},
+      {"lms", Lms{}},
+      {"dpm_adaptive", DpmSolverAdaptive{}},
+      {"dpmpp_2s_ancestral", DpmSolverPP2SAncestral{}},
+      {"dpmpp_2s_a", DpmSolverPP2SAncestral{}},
+      {"dpmpp_sde", DpmSolverPPSde{}},
+      {"dpmpp_sde_gpu", DpmSolverPPSde{}},
+      {"dpmpp_2m", multistep},
+      {"dpmpp_2m_sde", sde},
+      {"dpmpp_2m_sde_gpu", sde},
+      {"dpmpp_2m_sde_heun", sde_heun},
+      {"dpmpp_2m_sde_heun_gpu", sde_heun},
+      {"dpmpp_3m_sde", DpmSolverPP{3, heun, 1.0, 1.0, false}},
+      {"dpmpp_3m_sde_gpu", DpmSolverPP{3, heun, 1.0, 1.0, false}},
+      {"res_multistep", DpmSolverPP{2, heun, 0.0, 1.0, false}},
+      {"ddpm", Ddpm{}},
+      {"ddim", Ddim{}},
+      {"ddim_trailing", Ddim{}},
+      {"plms", Pndm{}},
+      {"pndm", Pndm{}},
+      {"ipndm", Ipndm{4, true}},
+      {"uni_pc", UniPc{3, UniPc::B::bh1}},
+      {"uni_pc_bh2", UniPc{3, UniPc::B::bh2}},
+      {"lcm", Lcm{10.0, 0.0}},
+      {"tcd", Tcd{0.0}},
+      {"DDIMScheduler", Ddim{}},
+      {"DDIMInverseScheduler", Ddim{}},
+      {"DDPMScheduler", Ddpm{}},
+      {"PNDMScheduler", Pndm{false}},
+      {"DPMSolverMultistepScheduler", DpmSolverPP{}},
+      {"EDMDPMSolverMultistepScheduler", DpmSolverPP{}},
+      {"CosineDPMSolverMultistepScheduler", DpmSolverPP{2, midpoint, 1.0}},
+      {"DPMSolverSinglestepScheduler", DpmSolverSinglestep{2, midpoint, 0.0, 1.0, true, false}},
+      {"DPMSolverSDEScheduler", DpmSolverPPSde{}},
+      {"UniPCMultistepScheduler", UniPc{}},
+      {"DEISMultistepScheduler", Deis{2}},
+      {"EulerDiscreteScheduler", Euler{}},
+      {"EDMEulerScheduler", Euler{}},
+      {"FlowMatchEulerDiscreteScheduler", Euler{}},
+      {"EulerAncestralDiscreteScheduler", EulerAncestral{}},
+      {"HeunDiscreteScheduler", Heun{}},
+      {"KDPM2DiscreteScheduler", Dpm2{}},
+      {"KDPM2AncestralDiscreteScheduler", Dpm2Ancestral{}},
+      {"LMSDiscreteScheduler", Lms{}},
+      {"IPNDMScheduler", Ipndm{}},
+      {"LCMScheduler", Lcm{}},
+      {"TCDScheduler", Tcd{}},
+      {"FlowMatchHeunDiscreteScheduler", FlowHeun{}}};
+  const auto network = [](const Tensor& x, const auto&) { return x * 0.3 + 0.1; };
+  const Denoiser denoiser(network, ModelMeanType::epsilon);
+  const Tensor x_T = random_tensor<Tensor>({2, 3, 2}, 1);
+  std::map<std::string, int> plain;
+  for (const auto& row : detail::sampler_names<Tensor>()) {
+    for (const std::string& name : row.names) {
+      INFO(name);
+      REQUIRE(expected.count(name) == 1);
+      CHECK(++plain[detail::plain_name(name)] == 1);
+      for (const Index n : {7, 20}) {  // a run of 7 steps shows lower_order_final
+        const auto grid = timestep_grid(stable_diffusion(), TimestepSpacing::trailing, n);
+        CHECK_THAT(sample(named_sampler<Tensor>(name), grid, denoiser, x_T, PhiloxNoise(2)),
+                   AllEqual(sample(expected.at(name), grid, denoiser, x_T, PhiloxNoise(2))));
+      }
+    }
+  }
+  CHECK(plain.size() == expected.size());
 }
 
 TEST_CASE("a name is found in any spelling", "[names]") {
-  for (const auto& row : diffusion::detail::sampler_names<Tensor>()) {
-    for (const std::string& name : row.names) CHECK_NOTHROW(named_sampler<Tensor>(name));
+  for (const char* name : {"DPM++ 2M SDE Heun", "dpm++2s_a", "Euler a", "Uni-PC", "sample_dpmpp_2m", "DPM2 a"}) {
+    INFO(name);
+    CHECK_NOTHROW(named_sampler<Tensor>(name));
   }
-  CHECK_NOTHROW(named_sampler<Tensor>("DPM++ 2M SDE Heun"));
-  CHECK_NOTHROW(named_sampler<Tensor>("dpm++2s_a"));
-  CHECK_NOTHROW(named_sampler<Tensor>("Euler a"));
-  CHECK_NOTHROW(named_sampler<Tensor>("UniPC"));
 }
 
 TEST_CASE("named_sampler refuses unknown names, and says what to use", "[names]") {
@@ -166,8 +274,14 @@ TEST_CASE("named_sampler refuses unknown names, and says what to use", "[names]"
   };
   CHECK_THAT(message("dpmpp_2n"), ContainsSubstring("there is no \"dpmpp_2n\"; the nearest name is \"dpmpp_2m\""));
   CHECK_THAT(message(""), ContainsSubstring("Known names: euler, euler_ancestral, "));
-  CHECK_THAT(message("euler_cfg_pp"), ContainsSubstring("guidance/cfg_plus_plus.hpp"));
+  CHECK_THAT(message("euler_cfg_pp"), ContainsSubstring("is Ddim{} with cfg_plus_plus as the denoiser"));
+  CHECK_THAT(message("Euler a CFG++"), ContainsSubstring("is Ddim{1.0} with cfg_plus_plus as the denoiser"));
+  CHECK_THAT(message("dpmpp_2m_cfg_pp"), ContainsSubstring("there is no \"dpmpp_2m_cfg_pp\""));
   CHECK_THAT(message("dpm_fast"), ContainsSubstring("DpmSolverFast{calls}"));
   CHECK_THAT(message("DPM++ 2M Karras"), ContainsSubstring("give the end, karras, to named_sigmas"));
+  CHECK_THAT(message("DPM++ 2M Polyexponential"), ContainsSubstring("give the end, polyexponential, to named_sigmas"));
+  CHECK_THAT(message("alphabeta"), ContainsSubstring("there is no \"alphabeta\""));
+  CHECK_THAT(message("euler" + std::string(60, ' ') + "garbage"), ContainsSubstring("there is no \"euler"));
+  CHECK_THAT(message(std::string("euler\0", 6)), ContainsSubstring("there is no"));
   CHECK(message(std::string(100000, 'x')).size() < 2000);
 }

@@ -98,6 +98,34 @@ TEST_CASE("copies of an AnySampler share the sampler, and runs have states of th
   REQUIRE(Counted::alive() == 0);
 }
 
+TEST_CASE("an AnySampler that was moved from still holds its sampler", "[any_sampler]") {
+  AnySampler<Tensor> any = diffusion::Ddim{};
+  const AnySampler<Tensor> moved = std::move(any);
+  REQUIRE_THAT(sample(any, trailing_grid(5), denoiser, start()),
+               AllEqual(sample(moved, trailing_grid(5), denoiser, start())));
+}
+
+TEST_CASE("an AnySampler refuses the state of another sampler", "[any_sampler]") {
+  const auto grid = trailing_grid(3);
+  const diffusion::Step step{grid.levels()[0], grid.levels()[1], 0, 3, grid, true, {}};
+  diffusion::Prediction<Tensor> prediction{start(), start(), {}};
+  diffusion::NoNoise none;
+  const Eigen::DefaultDevice device;
+  const diffusion::detail::StepNoise<Tensor> noise(none, device);
+  AnySampler<Tensor>::State<Tensor> state;
+  Tensor x = start();
+  AnySampler<Tensor>(diffusion::Ipndm{}).advance(step, {step.from, 0}, x, prediction, noise, state);
+  REQUIRE_THAT(error_message([&] {
+                 AnySampler<Tensor>(diffusion::Heun{}).advance(step, {step.from, 0}, x, prediction, noise, state);
+               }),
+               ContainsSubstring("the state belongs to another sampler"));
+}
+
+TEST_CASE("only samplers convert to an AnySampler", "[any_sampler]") {
+  STATIC_REQUIRE(std::is_convertible_v<diffusion::Heun, AnySampler<Tensor>>);
+  STATIC_REQUIRE(!std::is_convertible_v<int, AnySampler<Tensor>>);
+}
+
 TEST_CASE("an AnySampler refuses parameters out of range when it is made", "[any_sampler]") {
   REQUIRE_THAT(error_message([] { AnySampler<Tensor>(diffusion::Lms{0}); }), ContainsSubstring("Lms: order = 0"));
 }

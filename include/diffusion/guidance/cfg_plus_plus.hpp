@@ -56,6 +56,9 @@ class CfgPlusPlus {
 ///     x_start = x_start_uncond + scale (x_start_cond - x_start_uncond)
 ///     epsilon = epsilon_uncond
 ///
+/// Use it with a sampler that reads epsilon, such as Ddim{eta}. Euler and DpmSolverPP read x_0
+/// alone, so they are guided as by classifier-free guidance.
+///
 /// The paper takes scale in [0, 1]. Both arguments are denoisers, which are callables
 /// denoise(x, level, prediction) that write prediction.x_start and prediction.epsilon; so is the
 /// result. Throws std::invalid_argument unless scale is finite.

@@ -5,9 +5,11 @@
 #include <any>
 #include <memory>  // std::make_shared, std::shared_ptr
 #include <optional>
+#include <stdexcept>  // std::invalid_argument
 #include <type_traits>
 #include <utility>  // std::move
 
+#include "../detail/error.hpp"
 #include "detail/sampler_contract.hpp"
 #include "steps.hpp"
 
@@ -45,11 +47,17 @@ template <class Tensor>
 class AnySampler {
  public:
   /// Holds this sampler. Throws what its check() throws.
-  template <class Sampler, std::enable_if_t<!std::is_same_v<Sampler, AnySampler>, int> = 0>
+  template <class Sampler,
+            std::enable_if_t<!std::is_same_v<Sampler, AnySampler> && detail::is_sampler_v<Sampler, Tensor>, int> = 0>
   AnySampler(Sampler sampler) : held_(std::make_shared<const Held<Sampler>>(std::move(sampler))) {
     static_assert(detail::is_complete_sampler<Sampler, Tensor>());
     held_->check();
   }
+
+  /// Copies share the sampler. A move is a copy.
+  AnySampler(const AnySampler&) = default;
+  /// Assigns the sampler of another one.
+  AnySampler& operator=(const AnySampler&) = default;
 
   /// Memory of a run: the State of the sampler that is held. T is Tensor.
   template <class T>
@@ -105,9 +113,13 @@ class AnySampler {
     }
 
     using SamplerState = typename Sampler::template State<Tensor>;
+    static_assert(std::is_copy_constructible_v<SamplerState>,
+                  "diffusion: the State of a sampler in an AnySampler must be copyable, as copies of a run are");
     static SamplerState& state(std::any& memory) {
       if (!memory.has_value()) memory = SamplerState();
-      return std::any_cast<SamplerState&>(memory);
+      auto* const state = std::any_cast<SamplerState>(&memory);
+      if (!state) detail::fail<std::invalid_argument>("AnySampler", "the state belongs to another sampler");
+      return *state;
     }
 
     Sampler sampler;

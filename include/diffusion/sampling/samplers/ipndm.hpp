@@ -15,6 +15,8 @@ namespace diffusion {
 struct Ipndm {
   /// Highest order, 1 to 4; always 4 in diffusers.
   int order = 4;
+  /// Takes x_0 in a step to a clean level, as ComfyUI does.
+  bool lower_order_final = false;
 
   /// Memory of a run.
   template <class Tensor>
@@ -30,7 +32,7 @@ struct Ipndm {
   void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise&,
                State<Tensor>& state) const {
     if (step.first) state.epsilons.clear();
-    if (step.from.alpha == 0.0) {
+    if (step.from.alpha == 0.0 || (lower_order_final && step.to.sigma == 0.0)) {
       return step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start, step.device);
     }
     state.epsilons.push(prediction.epsilon, 0.0);
