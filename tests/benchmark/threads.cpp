@@ -3,6 +3,8 @@
 // size, evaluated by Eigen, shows what the memory allows. Both need idle cores.
 //
 //     benchmark_threads
+#define EIGEN_USE_THREADS  // before any header of Eigen
+
 #include <unsupported/Eigen/CXX11/Tensor>
 
 #include <cstdio>

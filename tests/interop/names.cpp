@@ -103,14 +103,21 @@ TEST_CASE("named_sigmas knows the functions of sigmas.hpp", "[names]") {
   using namespace diffusion;
   const ArrayXd all = (stable_diffusion().one_minus_alphas_cumprod() / stable_diffusion().alphas_cumprod()).sqrt();
   const double low = all[0], high = all[999];
-  CHECK_THAT(named_sigmas("karras", stable_diffusion(), 7), AllEqual(karras_sigmas(7, low, high)));
-  CHECK_THAT(named_sigmas("Exponential", stable_diffusion(), 7), AllEqual(exponential_sigmas(7, low, high)));
-  CHECK_THAT(named_sigmas("polyexponential", stable_diffusion(), 7), AllEqual(polyexponential_sigmas(7, low, high)));
-  CHECK_THAT(named_sigmas("beta_sigmas", stable_diffusion(), 7), AllEqual(beta_sigmas(7, low, high)));
-  CHECK_THAT(named_sigmas("vp", stable_diffusion(), 7), AllEqual(vp_sigmas(7)));
-  CHECK_THAT(named_sigmas("ays", stable_diffusion(), 10), AllEqual(ays_sigmas(AysModel::stable_diffusion)));
-  CHECK_THAT(named_sigmas("AYS SDXL", stable_diffusion(), 10), AllEqual(ays_sigmas(AysModel::stable_diffusion_xl)));
-  CHECK_THAT(named_sigmas("ays_svd", stable_diffusion(), 5), AllEqual(ays_sigmas(AysModel::stable_video_diffusion, 5)));
+  CHECK_THAT(named_sigmas("karras", stable_diffusion(), 7),
+             AllClose(karras_sigmas(7, low, high), tolerance::reference_sigma));
+  CHECK_THAT(named_sigmas("Exponential", stable_diffusion(), 7),
+             AllClose(exponential_sigmas(7, low, high), tolerance::reference_sigma));
+  CHECK_THAT(named_sigmas("polyexponential", stable_diffusion(), 7),
+             AllClose(polyexponential_sigmas(7, low, high), tolerance::reference_sigma));
+  CHECK_THAT(named_sigmas("beta_sigmas", stable_diffusion(), 7),
+             AllClose(beta_sigmas(7, low, high), tolerance::reference_sigma));
+  CHECK_THAT(named_sigmas("vp", stable_diffusion(), 7), AllClose(vp_sigmas(7), tolerance::reference_sigma));
+  CHECK_THAT(named_sigmas("ays", stable_diffusion(), 10),
+             AllClose(ays_sigmas(AysModel::stable_diffusion), tolerance::reference_sigma));
+  CHECK_THAT(named_sigmas("AYS SDXL", stable_diffusion(), 10),
+             AllClose(ays_sigmas(AysModel::stable_diffusion_xl), tolerance::reference_sigma));
+  CHECK_THAT(named_sigmas("ays_svd", stable_diffusion(), 5),
+             AllClose(ays_sigmas(AysModel::stable_video_diffusion, 5), tolerance::reference_sigma));
 }
 
 TEST_CASE("named_sigmas gives lists for grids, for every name and number of steps", "[names]") {
@@ -167,7 +174,8 @@ TEST_CASE("named_sigmas refuses what its model cannot have", "[names]") {
   CHECK_THAT(named_sigmas("normal", stable_diffusion(), 1000),
              AllClose(named_sigmas("simple", stable_diffusion(), 1000), tolerance::sampler));
   const GaussianDiffusion<Eigen::half> half(diffusion::scaled_linear_beta_schedule(1000));
-  CHECK_THAT(named_sigmas("karras", half, 9), AllEqual(named_sigmas("karras", stable_diffusion(), 9)));
+  CHECK_THAT(named_sigmas("karras", half, 9),
+             AllClose(named_sigmas("karras", stable_diffusion(), 9), tolerance::reference_sigma));
 }
 
 TEST_CASE("named samplers equal ComfyUI's", "[names]") {
