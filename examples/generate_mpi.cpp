@@ -21,6 +21,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/digit_model.hpp"
 #include "common/digits.hpp"
@@ -64,7 +65,9 @@ int main(int argc, char** argv) {
   options.add("--count", count, "number of samples", 1, 1000000000);
   options.add("--batch", batch, "samples in a batch; does not change the samples", 1, 100000);
   options.add("--steps", steps, "number of sampling steps", 1, 1000);
-  options.add_choice("--sampler", sampler, "the sampler", {"ddim", "dpmpp_2m", "dpmpp_2m_sde", "dpm_adaptive"});
+  std::vector<std::string> names;
+  for (const auto& [name, any] : samplers) names.push_back(name);
+  options.add_choice("--sampler", sampler, "the sampler", names);
   options.add_seed(seed, "seed of the noise");
   options.add("--out", out, "NumPy file to write, or to complete");
   options.add_flag("--progress", progress, "draw a progress bar even if stderr is not a terminal");

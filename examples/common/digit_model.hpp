@@ -15,8 +15,8 @@
 
 namespace example {
 
-/// A model that predicts x_0 is trained to minimise E |model(x_t, t) - x_0|^2. The minimiser is the
-/// posterior mean, which is known exactly if x_0 is one of M equally likely digits d_i:
+/// The best model that predicts x_0: it minimises the training loss E |model(x_t, t) - x_0|^2. The
+/// minimiser is the posterior mean, known exactly if x_0 is one of M equally likely digits d_i:
 ///
 ///     x_t = alpha x_0 + sigma noise
 ///     E[x_0 | x_t] = sum_i w_i d_i,   w_i = exp(l_i) / sum_j exp(l_j)

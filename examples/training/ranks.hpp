@@ -23,7 +23,7 @@ namespace example {
 
 #ifdef EXAMPLE_HAS_MPI
 
-/// Begins and ends MPI.
+/// The processes of mpirun. The object begins and ends MPI.
 class Ranks {
  public:
   Ranks(int* argc, char*** argv) {
@@ -75,7 +75,7 @@ class Ranks {
 
 #else
 
-/// One process.
+/// One process, for a program without MPI.
 class Ranks {
  public:
   Ranks(int*, char***) {}

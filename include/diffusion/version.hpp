@@ -21,7 +21,7 @@
 /// - sample(), SamplingRun and Denoiser take an Eigen device.
 /// - Ipndm::lower_order_final.
 /// - AnySampler, which holds any sampler for a tensor type. named_sampler and named_sigmas find
-///   samplers and sigmas by the names of other programs (interop/names.hpp).
+///   samplers and sigmas by the names of other programs (interop/names.hpp and sigma_names.hpp).
 /// - Samples and training losses over the processes of MPI (interop/mpi.hpp).
 /// - Hooks::observe_x_start, and sample() takes hooks without noise.
 /// - Denoiser::model_input, Denoiser::model_time and Denoiser::prediction.

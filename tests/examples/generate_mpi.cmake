@@ -141,6 +141,14 @@ rejects("cannot write folder: it is a directory" --out folder)
 file(REMOVE ${WORK_DIR}/short.npy)
 accepts("Wrote 37 samples" --count 37 --out short.npy)
 
+# Every process has the exit code 1.
+file(WRITE ${WORK_DIR}/code.sh "\"$@\" --count 38 --out alone.npy\necho code $?\n")
+execute_process(COMMAND ${MPIRUN} -n 3 sh code.sh ${program} WORKING_DIRECTORY ${WORK_DIR} OUTPUT_VARIABLE out ERROR_VARIABLE err)
+string(REGEX MATCHALL "code [0-9]+" codes "${out}")
+if(NOT codes STREQUAL "code 1;code 1;code 1")
+  message(FATAL_ERROR "Expected the exit code 1 on all processes: ${out} ${err}")
+endif()
+
 # Where users may mount file systems: a disk that is full from the start, one that fills up while the job runs, and a folder that
 # one of the processes does not see.
 execute_process(COMMAND unshare -rm sh -c "mkdir -p small && mount -t tmpfs -o size=64k tmpfs small" WORKING_DIRECTORY ${WORK_DIR}

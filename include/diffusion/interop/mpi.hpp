@@ -130,9 +130,10 @@ inline std::vector<int> offsets(const char* where, const std::vector<std::int64_
 }  // namespace detail
 
 /// Returns the samples of all ranks on rank `root`, in the order of the ranks, and an empty tensor
-/// on the other ranks. `mine` is an Eigen tensor or map; its first axis is the batch. All ranks
-/// must call the function, also with no samples. Throws std::invalid_argument on all ranks if the
-/// shape of a sample is not the same on all of them.
+/// on the other ranks. `mine` is an Eigen tensor or map of shape [N_r, ...] on rank r; the result
+/// has the shape [N_0 + N_1 + ..., ...]. All ranks must call the function, also with no samples.
+/// Throws std::invalid_argument on all ranks if the shape of a sample is not the same on all of
+/// them.
 ///
 /// The result must fit into the memory of one rank; std::runtime_error is thrown on all ranks if it
 /// does not. A sample may have 2^31 - 1 bytes, and all ranks together as many samples; otherwise

@@ -21,8 +21,11 @@ struct SampleRange {
 };
 
 /// Returns the part of `count` samples that rank `rank` of `size` ranks makes. Ranges are
-/// contiguous, in the order of the ranks, and their sizes differ by at most 1. Pass begin to
-/// PhiloxNoise as first_sample.
+/// contiguous, in the order of the ranks, and their sizes differ by at most 1:
+///
+///     begin = rank floor(count / size) + min(rank, count mod size),   end = begin of rank + 1
+///
+/// Pass begin to PhiloxNoise as first_sample, so that sample n draws from stream n on any rank.
 ///
 /// Throws std::invalid_argument if count is negative or size is not positive, and std::out_of_range
 /// unless 0 <= rank < size.

@@ -49,9 +49,10 @@ class AnySampler {
   /// Holds this sampler. Throws what its check() throws.
   template <class Sampler,
             std::enable_if_t<!std::is_same_v<Sampler, AnySampler> && detail::is_sampler_v<Sampler, Tensor>, int> = 0>
-  AnySampler(Sampler sampler) : held_(std::make_shared<const Held<Sampler>>(std::move(sampler))) {
+  AnySampler(Sampler sampler) {
     static_assert(detail::is_complete_sampler<Sampler, Tensor>());
-    held_->check();
+    if constexpr (detail::has_check_v<const Sampler>) sampler.check();
+    held_ = std::make_shared<const Held<Sampler>>(std::move(sampler));
   }
 
   /// Copies share the sampler. A move is a copy.
@@ -81,7 +82,6 @@ class AnySampler {
 
   struct Interface {
     virtual ~Interface() = default;
-    virtual void check() const = 0;
     virtual NoiseLevel begin(const Step&, Tensor&, const Noise&, std::any& memory) const = 0;
     virtual std::optional<NoiseLevel> advance(const Step&, const ModelCall&, Tensor&, Prediction<Tensor>&, const Noise&,
                                               std::any& memory) const = 0;
@@ -91,9 +91,6 @@ class AnySampler {
   struct Held final : Interface {
     explicit Held(Sampler held) : sampler(std::move(held)) {}
 
-    void check() const override {
-      if constexpr (detail::has_check_v<const Sampler>) sampler.check();
-    }
     NoiseLevel begin(const Step& step, Tensor& x, const Noise& noise, std::any& memory) const override {
       if constexpr (detail::has_begin_v<const Sampler, Tensor>) {
         return sampler.begin(step, x, noise, state(memory));

@@ -29,7 +29,7 @@ inline double lower_beta_probability(double x, double a, double b) {
 
 /// Returns x with P(X <= x) = p for X ~ Beta(a, b), with an absolute error of about 1e-15.
 inline double beta_quantile(double p, double a, double b) {
-  if (a == b && p == 0.5) return 0.5;  // exactly, because "beta" of ComfyUI rounds multiples of it
+  if (a == b && p == 0.5) return 0.5;  // by symmetry; the search below would end beside it
   const bool mirrored = p > lower_beta_probability(a / (a + b), a, b);
   if (mirrored) {  // 1 - X ~ Beta(b, a)
     p = 1.0 - p;
