@@ -1,11 +1,19 @@
 # Builds and runs the C++ programs of the documentation: the blocks of the README, and the @code{.cpp} blocks in the
 # comments of the headers.
 
-# add_documented_program(NAME TEXT): adds a test that builds and runs the program, without optimisation.
+# add_documented_program(NAME TEXT): adds a test that builds and runs the program, without optimisation. Programs that need
+# nlohmann_json are left out if it is not found.
 function(add_documented_program name text)
+  if(text MATCHES "diffusers_config.hpp" AND NOT nlohmann_json_FOUND)
+    message(STATUS "The program ${name} is skipped, because nlohmann_json is not installed")
+    return()
+  endif()
   file(CONFIGURE OUTPUT documentation/${name}.cpp CONTENT "${text}\n" @ONLY)
   add_executable(${name} ${CMAKE_CURRENT_BINARY_DIR}/documentation/${name}.cpp)
   target_link_libraries(${name} PRIVATE diffusion::diffusion diffusion_warnings Threads::Threads)
+  if(text MATCHES "diffusers_config.hpp")
+    target_link_libraries(${name} PRIVATE nlohmann_json::nlohmann_json)
+  endif()
   target_precompile_headers(${name} REUSE_FROM diffusion_headers)
   target_compile_options(${name} PRIVATE $<$<CXX_COMPILER_ID:GNU,Clang,AppleClang>:-O0>)
   add_test(NAME ${name} COMMAND ${name})
@@ -72,6 +80,6 @@ function(add_documented_header header)
   endwhile()
   set(package_tests ${package_tests} PARENT_SCOPE)
 endfunction()
-foreach(header IN LISTS headers)
+foreach(header IN LISTS headers ITEMS diffusion/interop/diffusers_config.hpp)
   add_documented_header(${header})
 endforeach()

@@ -36,10 +36,14 @@ class DigitModel {
  public:
   /// A model for the timesteps of `process`, before any respacing. `labels` may be empty.
   DigitModel(const diffusion::GaussianDiffusion<double>& process, Digits digits, std::vector<int> labels = {})
+      : DigitModel(diffusion::timestep_grid(process, std::vector<Index>{process.num_timesteps() - 1}),
+                   std::move(digits), std::move(labels)) {}
+  /// A model for the times of the path of this grid.
+  DigitModel(diffusion::TimeGrid path, Digits digits, std::vector<int> labels = {})
       : digits_(std::move(digits)),
         labels_(std::move(labels)),
         half_square_(0.5 * rows(digits_).rowwise().squaredNorm()),
-        path_(diffusion::timestep_grid(process, std::vector<Index>{process.num_timesteps() - 1})) {}
+        path_(std::move(path)) {}
 
   /// Writes E[x_0 | x_t] to `out`. x and out are RowMajor, [N, 1, 8, 8]; t has shape [N].
   /// `labels[n]` is the class of sample n, or any_label.

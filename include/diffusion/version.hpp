@@ -22,6 +22,9 @@
 /// - Ipndm::lower_order_final.
 /// - AnySampler, which holds any sampler for a tensor type. named_sampler and named_sigmas find
 ///   samplers and sigmas by the names of other programs (interop/names.hpp and sigma_names.hpp).
+/// - read_diffusers_config, which makes the grid, the sampler and the denoiser's options of a
+///   scheduler_config.json (interop/diffusers_config.hpp). DenoiserOptions::output_scale and
+///   edm_time.
 /// - Samples and training losses over the processes of MPI (interop/mpi.hpp).
 /// - Hooks::observe_x_start, and sample() takes hooks without noise.
 /// - Denoiser::model_input, Denoiser::model_time and Denoiser::prediction.

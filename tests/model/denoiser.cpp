@@ -302,6 +302,10 @@ TEST_CASE("a Denoiser throws std::invalid_argument for options out of range and 
   REQUIRE(with([](DenoiserOptions& o) { o.threshold_max = 0.5; }) ==
           "diffusion::Denoiser: threshold_min = 1 must be positive and at most threshold_max = 0.5");
   REQUIRE(with([](DenoiserOptions& o) { o.sigma_data = 0; }) == "diffusion::Denoiser: sigma_data = 0 must be positive");
+  REQUIRE(with([](DenoiserOptions& o) { o.output_scale = 0; }) ==
+          "diffusion::Denoiser: output_scale = 0 must be finite and not 0");
+  REQUIRE(with([](DenoiserOptions& o) { o.output_scale = HUGE_VAL; }) ==
+          "diffusion::Denoiser: output_scale = inf must be finite and not 0");
   const auto wrong_shape = [](const Eigen::Tensor<float, 1>&, const Eigen::Tensor<float, 1>&) {
     return Eigen::Tensor<float, 1>(7);
   };
@@ -408,6 +412,25 @@ TEST_CASE("model_input_into and prediction accept maps, and the output may alias
 TEST_CASE("model_time is the time of the level, and log(sigma / alpha) / 4 for edm", "[denoiser]") {
   REQUIRE(Denoiser(Formula{}, ModelMeanType::velocity).model_time(exploding) == 300);
   REQUIRE(Denoiser(Formula{}, ModelMeanType::edm).model_time(exploding) == 0.25 * std::log(4.0 / 3.0));
+  DenoiserOptions options;
+  options.edm_time = false;
+  REQUIRE(Denoiser(Formula{}, ModelMeanType::edm, options).model_time(exploding) == 300);
+}
+
+TEMPLATE_TEST_CASE("output_scale multiplies the output of a model of every type", "[denoiser]", LAYOUTS) {
+  using Tensor = typename TestType::template Tensor<3>;
+  using Scalar = typename TestType::Scalar;
+  const Tensor x = random_tensor<Tensor>({2, 2, 3}, 1), output = random_tensor<Tensor>({2, 2, 3}, 2);
+  DenoiserOptions options;
+  options.output_scale = -2.0;  // a power of two, so that nothing rounds
+  const Tensor scaled = output * Scalar(-0.5);
+  for (const ModelMeanType type : all_types) {
+    INFO("type " << static_cast<int>(type));
+    const auto expected = Denoiser(nullptr, type).prediction(output, x, preserving);
+    const auto got = Denoiser(nullptr, type, options).prediction(scaled, x, preserving);
+    CHECK_THAT(got.x_start, AllClose(expected.x_start, Tolerance<Scalar>::rel, Tolerance<Scalar>::abs));
+    CHECK_THAT(got.epsilon, AllClose(expected.epsilon, Tolerance<Scalar>::rel, Tolerance<Scalar>::abs));
+  }
 }
 
 TEST_CASE("model_input, model_time and prediction throw the errors of the Denoiser under their own names",

@@ -150,7 +150,7 @@ template <class Tensor>
   };
   const std::string guided = without_end("cfgpp");
   if (guided == "euler" || guided == "ddim" || guided == "eulera" || guided == "eulerancestral") {
-    detail::fail<std::invalid_argument>(where, detail::quoted(name), " is ",
+    detail::fail<std::invalid_argument>(where, detail::in_quotes(name), " is ",
                                         guided == "euler" || guided == "ddim" ? "Ddim{}" : "Ddim{1.0}",
                                         " with cfg_plus_plus as the denoiser (guidance/cfg_plus_plus.hpp)");
   }
@@ -159,7 +159,7 @@ template <class Tensor>
   }
   for (const detail::SigmaName& row : detail::sigma_names()) {
     if (find(without_end(detail::plain_name(row.name)))) {
-      detail::fail<std::invalid_argument>(where, detail::quoted(name),
+      detail::fail<std::invalid_argument>(where, detail::in_quotes(name),
                                           " names a sampler and its sigmas; give the end, ", row.name,
                                           ", to named_sigmas instead");
     }

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <array>
-#include <cmath>  // std::abs, std::hypot, std::log
+#include <cmath>  // std::abs, std::hypot, std::isfinite, std::log
 #include <limits>
 #include <stdexcept>  // std::domain_error, std::invalid_argument
 #include <unsupported/Eigen/CXX11/Tensor>
@@ -58,6 +58,14 @@ struct DenoiserOptions {
   bool scale_input = true;
 
   double sigma_data = 0.5;  ///< standard deviation of the data for edm, positive; Karras et al. 2022, Table 1
+
+  /// The model time of an edm model: log(sigma / alpha) / 4 if true, otherwise t of the level, as for
+  /// other models. Stable Audio and consistency models have another time.
+  bool edm_time = true;
+
+  /// Factor of the model's output, finite and not 0. -1 is for models whose output has the opposite
+  /// sign, such as x_0 - epsilon for flow_velocity (Mochi), or a velocity for edm (Stable Audio).
+  double output_scale = 1.0;
 };
 
 /// Predicts x_0 and epsilon in x = alpha x_0 + sigma epsilon by a model of any parameterisation.
@@ -139,6 +147,9 @@ class Denoiser {
     if (!(options.sigma_data > 0.0)) {
       detail::fail<std::invalid_argument>(where, "sigma_data = ", options.sigma_data, " must be positive");
     }
+    if (!(std::isfinite(options.output_scale) && options.output_scale != 0.0)) {
+      detail::fail<std::invalid_argument>(where, "output_scale = ", options.output_scale, " must be finite and not 0");
+    }
   }
 
   /// Returns the quantity that the model predicts.
@@ -206,7 +217,7 @@ class Denoiser {
   }
 
   /// Returns the model time at this level, the same for every sample: level.t, or
-  /// log(sigma / alpha) / 4 for edm.
+  /// log(sigma / alpha) / 4 for edm (DenoiserOptions::edm_time).
   [[nodiscard]] double model_time(const NoiseLevel& level) const {
     parameterization("Denoiser::model_time", level);
     return time(level);
@@ -234,9 +245,10 @@ class Denoiser {
       const detail::Parameterization path = parameterization(where, level);
       const auto sizes = detail::output_shape(where, "x", x, options_.learned_variance);
       detail::check_output(where, "output", raw, x, sizes, learned_variance());
-      if (options_.learned_variance &&
-          (detail::share_memory(raw, out.x_start) || detail::share_memory(raw, out.epsilon))) {
-        out.memory.channels = raw;  // it has twice the channels of the tensor that replaces it
+      if (options_.learned_variance) {
+        // raw has twice the channels of the tensor that replaces it, if it is a tensor of `out`; and
+        // the second half is for the sampler.
+        if (!detail::share_memory(raw, out.memory.channels)) out.memory.channels = raw;
         read(device, out.memory.channels, x, path, out);
       } else {
         read(device, raw, x, path, out);
@@ -246,7 +258,9 @@ class Denoiser {
 
  private:
   bool is_edm() const { return mean_type_ == ModelMeanType::edm; }
-  double time(const NoiseLevel& level) const { return is_edm() ? 0.25 * std::log(noise_to_signal(level)) : level.t; }
+  double time(const NoiseLevel& level) const {
+    return is_edm() && options_.edm_time ? 0.25 * std::log(noise_to_signal(level)) : level.t;
+  }
 
   detail::LearnedVariance learned_variance() const {
     return {options_.learned_variance, "DenoiserOptions::learned_variance = true",
@@ -261,8 +275,11 @@ class Denoiser {
       detail::fail<std::domain_error>(where, "alpha = ", level.alpha, " and sigma = ", level.sigma,
                                       ": the time of an edm model, log(sigma / alpha) / 4, is infinite");
     }
-    const auto path = detail::parameterization(mean_type_, level.alpha, level.sigma,
-                                               std::hypot(level.alpha, level.sigma), options_.sigma_data);
+    auto path = detail::parameterization(mean_type_, level.alpha, level.sigma, std::hypot(level.alpha, level.sigma),
+                                         options_.sigma_data);
+    path.p /= options_.output_scale;
+    path.q /= options_.output_scale;
+    path.divisor /= options_.output_scale;
     if (path.divisor == 0.0 && path.alpha == 0.0) {
       detail::fail<std::domain_error>(where, "alpha = 0 at t = ", level.t,
                                       ": x_0 cannot be recovered from epsilon or the score where no signal is left");

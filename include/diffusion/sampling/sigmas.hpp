@@ -221,7 +221,8 @@ enum class AysModel {
   }
   double last = 1.0;
   for (const double s : sigmas) last = s > 0.0 ? s : last;
-  for (double& s : sigmas) s = s > 0.0 && last < 1.0 ? 1.0 - (1.0 - s) * (1.0 - terminal) / (1.0 - last) : s;
+  const double scale = (1.0 - last) / (1.0 - terminal);
+  for (double& s : sigmas) s = s > 0.0 && last < 1.0 ? 1.0 - (1.0 - s) / scale : s;
   return sigmas;
 }
 

@@ -26,7 +26,7 @@ inline std::string plain_name(std::string_view name) {
 }
 
 /// The beginning of a name, for a message.
-inline std::string quoted(std::string_view name) { return "\"" + std::string(name.substr(0, 64)) + "\""; }
+inline std::string in_quotes(std::string_view name) { return "\"" + std::string(name.substr(0, 64)) + "\""; }
 
 /// The number of letters that must be inserted, removed or replaced to make b of a.
 inline std::size_t edit_distance(const std::string& a, const std::string& b) {
@@ -54,7 +54,7 @@ inline std::size_t edit_distance(const std::string& a, const std::string& b) {
   });
   std::string list;
   for (const std::string& other : known) list += (list.empty() ? "" : ", ") + other;
-  fail<std::invalid_argument>(where, "there is no ", quoted(name), "; the nearest name is \"", *nearest,
+  fail<std::invalid_argument>(where, "there is no ", in_quotes(name), "; the nearest name is \"", *nearest,
                               "\". Known names: ", list);
 }
 

@@ -12,6 +12,30 @@
 
 namespace diffusion {
 
+namespace detail {
+
+/// Returns the slope of PNDM at this level: epsilon, or v if `velocity` is set; v overwrites
+/// prediction.epsilon. Models predict v for x / r, where r^2 = alpha^2 + sigma^2.
+template <class Tensor>
+Tensor& pndm_slope(bool velocity, const Step& step, const NoiseLevel& level, Prediction<Tensor>& prediction) {
+  if (velocity) {
+    const double r = std::hypot(level.alpha, level.sigma);
+    combine<Tensor>(prediction.epsilon, {{level.alpha / r, prediction.epsilon}, {-level.sigma / r, prediction.x_start}},
+                    step.device);
+  }
+  return prediction.epsilon;
+}
+
+/// {a, b} in x_to = alpha_to x_0 + sigma_to epsilon = a x + b slope
+inline std::array<double, 2> pndm_coefficients(bool velocity, const NoiseLevel& from, const NoiseLevel& to) {
+  const double r = std::hypot(from.alpha, from.sigma), ratio = to.alpha / from.alpha;
+  if (!velocity) return {ratio, to.sigma - from.sigma * ratio};
+  return {(to.alpha * from.alpha + to.sigma * from.sigma) / (r * r),
+          (to.sigma * from.alpha - to.alpha * from.sigma) / r};
+}
+
+}  // namespace detail
+
 /// PNDM: DDIM steps along Adams-Bashforth combinations of the last four epsilons. Liu, Ren, Lin,
 /// Zhao 2022, Eqs. (9), (12) and (13). skip_prk_steps selects how a run starts:
 ///
@@ -48,7 +72,7 @@ struct Pndm {
       step_with_fixed_x_start(x, x, from, to, prediction.x_start, step.device);
       return {};
     }
-    slopes.push(slope(step, from, prediction), 0.0);
+    slopes.push(detail::pndm_slope(velocity, step, from, prediction), 0.0);
     if (to.sigma > 0.0 && slopes.size() < (skip_prk_steps ? 2U : 4U)) {
       const NoiseLevel next = skip_prk_steps ? to : middle(step);
       combine<Tensor>(state.mean, {{skip_prk_steps ? 0.5 : 1.0 / 6.0, slopes[0]}}, step.device);
@@ -56,35 +80,16 @@ struct Pndm {
       move(step, x, state.x, next, slopes[0]);
       return next;
     }
-    const auto [of_x, along] = coefficients(from, to);
+    const auto [of_x, along] = detail::pndm_coefficients(velocity, from, to);
     detail::adams_bashforth_step(x, x, of_x, along, slopes, 4, step.device);
     return {};
   }
 
  private:
-  /// Returns epsilon, or v if `velocity` is set; v overwrites prediction.epsilon. Models predict v
-  /// for x / r, where r^2 = alpha^2 + sigma^2.
-  template <class Tensor>
-  Tensor& slope(const Step& step, const NoiseLevel& level, Prediction<Tensor>& prediction) const {
-    if (velocity) {
-      const double r = std::hypot(level.alpha, level.sigma);
-      combine<Tensor>(prediction.epsilon,
-                      {{level.alpha / r, prediction.epsilon}, {-level.sigma / r, prediction.x_start}}, step.device);
-    }
-    return prediction.epsilon;
-  }
-
-  /// {a, b} in x_to = alpha_to x_0 + sigma_to epsilon = a x + b slope
-  std::array<double, 2> coefficients(const NoiseLevel& from, const NoiseLevel& to) const {
-    const double r = std::hypot(from.alpha, from.sigma), ratio = to.alpha / from.alpha;
-    if (!velocity) return {ratio, to.sigma - from.sigma * ratio};
-    return {(to.alpha * from.alpha + to.sigma * from.sigma) / (r * r),
-            (to.sigma * from.alpha - to.alpha * from.sigma) / r};
-  }
   /// Writes x, moved from step.from to `to` along this slope, to out. out may be x.
   template <class Tensor>
   void move(const Step& step, Tensor& out, const Tensor& x, const NoiseLevel& to, const Tensor& along) const {
-    const auto [of_x, of_slope] = coefficients(step.from, to);
+    const auto [of_x, of_slope] = detail::pndm_coefficients(velocity, step.from, to);
     combine<Tensor>(out, {{of_x, x}, {of_slope, along}}, step.device);
   }
 
@@ -94,7 +99,8 @@ struct Pndm {
   template <class Tensor>
   std::optional<NoiseLevel> heun(const Step& step, Tensor& x, Prediction<Tensor>& prediction,
                                  State<Tensor>& state) const {
-    combine<Tensor>(state.mean, {{1.0, state.mean}, {0.5, slope(step, step.to, prediction)}}, step.device);
+    combine<Tensor>(state.mean, {{1.0, state.mean}, {0.5, detail::pndm_slope(velocity, step, step.to, prediction)}},
+                    step.device);
     move(step, x, state.x, step.to, state.mean);
     return {};
   }
@@ -104,7 +110,7 @@ struct Pndm {
   template <class Tensor>
   std::optional<NoiseLevel> runge_kutta(const Step& step, const ModelCall& call, Tensor& x,
                                         Prediction<Tensor>& prediction, State<Tensor>& state) const {
-    const Tensor& e = slope(step, call.level, prediction);
+    const Tensor& e = detail::pndm_slope(velocity, step, call.level, prediction);
     const bool last = call.index == 3;
     combine<Tensor>(state.mean, {{1.0, state.mean}, {last ? 1.0 / 6.0 : 1.0 / 3.0, e}}, step.device);
     const NoiseLevel next = call.index == 1 ? middle(step) : step.to;

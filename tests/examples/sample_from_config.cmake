@@ -1,0 +1,17 @@
+include(${CMAKE_CURRENT_LIST_DIR}/run_example.cmake)
+
+accepts("^100 digits by EulerDiscreteScheduler in 20 steps, from t = 951 to 1\nclip_sample is for other classes\n")
+accepts("\nskip_prk_steps is for other classes\nWrote the picture to sample_from_config.png\n$")
+is_png(sample_from_config.png)
+accepts("FlowMatchEulerDiscreteScheduler in 8 steps, from t = 1000 to " --config flux --tokens 1024 --steps 8)
+accepts("DDIMScheduler in 10 steps, from t = 90 to 0" --config diffusion_policy --steps 10)
+accepts("DDIMScheduler in 5 steps" --config ${SOURCE_DIR}/examples/data/configs/diffusion_policy.json --steps 5)
+
+refuses("mu or image_seq_len is needed, because of use_dynamic_shifting" --config flux)
+refuses("sd15.json is not a file" --config sd15)
+refuses("num_inference_steps = 500 is outside .1, 100." --config diffusion_policy --steps 500)
+file(WRITE ${WORK_DIR}/broken.json "{\"_class_name\": \"DDIMScheduler\", \"beta_start\": \"low\"}")
+refuses("DDIMScheduler: beta_start must be a number, not \"low\" .in .*broken.json" --config ${WORK_DIR}/broken.json)
+file(WRITE ${WORK_DIR}/not.json "{\"_class_name\": ")
+refuses("not.json is not JSON: " --config ${WORK_DIR}/not.json)
+refuses("cannot open nowhere/out.png for writing" --out nowhere/out.png)
