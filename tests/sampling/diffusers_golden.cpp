@@ -1,5 +1,6 @@
 // Tests of diffusion/sampling/timesteps.hpp and time_grid.hpp, and of the forward process: lists of
-// timesteps and noised samples of diffusers. tests/interop/diffusers_config.cpp compares whole runs.
+// timesteps and noised samples of diffusers. tests/interop/diffusers_config.cpp compares whole
+// runs.
 #include <map>
 #include <sstream>
 #include <string>

@@ -54,22 +54,23 @@ struct DiffusersConfigOptions {
   /// Reproduces the errors of diffusers, which are mended by default:
   ///
   ///   - DDPM adds noise in the last step, unless that starts at timestep 0.
-  ///   - PNDM steps to t - floor(T / n) instead of the next timestep, if the spacing is not leading,
-  ///     and rounds the middle of a Runge-Kutta step in two ways.
+  ///   - PNDM steps to t - floor(T / n) instead of the next timestep, if the spacing is not
+  ///     leading, and rounds the middle of a Runge-Kutta step in two ways.
   ///   - DDIMInverse takes the same strides, if n does not divide T.
   ///   - IPNDM takes 0 for x_0 in its first step.
-  ///   - The third-order SDE solver of DPMSolverMultistep has a wrong sign in the weight of D2.
+  ///   - The third-order SDE solvers of DPM-Solver have a wrong sign in the weight of D2.
   ///   - FlowMatchHeun loses signal to churn.
-  ///   - EDMEuler takes a given list of sigmas for the ramp between sigma_max and sigma_min, and its
-  ///     "exponential" single step starts at sigma_min.
+  ///   - EDMEuler takes a given list of sigmas for the ramp between sigma_max and sigma_min, and
+  ///     its "exponential" single step starts at sigma_min.
   ///   - FlowMatchEuler ignores churn, which is refused by default.
   ///
   ///   - DPM-Solver, DEIS and UniPC take sigma / alpha for sigma if use_flow_sigmas meets
   ///     use_karras_sigmas or its kin.
   ///
   /// Mended in any case are NaN (UniPC "bh1" that ends at 0, DDPM "fixed_large_log", sigma / alpha
-  /// above 1 with use_flow_sigmas), a timestep -1 with trailing spacing, noise that LCM leaves in the
-  /// result if both timesteps and strength are given, and stochastic steps with invert_sigmas.
+  /// above 1 with use_flow_sigmas), a timestep -1 with trailing spacing, noise that LCM leaves in
+  /// the result if both timesteps and strength are given, LMS that starts part-way with too high an
+  /// order, and stochastic steps with invert_sigmas.
   bool compatible = false;
 };
 
@@ -155,8 +156,8 @@ class DiffusersConfig {
                                     : ModelMeanType::flow_velocity;
   }
   /// Options for a Denoiser: clipping, dynamic thresholding, learned variances (variance_type), and
-  /// for EDM sigma_data, the model time and the sign. A pipeline may split variances off itself: set
-  /// learned_variance then if the network has twice the channels.
+  /// for EDM sigma_data, the model time and the sign. A pipeline may split variances off itself:
+  /// set learned_variance then if the network has twice the channels.
   DenoiserOptions denoiser_options() const {
     using Family = detail::DiffusersFamily;
     const auto& a = arguments_;
@@ -182,11 +183,10 @@ class DiffusersConfig {
 
   /// The noise levels of a run. `set_timesteps` has the arguments of set_timesteps that the class
   /// takes: timesteps or sigmas (lists; then n is not used), mu, original_inference_steps,
-  /// num_train_timesteps; jump_length and jump_n_sample are used by sampler(). Two more are those of
-  /// pipelines:
+  /// num_train_timesteps. Two more are those of pipelines:
   ///
-  ///   - strength, in (0, 1]: the last part of the run, for image to image (TimeGrid::with_strength;
-  ///     an argument of set_timesteps in LCM and TCD)
+  ///   - strength, in (0, 1]: the last part of the run, for image to image
+  ///     (TimeGrid::with_strength; an argument of set_timesteps in LCM and TCD)
   ///   - image_seq_len: the number of tokens of a picture, from which mu is computed with the
   ///     base_shift, max_shift, base_image_seq_len and max_image_seq_len of the config
   ///
@@ -302,7 +302,8 @@ class DiffusersConfig {
     return defaults;
   }
 
-  /// Throws std::invalid_argument for values that the class does not have, out of range, or together.
+  /// Throws std::invalid_argument for values that the class does not have, out of range, or
+  /// together.
   void check() const {
     const auto& a = arguments_;
     a.check_range("num_train_timesteps", 1, 1000000);
@@ -408,7 +409,9 @@ AnySampler<Tensor> DiffusersConfig::sampler(const Json& step) const {
       return Pndm{skip, velocity};
     }
     case Family::repaint:
-      a.refuse("the sampler needs a picture and a mask: use RePaint<Tensor>{known, mask, jump_length, jump_n_sample}");
+      a.refuse(
+          "the sampler needs a picture and a mask: use RePaint<Tensor>{known, mask, jump_length, jump_n_sample}, "
+          "whose steps are those of eta = 1");
     case Family::lcm:
       if (is("TCDScheduler")) return Tcd{s.number("eta")};
       return Lcm{a.number("timestep_scaling")};
@@ -427,7 +430,10 @@ AnySampler<Tensor> DiffusersConfig::sampler(const Json& step) const {
       }
       if (is("DEISMultistepScheduler")) return Deis{order, lower};
       if (is("DPMSolverSinglestepScheduler")) {
-        return DpmSolverSinglestep{order, type, eta, 1.0, data, lower || a.text("final_sigmas_type") == "zero"};
+        const bool lower_at_end = lower || a.text("final_sigmas_type") == "zero";
+        const DpmSolverSinglestep sampler{order, type, eta, 1.0, data, lower_at_end};
+        if (compatible && eta == 1.0) return detail::SinglestepSdeOfDiffusers{sampler};
+        return sampler;
       }
       [[fallthrough]];
     case Family::edm: {

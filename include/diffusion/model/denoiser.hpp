@@ -59,8 +59,8 @@ struct DenoiserOptions {
 
   double sigma_data = 0.5;  ///< standard deviation of the data for edm, positive; Karras et al. 2022, Table 1
 
-  /// The model time of an edm model: log(sigma / alpha) / 4 if true, otherwise t of the level, as for
-  /// other models. Stable Audio and consistency models have another time.
+  /// The model time of an edm model: log(sigma / alpha) / 4 if true, otherwise t of the level, as
+  /// for other models. Stable Audio and consistency models have another time.
   bool edm_time = true;
 
   /// Factor of the model's output, finite and not 0. -1 is for models whose output has the opposite
@@ -246,8 +246,8 @@ class Denoiser {
       const auto sizes = detail::output_shape(where, "x", x, options_.learned_variance);
       detail::check_output(where, "output", raw, x, sizes, learned_variance());
       if (options_.learned_variance) {
-        // raw has twice the channels of the tensor that replaces it, if it is a tensor of `out`; and
-        // the second half is for the sampler.
+        // raw has twice the channels of the tensor that replaces it, if it is a tensor of `out`;
+        // and the second half is for the sampler.
         if (!detail::share_memory(raw, out.memory.channels)) out.memory.channels = raw;
         read(device, out.memory.channels, x, path, out);
       } else {

@@ -56,8 +56,8 @@ inline ArrayXd diffusers_betas(const DiffusersArguments& config) {
   return cosine_beta_schedule(T);
 }
 
-/// Whether a scheduler sets the last abar to 2^-24 with rescale_betas_zero_snr, because it divides by
-/// sqrt(abar). The others set it to 0.
+/// Whether a scheduler sets the last abar to 2^-24 with rescale_betas_zero_snr, because it divides
+/// by sqrt(abar). The others set it to 0.
 inline bool keeps_signal(const DiffusersArguments& config) {
   for (const char* name : {"EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler",
                            "UniPCMultistepScheduler"}) {
@@ -66,8 +66,8 @@ inline bool keeps_signal(const DiffusersArguments& config) {
   return false;
 }
 
-/// Returns the process of these arguments. Its abar falls: if the abar before the last is below 2^-24
-/// (a cosine schedule with rescale_betas_zero_snr), the last is half of that.
+/// Returns the process of these arguments. Its abar falls: if the abar before the last is below
+/// 2^-24 (a cosine schedule with rescale_betas_zero_snr), the last is half of that.
 inline GaussianDiffusion<double> diffusers_process(const DiffusersArguments& config) {
   ArrayXd betas = diffusers_betas(config);
   const double c = config.number("snr_shift_scale", 1.0);
@@ -105,12 +105,15 @@ class DiffusersLevels {
     if (process) {
       table_ = process->sqrt_recipm1_alphas_cumprod();
       if (keeps_signal(config)) table_[T_ - 1] = std::sqrt(0x1p24 - 1.0);
+      log_table_ = table_.log();
     }
     for (const char* key : {"timesteps", "sigmas"}) {
       if (!arguments.given(key)) continue;
       n_ = static_cast<Eigen::Index>(arguments.list(key).size());
       if (n_ == 0) arguments.refuse(key, " is empty");
     }
+    // The sigmas of EulerDiscreteScheduler include the end.
+    if (arguments.given("sigmas") && family == DiffusersFamily::sigma && n_ > 1) --n_;
     if (arguments.given("timesteps") && arguments.given("sigmas") && family != DiffusersFamily::flow) {
       arguments.refuse("give timesteps or sigmas, not both");
     }
@@ -177,7 +180,8 @@ class DiffusersLevels {
     return sigmas[sigmas.size() - 1] == 0.0 ? ArrayXd(sigmas.head(sigmas.size() - 1)) : sigmas;
   }
 
-  /// sigma / alpha at these timesteps. Between whole timesteps it is interpolated, not its logarithm.
+  /// sigma / alpha at these timesteps. Between whole timesteps it is interpolated, not its
+  /// logarithm.
   ArrayXd sigmas_at(const std::vector<double>& times) const {
     ArrayXd sigmas(static_cast<Eigen::Index>(times.size()));
     for (Eigen::Index i = 0; i < sigmas.size(); ++i) {
@@ -190,10 +194,19 @@ class DiffusersLevels {
     return sigmas;
   }
 
-  /// The timestep with this sigma / alpha; interpolated in log(sigma / alpha). An integer up to
-  /// rounding is exactly that integer, because some schedulers round down.
-  static double timestep_of(const InterpolatedProcess& path, double s) {
-    const double t = path.at(-std::log(s)).t, nearest = std::round(t);
+  /// The timestep with this sigma / alpha, interpolated in log(sigma / alpha); 0 or T - 1 beyond
+  /// the table. An integer up to rounding is exactly that integer, because some schedulers round
+  /// down.
+  double timestep_of(double s) const {
+    const double x = std::log(s);
+    const Eigen::Index last = T_ - 1;
+    if (x >= log_table_[last]) return static_cast<double>(last);
+    // The table rises, except that a zero signal-to-noise ratio may have lowered its last entry.
+    const auto above = std::upper_bound(log_table_.begin(), log_table_.begin() + last, x) - log_table_.begin();
+    if (above == 0) return 0.0;
+    const Eigen::Index low = above - 1;
+    const double weight = (x - log_table_[low]) / (log_table_[above] - log_table_[low]);
+    const double t = static_cast<double>(low) + weight, nearest = std::round(t);
     return std::abs(t - nearest) < 1e-9 ? nearest : t;
   }
 
@@ -333,6 +346,10 @@ class DiffusersLevels {
     if (!spreads()) {
       std::vector<double> times = arguments_.given("timesteps") ? arguments_.list("timesteps") : dpm_timesteps();
       for (double& t : times) t = std::floor(t);
+      for (std::size_t i = 1; i < times.size(); ++i) {
+        if (times[i] >= times[i - 1])
+          arguments_.refuse("timestep ", times[i], " follows ", times[i - 1], "; use fewer steps");
+      }
       const ArrayXd sigmas = sigmas_at(times);
       return process_grid(with_end(sigmas, final_sigma(sigmas)), times);
     }
@@ -346,10 +363,9 @@ class DiffusersLevels {
     const bool multistep = is("DPMSolverMultistepScheduler");
     const bool rounds = (config_.flag("use_karras_sigmas") || config_.flag("use_lu_lambdas")) &&
                         !(multistep && config_.text("beta_schedule") == "squaredcos_cap_v2");
-    const InterpolatedProcess path(*process_);
     std::vector<double> times;
     for (const double s : sigmas) {
-      const double t = timestep_of(path, s);
+      const double t = timestep_of(s);
       times.push_back(rounds ? static_cast<double>(round_half_even(t)) : std::floor(t));
     }
     return times;
@@ -390,8 +406,8 @@ class DiffusersLevels {
     levels.back().t = 0.0;
     return {std::move(levels), straight_path(T)};
   }
-  /// sigma' = shift sigma / (1 + (shift - 1) sigma), rounded as in diffusers, because the model times
-  /// are rounded down
+  /// sigma' = shift sigma / (1 + (shift - 1) sigma), rounded as in diffusers, because the model
+  /// times are rounded down
   static void shift_all(ArrayXd& sigmas, double shift) {
     for (double& s : sigmas) s = rounded(shift * s) / (1.0 + rounded((shift - 1.0) * s));
   }
@@ -419,12 +435,11 @@ class DiffusersLevels {
     const bool log_linear = config_.text("interpolation_type") == "log_linear";
     const ArrayXd spread =
         spread_sigmas(n_, log_linear ? table_[0] : sigmas[n_ - 1], log_linear ? table_[T_ - 1] : sigmas[0]);
-    const InterpolatedProcess path(*process_);
     if (spread.size() > 0) {
       sigmas = spread;
       const bool rounds = config_.flag("use_karras_sigmas") && config_.function().rfind("KDPM2", 0) == 0;
       for (Eigen::Index i = 0; i < n_; ++i) {
-        const double t = timestep_of(path, sigmas[i]);
+        const double t = timestep_of(sigmas[i]);
         times[static_cast<std::size_t>(i)] = rounds ? static_cast<double>(round_half_even(t)) : t;
       }
     }
@@ -439,9 +454,8 @@ class DiffusersLevels {
   /// EulerDiscreteScheduler: the list includes the end.
   TimeGrid given_sigmas_grid() const {
     const ArrayXd sigmas = list_of("sigmas");
-    const InterpolatedProcess path(*process_);
     std::vector<double> times;
-    for (Eigen::Index i = 0; i + 1 < sigmas.size(); ++i) times.push_back(timestep_of(path, sigmas[i]));
+    for (Eigen::Index i = 0; i + 1 < sigmas.size(); ++i) times.push_back(timestep_of(sigmas[i]));
     return process_grid(sigmas, continuous_times(sigmas, std::move(times)));
   }
 
@@ -470,7 +484,8 @@ class DiffusersLevels {
     if (compatible_ && !karras && n_ == 1) sigmas[0] = low;
     if (sigmas.size() == 0) arguments_.refuse("sigmas has no positive entry");
     const bool ends_clean = config_.text("final_sigmas_type") == "zero";
-    sigmas = with_end(sigmas, ends_clean ? 0.0 : sigmas[sigmas.size() - 1]);
+    const double last = is("EDMEulerScheduler") ? sigmas[sigmas.size() - 1] : low;
+    sigmas = with_end(sigmas, ends_clean ? 0.0 : last);
     if (!is("CosineDPMSolverMultistepScheduler")) return edm_grid(sigmas);
     return timed_edm_grid(
         sigmas, [](double s) { return std::atan(s) * 2.0 / pi; }, [](double t) { return std::tan(0.5 * pi * t); });
@@ -510,8 +525,8 @@ class DiffusersLevels {
 
   // ---- IPNDM ----
 
-  /// sigma = sin(pi u / 2)^2 for even u from 1 to 0, or trained_betas; the model time is the angle of
-  /// the level, 1 without signal.
+  /// sigma = sin(pi u / 2)^2 for even u from 1 to 0, or trained_betas; the model time is the angle
+  /// of the level, 1 without signal.
   TimeGrid ipndm_grid() const {
     ArrayXd sigmas = linspace(1.0, 0.0, n_ + 1);
     for (double& s : sigmas) s = std::sin(s * pi / 2.0) * std::sin(s * pi / 2.0);
@@ -608,7 +623,7 @@ class DiffusersLevels {
   const DiffusersArguments& arguments_;
   DiffusersFamily family_;
   const GaussianDiffusion<double>* process_;  // null if the scheduler has none
-  ArrayXd table_;                             // sigma / alpha of the process at each timestep
+  ArrayXd table_, log_table_;                 // sigma / alpha of the process at each timestep, and its log
   bool compatible_;
   Eigen::Index T_, n_;
 };

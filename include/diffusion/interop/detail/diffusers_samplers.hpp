@@ -25,6 +25,7 @@
 #include "../../sampling/exponential.hpp"
 #include "../../sampling/samplers/ddim.hpp"
 #include "../../sampling/samplers/ddpm.hpp"
+#include "../../sampling/samplers/dpm_solver_singlestep.hpp"
 #include "../../sampling/samplers/pndm.hpp"
 #include "../../sampling/steps.hpp"
 
@@ -87,7 +88,8 @@ struct DdpmWithLastNoise {
 /// model's channels:
 ///
 ///     learned         variance = v
-///     learned_range   log variance = f log(beta) + (1 - f) log(posterior variance),  f = (v + 1) / 2
+///     learned_range   log variance = f log(beta) + (1 - f) log(posterior variance)
+///                     f = (v + 1) / 2
 ///
 /// Noise is added in the last step only if last_noise is set and the step starts above timestep 0.
 struct DdpmOfLearnedVariance {
@@ -232,8 +234,14 @@ struct IpndmOfDiffusers {
   }
 };
 
-/// DPMSolverMultistepScheduler for the SDE with order 3. The weight of D2 is -(phi_2(-g) + 1 / 2)
-/// instead of 1 / 2 - phi_2(-g).
+/// The factor of D2 in steps of order 3 for the SDE, relative to the right one: diffusers has the
+/// weight -(phi_2(-g) + 1 / 2) instead of 1 / 2 - phi_2(-g).
+inline double sde_curvature_of_diffusers(const NoiseLevel& from, const NoiseLevel& to) {
+  const double phi_2 = phi(2, -2.0 * half_log_snr_rise(from, to));
+  return -(phi_2 + 0.5) / (0.5 - phi_2);
+}
+
+/// DPMSolverMultistepScheduler for the SDE with order 3.
 struct ThirdOrderSdeOfDiffusers {
   MultistepOptions options;
 
@@ -245,22 +253,36 @@ struct ThirdOrderSdeOfDiffusers {
   void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise& noise,
                State<Tensor>& state) const {
     MultistepOptions now = options;
-    if (!touches_infinite_lambda(step)) {
-      const double phi_2 = phi(2, -2.0 * half_log_snr_rise(step.from, step.to));
-      now.curvature = -(phi_2 + 0.5) / (0.5 - phi_2);
-    }
+    if (!touches_infinite_lambda(step)) now.curvature = sde_curvature_of_diffusers(step.from, step.to);
     multistep_step(now, step, x, prediction, noise, state);
   }
 };
 
-/// Churn as in EulerDiscreteScheduler and EDMEulerScheduler. The model is called before the noise is
-/// added, and its output is taken for that of the noisier x. For velocity the coefficients are those
-/// of the level before, too.
+/// DPMSolverSinglestepScheduler for the SDE with order 3 and solver_type "heun".
+struct SinglestepSdeOfDiffusers {
+  DpmSolverSinglestep solver;
+
+  template <class Tensor>
+  using State = DpmSolverSinglestep::State<Tensor>;
+
+  void check() const { solver.check(); }
+  template <class Tensor, class Noise>
+  void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise& noise,
+               State<Tensor>& state) const {
+    const bool uses_block = !step.first && state.predictions.size() == 2 && !touches_infinite_lambda(step);
+    const double curvature = uses_block ? 2.0 * sde_curvature_of_diffusers(state.from, step.to) : 2.0;
+    singlestep_step(solver, curvature, step, x, prediction, noise, state);
+  }
+};
+
+/// Churn as in EulerDiscreteScheduler and EDMEulerScheduler. The model is called before the noise
+/// is added, and its output is taken for that of the noisier x. For velocity the coefficients are
+/// those of the level before, too.
 struct EulerOfDiffusers {
   Churn churn;
   ModelMeanType mean_type;
   double sigma_data;
-  int unused_sigmas;  ///< Sigmas that diffusers counts as steps, but does not visit.
+  int unused_sigmas;  ///< Number of sigmas that count as steps, but are not visited, if the run does not end at 0.
 
   template <class Tensor>
   struct State {
@@ -275,8 +297,9 @@ struct EulerOfDiffusers {
     const NoiseLevel& from = step.from;
     combine<Tensor>(state.x, {{1.0, x}}, step.device);
     Churn per_step = churn;
+    const bool has_unused = step.grid.whole_level(step.count).sigma > 0.0;
     const auto steps = static_cast<double>(step.count);
-    per_step.s_churn *= steps / (steps + unused_sigmas);
+    per_step.s_churn *= steps / (steps + (has_unused ? unused_sigmas : 0));
     const NoiseLevel up = per_step.apply(step, x, noise, state.noise);
     if (up.sigma != from.sigma) {
       const auto x_start_at = [this](const NoiseLevel& level) {
@@ -295,8 +318,8 @@ struct EulerOfDiffusers {
 };
 
 /// Churn as in FlowMatchHeunDiscreteScheduler. The model is called before the noise is added, x
-/// keeps its signal, and the slope is scaled by sigma / sigma_hat. n steps count as 2 n - 1, and the
-/// second call draws noise that is not used.
+/// keeps its signal, and the slope is scaled by sigma / sigma_hat. n steps count as 2 n - 1, and
+/// the second call draws noise that is not used.
 struct FlowHeunOfDiffusers {
   Churn churn;
 

@@ -11,6 +11,64 @@
 
 namespace diffusion {
 
+namespace detail {
+
+/// One step of DpmSolverSinglestep. `curvature` is the factor c of D2, 2 for the derivative of the
+/// quadratic through the m_k.
+template <class Solver, class Tensor, class Noise>
+void singlestep_step(const Solver& solver, double curvature, const Step& step, Tensor& x,
+                     Prediction<Tensor>& prediction, const Noise& noise,
+                     typename Solver::template State<Tensor>& state) {
+  // Orders 1, 2, 3, 1, 2, 3, ... for order 3. With lower_order_final, a full last block ends with
+  // order 1.
+  const bool ends_full_block = step.index + 1 == step.count && step.count % solver.order == 0;
+  const int order = solver.lower_order_final && ends_full_block ? 1 : static_cast<int>(step.index % solver.order) + 1;
+  if (step.first) state.predictions.clear();
+  if (solver.eta > 0.0) check_goes_down(step.from, step.to);
+  if (touches_infinite_lambda(step)) {
+    return step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start, step.device);
+  }
+  auto& m = state.predictions;
+  // A run that begins without signal or part-way may lack the first predictions of its block.
+  const int now = (std::min)(order, static_cast<int>(m.size()) + 1);
+  if (now == 1) {
+    m.clear();
+    state.x = x;
+    state.from = step.from;
+  }
+  m.push(solver.predict_x0 ? prediction.x_start : prediction.epsilon, half_log_snr(step.from));
+
+  const DpmSolverType weights_of = now == 3 ? DpmSolverType::heun : solver.type;
+  const ExponentialStep d = solver.predict_x0 ? data_step(state.from, step.to, weights_of, solver.eta)
+                                              : epsilon_step(state.from, step.to, weights_of, solver.eta);
+  const double h = half_log_snr_rise(state.from, step.to);
+  const auto last = static_cast<std::size_t>(now - 1);  // m[last] is m_0 and m[last - k] is m_k
+  const auto r = [&](std::size_t k) { return (m.place(last - k) - m.place(last)) / h; };
+  double weight[3] = {d.d0, 0.0, 0.0};
+  const auto add_quotient = [&](std::size_t k, double a) {  // a (m_k - m_0) / r_k
+    weight[k] += a / r(k);
+    weight[0] -= a / r(k);
+  };
+  if (now == 2) add_quotient(1, d.d1);
+  if (now == 3 && solver.type == DpmSolverType::midpoint) add_quotient(2, d.d1);
+  if (now == 3 && solver.type == DpmSolverType::heun) {
+    const double spread = r(2) - r(1);
+    add_quotient(1, (d.d1 * r(2) - curvature * d.d2) / spread);
+    add_quotient(2, (curvature * d.d2 - d.d1 * r(1)) / spread);
+  }
+  LinearCombination<Tensor> sum;
+  sum.add(d.x, state.x);
+  for (std::size_t k = 0; k <= last; ++k) sum.add(weight[k], m[last - k]);
+  const double deviation = d.noise * solver.s_noise;
+  if (deviation != 0.0) {
+    noise(state.noise, x);
+    sum.add(deviation, state.noise);
+  }
+  sum.into(x, x, step.device);
+}
+
+}  // namespace detail
+
 /// DPM-Solver and DPM-Solver++ singlestep, with one model call per step. Lu et al. 2022
 /// (DPM-Solver), Algorithms 2 and 4, and (DPM-Solver++), Algorithm 1, as in diffusers'
 /// DPMSolverSinglestepScheduler. The steps of the grid form blocks of `order` steps. Each step of a
@@ -69,56 +127,7 @@ struct DpmSolverSinglestep {
   template <class Tensor, class Noise>
   void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise& noise,
                State<Tensor>& state) const {
-    if (step.first) state.predictions.clear();
-    if (eta > 0.0) check_goes_down(step.from, step.to);
-    if (touches_infinite_lambda(step)) {
-      return step_with_fixed_x_start(x, x, step.from, step.to, prediction.x_start, step.device);
-    }
-    auto& m = state.predictions;
-    // A run that begins without signal or part-way may lack the first predictions of its block.
-    const int now = (std::min)(order_of(step.index, step.count), static_cast<int>(m.size()) + 1);
-    if (now == 1) {
-      m.clear();
-      state.x = x;
-      state.from = step.from;
-    }
-    m.push(predict_x0 ? prediction.x_start : prediction.epsilon, half_log_snr(step.from));
-
-    const DpmSolverType weights_of = now == 3 ? DpmSolverType::heun : type;
-    const ExponentialStep d = predict_x0 ? data_step(state.from, step.to, weights_of, eta)
-                                         : epsilon_step(state.from, step.to, weights_of, eta);
-    const double h = half_log_snr_rise(state.from, step.to);
-    const auto last = static_cast<std::size_t>(now - 1);  // m[last] is m_0 and m[last - k] is m_k
-    const auto r = [&](std::size_t k) { return (m.place(last - k) - m.place(last)) / h; };
-    double weight[3] = {d.d0, 0.0, 0.0};
-    const auto add_quotient = [&](std::size_t k, double a) {  // a (m_k - m_0) / r_k
-      weight[k] += a / r(k);
-      weight[0] -= a / r(k);
-    };
-    if (now == 2) add_quotient(1, d.d1);
-    if (now == 3 && type == DpmSolverType::midpoint) add_quotient(2, d.d1);
-    if (now == 3 && type == DpmSolverType::heun) {
-      const double spread = r(2) - r(1);
-      add_quotient(1, (d.d1 * r(2) - 2.0 * d.d2) / spread);
-      add_quotient(2, (2.0 * d.d2 - d.d1 * r(1)) / spread);
-    }
-    LinearCombination<Tensor> sum;
-    sum.add(d.x, state.x);
-    for (std::size_t k = 0; k <= last; ++k) sum.add(weight[k], m[last - k]);
-    const double deviation = d.noise * s_noise;
-    if (deviation != 0.0) {
-      noise(state.noise, x);
-      sum.add(deviation, state.noise);
-    }
-    sum.into(x, x, step.device);
-  }
-
- private:
-  /// Order of step `index`: 1, 2, 3, 1, 2, 3, ... for order 3. With lower_order_final, a full last
-  /// block ends with order 1.
-  int order_of(Eigen::Index index, Eigen::Index count) const {
-    const bool ends_full_block = index + 1 == count && count % order == 0;
-    return lower_order_final && ends_full_block ? 1 : static_cast<int>(index % order) + 1;
+    detail::singlestep_step(*this, 2.0, step, x, prediction, noise, state);
   }
 };
 
