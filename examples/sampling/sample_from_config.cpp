@@ -3,7 +3,6 @@
 /// those of Stable Diffusion XL, Flux and a robot's diffusion policy.
 ///
 ///     sample_from_config --config flux --tokens 1024
-#include <cstdint>
 #include <cstdio>
 #include <diffusion/diffusion.hpp>
 #include <diffusion/interop/diffusers_config.hpp>
@@ -18,12 +17,10 @@ using example::Digits;
 int main(int argc, char** argv) {
   std::string name = "stable_diffusion_xl", out = "sample_from_config.png";
   Eigen::Index steps = 20, tokens = 0;
-  std::uint32_t seed = 1;
   example::Options options("sample_from_config", "Samples digits as the scheduler config of a model says.");
   options.add("--config", name, "name of a file in data/configs, or a path");
   options.add("--steps", steps, "number of sampling steps", 1, 1000);
   options.add("--tokens", tokens, "size of the picture in tokens, for configs with use_dynamic_shifting", 0, 65536);
-  options.add_seed(seed, "seed of the noise");
   options.add("--out", out, "PNG file to write");
 
   return options.run(argc, argv, [&] {
@@ -31,8 +28,9 @@ int main(int argc, char** argv) {
     const bool is_path = name.find_first_of("./") != std::string::npos;
     const std::string file = is_path ? name : EXAMPLE_DATA_DIR "/configs/" + name + ".json";
     const auto config = diffusion::read_diffusers_config(file);
-    const nlohmann::json tokens_of_picture = {{"image_seq_len", tokens}};
-    const auto grid = config.grid(steps, tokens > 0 ? tokens_of_picture : nullptr);
+    nlohmann::json arguments;
+    if (tokens > 0) arguments["image_seq_len"] = tokens;
+    const auto grid = config.grid(steps, arguments);
 
     // Stands for a network that predicts epsilon, or epsilon - x_0 for flow matching.
     const example::DigitModel model(grid, example::read_digits(EXAMPLE_DATA_DIR "/digits.csv"));
@@ -45,7 +43,7 @@ int main(int argc, char** argv) {
     };
     const diffusion::Denoiser denoiser(network, config.mean_type(), config.denoiser_options());
     Digits x(100, 1, example::digit_side, example::digit_side);
-    diffusion::PhiloxNoise noise(seed);
+    diffusion::PhiloxNoise noise(1);
     noise(x);
     x = x * config.initial_noise_scale(grid);
     const Digits digits = diffusion::sample(config.sampler<Digits>(), grid, denoiser, x, noise);
@@ -53,7 +51,8 @@ int main(int argc, char** argv) {
     example::film_strip({config.class_name()}, {row}, example::digit_grid_side(4)).write_png(out);
     std::printf("100 digits by %s in %ld steps, from t = %g to %g\n", config.class_name().c_str(),
                 long(grid.num_steps()), grid.levels().front().t, grid.levels()[grid.levels().size() - 2].t);
-    for (const std::string& key : config.unknown_keys()) std::printf("%s is for other classes\n", key.c_str());
+    for (const std::string& key : config.unknown_keys())
+      std::printf("%s is not an argument, and not used\n", key.c_str());
     std::printf("Wrote the picture to %s\n", out.c_str());
     return 0;
   });

@@ -1,7 +1,7 @@
 include(${CMAKE_CURRENT_LIST_DIR}/run_example.cmake)
 
-accepts("^100 digits by EulerDiscreteScheduler in 20 steps, from t = 951 to 1\nclip_sample is for other classes\n")
-accepts("\nskip_prk_steps is for other classes\nWrote the picture to sample_from_config.png\n$")
+accepts("^100 digits by EulerDiscreteScheduler in 20 steps, from t = 951 to 1\nclip_sample is not an argument, and not used\n")
+accepts("\nskip_prk_steps is not an argument, and not used\nWrote the picture to sample_from_config.png\n$")
 is_png(sample_from_config.png)
 accepts("FlowMatchEulerDiscreteScheduler in 8 steps, from t = 1000 to " --config flux --tokens 1024 --steps 8)
 accepts("DDIMScheduler in 10 steps, from t = 90 to 0" --config diffusion_policy --steps 10)

@@ -5,7 +5,8 @@
 
 #include <Eigen/Core>
 #include <algorithm>  // std::min
-#include <cmath>      // std::hypot, std::sqrt
+#include <cmath>      // std::floor, std::hypot
+#include <cstddef>    // std::size_t
 #include <cstdio>     // std::sscanf
 #include <filesystem>
 #include <fstream>
@@ -16,7 +17,9 @@
 #include <stdexcept>  // std::invalid_argument, std::runtime_error
 #include <string>
 #include <string_view>
+#include <system_error>  // std::error_code
 #include <tuple>
+#include <type_traits>
 #include <utility>  // std::move
 #include <vector>
 
@@ -51,7 +54,7 @@ namespace diffusion {
 
 /// How a config of diffusers is read.
 struct DiffusersConfigOptions {
-  /// Reproduces the errors of diffusers, which are mended by default:
+  /// Reproduces these errors of diffusers, which are corrected by default:
   ///
   ///   - DDPM adds noise in the last step, unless that starts at timestep 0.
   ///   - PNDM steps to t - floor(T / n) instead of the next timestep, if the spacing is not
@@ -60,28 +63,29 @@ struct DiffusersConfigOptions {
   ///   - IPNDM takes 0 for x_0 in its first step.
   ///   - The third-order SDE solvers of DPM-Solver have a wrong sign in the weight of D2.
   ///   - FlowMatchHeun loses signal to churn.
-  ///   - EDMEuler takes a given list of sigmas for the ramp between sigma_max and sigma_min, and
-  ///     its "exponential" single step starts at sigma_min.
-  ///   - FlowMatchEuler ignores churn, which is refused by default.
-  ///
+  ///   - EDMEuler takes a given list of sigmas for the ramp between sigma_max and sigma_min, and a
+  ///     run of one step with sigma_schedule = "exponential" starts at sigma_min.
+  ///   - FlowMatchEuler ignores churn, CogVideoXDDIM and CogVideoXDPM ignore eta and
+  ///     use_clipped_model_output. Without `compatible` they are refused.
   ///   - DPM-Solver, DEIS and UniPC take sigma / alpha for sigma if use_flow_sigmas meets
   ///     use_karras_sigmas or its kin.
   ///
-  /// Mended in any case are NaN (UniPC "bh1" that ends at 0, DDPM "fixed_large_log", sigma / alpha
-  /// above 1 with use_flow_sigmas), a timestep -1 with trailing spacing, noise that LCM leaves in
-  /// the result if both timesteps and strength are given, LMS that starts part-way with too high an
-  /// order, and stochastic steps with invert_sigmas.
+  /// Corrected in any case are NaN (UniPC "bh1" that ends at 0, DDPM "fixed_large_log", sigma /
+  /// alpha above 1 with use_flow_sigmas), a timestep -1 with trailing spacing, noise that LCM
+  /// leaves in the result if both timesteps and strength are given, LMS that starts part-way with
+  /// too high an order, and stochastic steps with invert_sigmas.
   bool compatible = false;
 };
 
-/// The scale of x in diffusers, relative to x on our grid.
+/// Factor from x on this library's grid to x in diffusers.
 struct DiffusersScale {
   double first,  ///< At the first level, where a run starts.
       last;      ///< At the last level, where it ends.
 };
 
-/// What a scheduler_config.json of diffusers says: a process, how the output of the network is
-/// read, a grid of noise levels and a sampler. A run gives the numbers that diffusers gives.
+/// The process, the quantity that the network predicts, the noise levels and the sampler that a
+/// scheduler_config.json describes. Results equal those of diffusers, except for the errors that
+/// are corrected by default; see DiffusersConfigOptions.
 ///
 /// @code{.cpp}
 /// #include <diffusion/diffusion.hpp>
@@ -107,12 +111,15 @@ struct DiffusersScale {
 /// }
 /// @endcode
 ///
-/// It knows these classes of diffusers, which the README lists with the samplers that they become:
-/// DDPM, DDIM, DDIMInverse, CogVideoXDDIM, CogVideoXDPM, UnCLIP, PNDM, RePaint, LCM, TCD,
-/// DPMSolverMultistep, DPMSolverSinglestep, DPMSolverSDE, UniPCMultistep, DEISMultistep,
-/// EulerDiscrete, EulerAncestralDiscrete, HeunDiscrete, KDPM2Discrete, KDPM2AncestralDiscrete,
-/// LMSDiscrete, IPNDM, EDMEuler, EDMDPMSolverMultistep, CosineDPMSolverMultistep,
-/// CMStochasticIterative, FlowMatchEulerDiscrete, FlowMatchHeunDiscrete, FlowMatchLCM.
+/// It knows these classes of diffusers:
+///
+///   - of timesteps: DDPM, DDIM (and their Parallel forms), DDIMInverse, CogVideoXDDIM,
+///     CogVideoXDPM, UnCLIP, PNDM, LCM, TCD; RePaint without its sampler
+///   - DPMSolverMultistep, DPMSolverSinglestep, DPMSolverSDE, UniPCMultistep, DEISMultistep
+///   - of sigmas: EulerDiscrete, EulerAncestralDiscrete, HeunDiscrete, KDPM2Discrete,
+///     KDPM2AncestralDiscrete, LMSDiscrete
+///   - EDMEuler, EDMDPMSolverMultistep, CosineDPMSolverMultistep, CMStochasticIterative, IPNDM
+///   - FlowMatchEulerDiscrete, FlowMatchHeunDiscrete, FlowMatchLCM
 ///
 /// Differences that remain: noise is drawn only where it is used, so that a noise source in another
 /// order is needed to reproduce a run of diffusers with noise bit for bit (CogVideoXDPM draws
@@ -140,8 +147,9 @@ class DiffusersConfig {
 
   /// The process on which the model was trained; nothing for flow matching, EDM, consistency models
   /// and IPNDM.
-  std::optional<GaussianDiffusion<double>> process() const {
-    return arguments_.flag("use_flow_sigmas") ? std::nullopt : process_;
+  const std::optional<GaussianDiffusion<double>>& process() const {
+    static const std::optional<GaussianDiffusion<double>> none;
+    return arguments_.flag("use_flow_sigmas") ? none : process_;
   }
   /// The quantity that the network predicts, for a Denoiser.
   ModelMeanType mean_type() const {
@@ -156,8 +164,8 @@ class DiffusersConfig {
                                     : ModelMeanType::flow_velocity;
   }
   /// Options for a Denoiser: clipping, dynamic thresholding, learned variances (variance_type), and
-  /// for EDM sigma_data, the model time and the sign. A pipeline may split variances off itself:
-  /// set learned_variance then if the network has twice the channels.
+  /// for EDM sigma_data, the model time and the sign. Some pipelines remove the variance channels
+  /// before the scheduler; if the network still returns twice the channels, set learned_variance.
   DenoiserOptions denoiser_options() const {
     using Family = detail::DiffusersFamily;
     const auto& a = arguments_;
@@ -186,9 +194,11 @@ class DiffusersConfig {
   /// num_train_timesteps. Two more are those of pipelines:
   ///
   ///   - strength, in (0, 1]: the last part of the run, for image to image
-  ///     (TimeGrid::with_strength; an argument of set_timesteps in LCM and TCD)
+  ///     (TimeGrid::with_strength; an argument of set_timesteps in LCM and TCD). Such a run starts
+  ///     from add_noise(image, grid.levels().front(), noise).
   ///   - image_seq_len: the number of tokens of a picture, from which mu is computed with the
-  ///     base_shift, max_shift, base_image_seq_len and max_image_seq_len of the config
+  ///     base_shift, max_shift, base_image_seq_len and max_image_seq_len of the config. It is not
+  ///     used without use_dynamic_shifting.
   ///
   /// Throws std::invalid_argument for an argument that the class does not take or cannot use, and
   /// what timestep_grid, sigma_grid and flow_matching_grid throw.
@@ -206,9 +216,9 @@ class DiffusersConfig {
 
   /// The sampler. `step` has the arguments of step that the class takes: eta and
   /// use_clipped_model_output (DDIM), eta (TCD), order (LMS), s_noise (DPMSolverSDE), and s_churn,
-  /// s_tmin, s_tmax and s_noise (Euler, EDMEuler, FlowMatchHeun). Churn of the Euler schedulers
-  /// calls the model before the noise is added; Euler{} of this library after it, as Karras et al.
-  /// 2022 do.
+  /// s_tmin, s_tmax and s_noise (Euler, EDMEuler, FlowMatchHeun). With churn, EulerDiscrete and
+  /// EDMEuler of diffusers call the model before they add the noise, and so does this sampler;
+  /// Euler{} calls it after, as Karras et al. 2022 do.
   ///
   /// All samplers are compiled for Tensor; named_sampler says how to do that once. Throws
   /// std::invalid_argument for an argument that the class does not take, and for RePaint, which
@@ -246,19 +256,11 @@ class DiffusersConfig {
   }
   bool has_betas() const { return arguments_.has("beta_schedule"); }
 
-  /// Number of flags that ask for other sigmas than those of timesteps.
-  int spreads() const {
-    int flags = 0;
-    for (const char* key : {"use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas"}) {
-      flags += arguments_.flag(key) ? 1 : 0;
-    }
-    return flags;
-  }
-
   std::string prediction_type() const {
+    const std::string type = arguments_.text("prediction_type", "epsilon");
+    // Before prediction_type existed, predict_epsilon = false meant x_0.
     const bool of_x_start = arguments_.given("predict_epsilon") && !arguments_.flag("predict_epsilon");
-    const std::string type = of_x_start ? "sample" : arguments_.text("prediction_type");
-    return type == "original_sample" ? "sample" : type;
+    return type == "original_sample" || (type == "epsilon" && of_x_start) ? "sample" : type;
   }
 
   /// Returns the row of the class, without copying the config.
@@ -271,12 +273,17 @@ class DiffusersConfig {
     if (!name->is_string()) {
       detail::fail<invalid_argument>(reader, "_class_name must be a string, not ", detail::shown(*name));
     }
+    const auto& class_name = name->get_ref<const std::string&>();
+    if (class_name.size() >= 8 && class_name.compare(class_name.size() - 8, 8, "Pipeline") == 0) {
+      detail::fail<invalid_argument>(reader, detail::in_quotes(class_name),
+                                     " is a pipeline (model_index.json); read scheduler/scheduler_config.json");
+    }
     std::vector<std::string> known;
     for (const detail::DiffusersClass& row : detail::diffusers_classes()) {
-      if (row.name == name->get_ref<const std::string&>()) return row;
+      if (row.name == class_name) return row;
       known.push_back(row.name);
     }
-    detail::fail_unknown_name(reader, name->get_ref<const std::string&>(), known);
+    detail::fail_unknown_name(reader, class_name, known);
   }
 
   /// Returns the defaults that the class had in the _diffusers_version of the config.
@@ -306,20 +313,34 @@ class DiffusersConfig {
   /// together.
   void check() const {
     const auto& a = arguments_;
-    a.check_range("num_train_timesteps", 1, 1000000);
-    std::vector<std::string> schedules = {"linear", "scaled_linear", "squaredcos_cap_v2"};
-    for (const char* more : {"sigmoid", "laplace", "exp"}) schedules.push_back(more);
-    a.check_choice("beta_schedule", schedules);
+    a.check_count("num_train_timesteps", 1000000);
+    a.check_choice("beta_schedule", is("UnCLIPScheduler")
+                                        ? std::vector<std::string>{"squaredcos_cap_v2"}
+                                        : std::vector<std::string>{"linear", "scaled_linear", "squaredcos_cap_v2",
+                                                                   "sigmoid", "laplace", "exp"});
+    if (is("DDIMInverseScheduler")) a.check_choice("timestep_spacing", {"leading", "trailing"});
     a.check_choice("timestep_spacing", {"leading", "trailing", "linspace"});
+    if (is("UnCLIPScheduler")) a.check_choice("variance_type", {"fixed_small_log", "learned_range"});
     a.check_choice("variance_type",
                    {"fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range"});
+    if (is("DEISMultistepScheduler")) a.check_choice("algorithm_type", {"deis", "dpmsolver", "dpmsolver++"});
+    if (is_edm()) a.check_choice("algorithm_type", {"dpmsolver++", "sde-dpmsolver++", "deis"});
+    if (is("DPMSolverSinglestepScheduler")) {
+      a.check_choice("algorithm_type", {"dpmsolver++", "sde-dpmsolver++", "dpmsolver", "deis"});
+    }
     a.check_choice("algorithm_type", {"dpmsolver++", "sde-dpmsolver++", "dpmsolver", "sde-dpmsolver", "deis"});
+    if (a.text("final_sigmas_type") == "zero" &&
+        (a.text("algorithm_type") == "dpmsolver" || a.text("algorithm_type") == "sde-dpmsolver")) {
+      a.refuse("algorithm_type = ", detail::in_quotes(a.text("algorithm_type")),
+               " needs final_sigmas_type = \"sigma_min\"");
+    }
     a.check_choice("solver_type", {"midpoint", "heun", "bh1", "bh2", "logrho"});
     a.check_choice("final_sigmas_type", {"zero", "sigma_min"});
     a.check_choice("interpolation_type", {"linear", "log_linear"});
     a.check_choice("timestep_type", {"discrete", "continuous"});
     a.check_choice("sigma_schedule", {"karras", "exponential"});
     a.check_choice("time_shift_type", {"exponential", "linear"});
+    if (is("UnCLIPScheduler")) a.check_choice("prediction_type", {"epsilon", "sample"});
     const bool flow_sigmas = a.flag("use_flow_sigmas");
     if (is_edm()) {
       a.check_choice("prediction_type", {"epsilon", "v_prediction"});
@@ -330,7 +351,7 @@ class DiffusersConfig {
     } else {
       a.check_choice("prediction_type", {"epsilon", "sample", "v_prediction", "original_sample"});
     }
-    if (spreads() > 1) {
+    if (a.spreads() > 1) {
       a.refuse("only one of use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas and use_lu_lambdas may be true");
     }
     if (a.given("noise_sampler_seed")) {
@@ -341,17 +362,9 @@ class DiffusersConfig {
     if (a.given("shift_terminal") && a.has("use_flow_sigmas") && !flow_sigmas) {
       a.refuse("shift_terminal needs use_flow_sigmas = true");
     }
-    if (is_edm()) {
-      for (const char* key : {"sigma_min", "sigma_max", "sigma_data", "rho"}) {
-        a.check_range(key, std::numeric_limits<double>::min(), std::numeric_limits<double>::max());
-      }
-    }
-    a.check_range("clip_sample_range", std::numeric_limits<double>::min(), std::numeric_limits<double>::max());
-    a.check_range("sample_max_value", std::numeric_limits<double>::min(), std::numeric_limits<double>::max());
+    if (is_edm()) a.check_positive({"sigma_min", "sigma_max", "sigma_data", "rho"});
+    a.check_positive({"clip_sample_range", "sample_max_value", "snr_shift_scale", "shift", "flow_shift"});
     a.check_range("dynamic_thresholding_ratio", 0.0, 1.0);
-    a.check_range("snr_shift_scale", std::numeric_limits<double>::min(), std::numeric_limits<double>::max());
-    a.check_range("shift", std::numeric_limits<double>::min(), std::numeric_limits<double>::max());
-    a.check_range("flow_shift", std::numeric_limits<double>::min(), std::numeric_limits<double>::max());
     a.check_range("solver_order", 1, 3);
   }
 
@@ -395,6 +408,10 @@ AnySampler<Tensor> DiffusersConfig::sampler(const Json& step) const {
       return ddpm;
     }
     case Family::ddim: {
+      if (class_->name.rfind("CogVideoX", 0) == 0 && !compatible &&
+          (s.number("eta") != 0.0 || s.flag("use_clipped_model_output"))) {
+        s.refuse("eta and use_clipped_model_output are not supported: diffusers ignores them");
+      }
       if (is("CogVideoXDPMScheduler")) return detail::CogVideoXDpm{a.integer("num_train_timesteps")};
       const Ddim ddim{is("CogVideoXDDIMScheduler") ? 0.0 : s.number("eta")};
       if (s.flag("use_clipped_model_output")) return detail::DdimOfClippedOutput{ddim};
@@ -423,7 +440,9 @@ AnySampler<Tensor> DiffusersConfig::sampler(const Json& step) const {
         sampler.predict_x0 = a.flag("predict_x0");
         sampler.lower_order_final = lower;
         for (const double i : a.list("disable_corrector")) {
-          if (!(i >= 0.0 && i <= 1e9)) a.refuse("disable_corrector has an entry ", i, ", which is no step");
+          if (!(i >= 0.0 && i <= 1e9 && i == std::floor(i))) {
+            s.refuse("disable_corrector has an entry ", i, ", which is no step");
+          }
           sampler.disable_corrector.push_back(static_cast<Eigen::Index>(i));
         }
         return sampler;
@@ -464,14 +483,14 @@ AnySampler<Tensor> DiffusersConfig::sampler(const Json& step) const {
         if (compatible) return detail::FlowHeunOfDiffusers{churn};
         return FlowHeun{churn};
       }
-      if (is("FlowMatchLCMScheduler") || a.flag("stochastic_sampling")) return Lcm{10.0, 0.0};
       if (churn.s_churn != 0.0 && !compatible) {
         s.refuse("s_churn = ", churn.s_churn, " is not supported: FlowMatchEulerDiscreteScheduler ignores it");
       }
+      if (is("FlowMatchLCMScheduler") || a.flag("stochastic_sampling")) return Lcm{10.0, 0.0};
       return Euler{};
   }
   if (churn.s_churn == 0.0) return Euler{};
-  const bool one_more = a.text("interpolation_type") == "log_linear" && spreads() == 0;
+  const bool one_more = a.text("interpolation_type") == "log_linear" && a.spreads() == 0;
   return detail::EulerOfDiffusers{churn, mean_type(), a.number("sigma_data", 0.5), one_more ? 1 : 0};
 }
 
@@ -481,28 +500,11 @@ AnySampler<Tensor> DiffusersConfig::sampler(const Json& step) const {
 ///
 /// Throws std::invalid_argument, with the class, the argument and its value, if there is no
 /// `_class_name` or it is not known (the message lists the known ones and the nearest), for a value
-/// of a wrong type or out of range, and for values that cannot be used together. What the class
-/// does not know is in unknown_keys().
+/// of a wrong type or out of range, and for values that cannot be used together. unknown_keys()
+/// lists keys that the class does not have.
 [[nodiscard]] inline DiffusersConfig read_diffusers_config(const nlohmann::json& config,
                                                            DiffusersConfigOptions options = {}) {
   return DiffusersConfig(config, options);
-}
-
-/// Reads the config in this file, or in this folder of a model (scheduler_config.json or
-/// scheduler/scheduler_config.json). Infinity, which Python writes into JSON, is understood.
-///
-/// Throws std::runtime_error with the path if the file cannot be read, has more than 64 MB, is not
-/// JSON or nests more than 32 deep, and what the function above throws.
-[[nodiscard]] inline DiffusersConfig read_diffusers_config(const std::filesystem::path& path,
-                                                           DiffusersConfigOptions options = {});
-/// @copydoc read_diffusers_config(const std::filesystem::path&, DiffusersConfigOptions)
-[[nodiscard]] inline DiffusersConfig read_diffusers_config(const std::string& path,
-                                                           DiffusersConfigOptions options = {}) {
-  return read_diffusers_config(std::filesystem::path(path), options);
-}
-/// @copydoc read_diffusers_config(const std::filesystem::path&, DiffusersConfigOptions)
-[[nodiscard]] inline DiffusersConfig read_diffusers_config(const char* path, DiffusersConfigOptions options = {}) {
-  return read_diffusers_config(std::filesystem::path(path), options);
 }
 
 namespace detail {
@@ -539,10 +541,11 @@ inline std::string strict_json(const std::string& text) {
 inline nlohmann::json read_json(const char* where, const std::filesystem::path& path) {
   const std::string name = path.string();
   std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) fail<std::runtime_error>(where, name, " is not a file");
+  if (!std::filesystem::is_regular_file(path, error))
+    fail<std::runtime_error>(where, name, " is not a file (models are not downloaded)");
   const auto size = std::filesystem::file_size(path, error);
   if (error) fail<std::runtime_error>(where, name, " cannot be read: ", error.message());
-  if (size > 64000000) fail<std::runtime_error>(where, name, " has more than 64 MB");
+  if (size > 32000000) fail<std::runtime_error>(where, name, " has more than 32 MB");
   std::ifstream file(path, std::ios::binary);
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   if (!file || text.size() != size) fail<std::runtime_error>(where, name, " cannot be read");
@@ -559,13 +562,23 @@ inline nlohmann::json read_json(const char* where, const std::filesystem::path& 
 
 }  // namespace detail
 
-inline DiffusersConfig read_diffusers_config(const std::filesystem::path& path, DiffusersConfigOptions options) {
+/// Reads the config in this file, or in this folder of a model (scheduler_config.json or
+/// scheduler/scheduler_config.json). Infinity, which Python writes into JSON, is understood. The
+/// path is a string of any type or a std::filesystem::path.
+///
+/// Throws std::runtime_error with the path if the file cannot be read, has more than 32 MB, is not
+/// JSON or nests more than 32 deep, and what the function above throws.
+template <class Path, std::enable_if_t<std::is_convertible_v<const Path&, std::string_view> ||
+                                           std::is_same_v<Path, std::filesystem::path>,
+                                       int> = 0>
+[[nodiscard]] DiffusersConfig read_diffusers_config(const Path& path, DiffusersConfigOptions options = {}) {
   constexpr const char* where = "read_diffusers_config";
-  std::filesystem::path file = path;
+  std::filesystem::path file(path);
   std::error_code error;
-  if (std::filesystem::is_directory(path, error)) {
-    file = path / "scheduler_config.json";
-    if (!std::filesystem::exists(file, error)) file = path / "scheduler" / "scheduler_config.json";
+  if (std::filesystem::is_directory(file, error)) {
+    const std::filesystem::path folder = file;
+    file = folder / "scheduler_config.json";
+    if (!std::filesystem::exists(file, error)) file = folder / "scheduler" / "scheduler_config.json";
   }
   try {
     return DiffusersConfig(detail::read_json(where, file), options);

@@ -370,6 +370,19 @@ template <class Scalar>
 
 // ---- flow matching ----
 
+namespace detail {
+
+/// Level of the straight path with this sigma, which is also its model time divided by time_scale.
+inline NoiseLevel straight_level(double sigma, double time_scale) { return {time_scale * sigma, 1.0 - sigma, sigma}; }
+/// The straight path, on which alpha + sigma = 1.
+inline NoisePath straight_path(double time_scale) {
+  return {
+      [time_scale](double half_log_snr) { return straight_level(1.0 / (1.0 + std::exp(half_log_snr)), time_scale); },
+      [time_scale](double t) { return straight_level(t / time_scale, time_scale); }};
+}
+
+}  // namespace detail
+
 /// Returns the grid of these sigmas on the straight path; Lipman et al 2023; Liu et al 2023:
 ///
 ///     x = (1 - sigma) x_0 + sigma epsilon,   model time t = time_scale sigma
@@ -379,12 +392,11 @@ template <class Scalar>
 /// time_scale is positive and finite.
 [[nodiscard]] inline TimeGrid flow_matching_grid(const Eigen::ArrayXd& sigmas, double time_scale = 1000.0) {
   detail::check_positive("flow_matching_grid", "time_scale", time_scale);
-  const auto level = [time_scale](double sigma) { return NoiseLevel{time_scale * sigma, 1.0 - sigma, sigma}; };
   std::vector<NoiseLevel> levels;
-  for (const double s : detail::grid_sigmas("flow_matching_grid", sigmas, 1.0)) levels.push_back(level(s));
-  return {std::move(levels),
-          {[level](double half_log_snr) { return level(1.0 / (1.0 + std::exp(half_log_snr))); },
-           [level, time_scale](double t) { return level(t / time_scale); }}};
+  for (const double s : detail::grid_sigmas("flow_matching_grid", sigmas, 1.0)) {
+    levels.push_back(detail::straight_level(s, time_scale));
+  }
+  return {std::move(levels), detail::straight_path(time_scale)};
 }
 
 /// Returns the grid of n steps of flow_matching_sigmas(n), each shifted by shifted_sigma. Throws

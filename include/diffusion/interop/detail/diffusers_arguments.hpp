@@ -5,6 +5,8 @@
 #include <Eigen/Core>
 #include <array>
 #include <cmath>  // std::abs, std::floor, std::isfinite
+#include <initializer_list>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <stdexcept>  // std::invalid_argument
 #include <string>
@@ -35,8 +37,8 @@ inline std::string shown(const nlohmann::json& value) {
 
 /// Named arguments: the values that are given, and the defaults of the others. A default also
 /// determines the type: a flag, a whole number, a number, text or a list of numbers. An argument
-/// whose default is null may be left out; its type is that of its name. Values are checked and
-/// copied once, so that nothing depends on the size or the depth of other JSON.
+/// whose default is null may be left out; its type depends on its name (see checked()). Values are
+/// checked and copied once, so that nothing depends on the size or the depth of other JSON.
 class DiffusersArguments {
  public:
   /// Reads `given`, an object, for a function with these defaults. Keys that start with an
@@ -51,7 +53,7 @@ class DiffusersArguments {
     for (const auto& [key, value] : given.items()) {
       if (key.rfind('_', 0) == 0) continue;
       if (!values_.contains(key)) {
-        if (!unknown) refuse("there is no argument ", in_quotes(key), "; its arguments are ", listed(names()));
+        if (!unknown) refuse_unknown(key);
         unknown->push_back(key.substr(0, 64));
         continue;
       }
@@ -99,6 +101,28 @@ class DiffusersArguments {
       refuse(key, " = ", number(key), " is outside [", low, ", ", high, "]");
     }
   }
+  /// Throws std::invalid_argument unless 1 <= whole number <= most, or there is none.
+  void check_count(const char* key, Eigen::Index most) const {
+    if (given(key) && !(integer(key) >= 1 && integer(key) <= most)) {
+      refuse(key, " = ", integer(key), " is outside [1, ", most, "]");
+    }
+  }
+  /// Throws std::invalid_argument unless each of these numbers is positive, or there is none.
+  void check_positive(std::initializer_list<const char*> keys) const {
+    for (const char* key : keys) {
+      if (given(key) && !(number(key) > 0.0)) refuse(key, " = ", number(key), " must be positive");
+    }
+  }
+
+  /// The number of flags that replace the sigmas of timesteps by others; see spread_sigmas of
+  /// DiffusersLevels.
+  int spreads() const {
+    int flags = 0;
+    for (const char* key : {"use_karras_sigmas", "use_lu_lambdas", "use_exponential_sigmas", "use_beta_sigmas"}) {
+      flags += flag(key) ? 1 : 0;
+    }
+    return flags;
+  }
 
   /// Throws std::invalid_argument with this message.
   template <class... Parts>
@@ -110,7 +134,7 @@ class DiffusersArguments {
   /// Returns the value of one argument after checking its type.
   nlohmann::json checked(const std::string& key, const nlohmann::json& standard, const nlohmann::json& value) const {
     constexpr std::array flags = {"set_alpha_to_zero", "predict_epsilon"};
-    constexpr std::array texts = {"variance_type", "upscale_mode"};
+    constexpr std::array texts = {"variance_type"};
     constexpr std::array lists = {"trained_betas", "timesteps", "sigmas", "scale_factors"};
     constexpr std::array may_be_null = {"base_shift", "max_shift"};
     const auto is_one_of = [&key](const auto& keys) {
@@ -138,7 +162,9 @@ class DiffusersArguments {
   nlohmann::json checked_number(const std::string& key, const nlohmann::json& standard,
                                 const nlohmann::json& value) const {
     if (key == "solver_p") refuse(key, " is not supported: its value is another scheduler");
-    if (key == "lambda_min_clipped" && value == "-Infinity") return nullptr;  // its default
+    const double infinity = std::numeric_limits<double>::infinity();
+    if (key == "lambda_min_clipped" && (value == "-Infinity" || value == -infinity)) return nullptr;  // its default
+    if (key == "s_tmax" && (value == "Infinity" || value == infinity)) return nullptr;
     const bool whole = standard.is_number_integer() || key == "num_train_timesteps" ||
                        key == "original_inference_steps" || key == "image_seq_len";
     if (!value.is_number()) refuse(key, " must be a number, not ", shown(value));
@@ -161,6 +187,16 @@ class DiffusersArguments {
       if (!std::isfinite(numbers.back())) refuse(key, "[", at, "] = ", numbers.back(), " is not finite");
     }
     return numbers;
+  }
+
+  /// Says that a function of diffusers has no such argument, or that it has one without support.
+  [[noreturn]] void refuse_unknown(const std::string& key) const {
+    constexpr std::array unsupported = {"jump_length",          "jump_n_sample",       "variance_noise", "generator",
+                                        "pred_original_sample", "per_token_timesteps", "prev_timestep",  "device"};
+    for (const std::string_view other : unsupported) {
+      if (key == other) refuse(key, " is not supported");
+    }
+    refuse("there is no argument ", in_quotes(key), "; its arguments are ", listed(names()));
   }
 
   std::vector<std::string> names() const {

@@ -44,8 +44,8 @@ inline nlohmann::json merged(std::initializer_list<nlohmann::json> objects) {
   return out;
 }
 
-/// The table of schedulers. A new scheduler is a new row.
-inline const std::vector<DiffusersClass>& diffusers_classes() {
+/// Returns the table of schedulers. A new scheduler is a new row.
+inline std::vector<DiffusersClass> make_diffusers_classes() {
   using nlohmann::json;
   const auto object = [](const char* text) { return json::parse(text); };
   const json none = json::object();
@@ -56,6 +56,8 @@ inline const std::vector<DiffusersClass>& diffusers_classes() {
           "trained_betas": null, "prediction_type": "epsilon"})");
   const json latent_betas = merged({betas, object(R"({"beta_start": 0.00085, "beta_end": 0.012})")});
   const json scaled_betas = merged({latent_betas, object(R"({"beta_schedule": "scaled_linear"})")});
+  json repaint = betas;
+  repaint.erase("prediction_type");
   const json clip = object(R"({"clip_sample": true, "clip_sample_range": 1.0})");
   const json threshold =
       object(R"({"thresholding": false, "dynamic_thresholding_ratio": 0.995, "sample_max_value": 1.0})");
@@ -92,14 +94,14 @@ inline const std::vector<DiffusersClass>& diffusers_classes() {
 
   // Arguments of set_timesteps and step.
   const json timesteps = object(R"({"timesteps": null})"), sigmas = object(R"({"sigmas": null})");
-  const json mu = object(R"({"mu": null, "image_seq_len": null})"),
+  const json mu = object(R"({"mu": null})"), tokens = object(R"({"image_seq_len": null})"),
              of_train = object(R"({"num_train_timesteps": null})");
   const json original = object(R"({"original_inference_steps": null})");
   const json eta = object(R"({"eta": 0.0, "use_clipped_model_output": false})");
   const json churn = object(R"({"s_churn": 0.0, "s_tmin": 0.0, "s_tmax": null, "s_noise": 1.0})");
 
   using Family = DiffusersFamily;
-  static const std::vector<DiffusersClass> table = {
+  return {
       {"DDPMScheduler", Family::ddpm, ddpm, timesteps, none},
       {"DDPMParallelScheduler", Family::ddpm, ddpm, timesteps, none},
       {"UnCLIPScheduler", Family::unclip,
@@ -114,7 +116,7 @@ inline const std::vector<DiffusersClass>& diffusers_classes() {
       {"CogVideoXDPMScheduler", Family::ddim, cogvideox, none, eta},
       {"PNDMScheduler", Family::pndm, merged({betas, leading, not_to_one, object(R"({"skip_prk_steps": false})")}),
        none, none},
-      {"RePaintScheduler", Family::repaint, merged({betas, object(R"({"eta": 0.0, "clip_sample": true})")}), none,
+      {"RePaintScheduler", Family::repaint, merged({repaint, object(R"({"eta": 0.0, "clip_sample": true})")}), none,
        none},
       {"LCMScheduler", Family::lcm, lcm, merged({timesteps, original}), none},
       {"TCDScheduler", Family::lcm, lcm, merged({timesteps, original}), object(R"({"eta": 0.3})")},
@@ -164,12 +166,18 @@ inline const std::vector<DiffusersClass>& diffusers_classes() {
        timesteps, none},
       {"IPNDMScheduler", Family::ipndm, object(R"({"num_train_timesteps": 1000, "trained_betas": null})"), none, none},
       {"FlowMatchEulerDiscreteScheduler", Family::flow,
-       merged({dynamic_flow, object(R"({"stochastic_sampling": false})")}), merged({sigmas, mu, timesteps}), churn},
+       merged({dynamic_flow, object(R"({"stochastic_sampling": false})")}), merged({sigmas, mu, tokens, timesteps}),
+       churn},
       {"FlowMatchHeunDiscreteScheduler", Family::flow, flow, none, churn},
       {"FlowMatchLCMScheduler", Family::flow,
        merged({dynamic_flow, object(R"({"scale_factors": null, "upscale_mode": "bicubic"})")}),
-       merged({sigmas, mu, timesteps}), none},
+       merged({sigmas, mu, tokens, timesteps}), none},
   };
+}
+
+/// The table of schedulers.
+inline const std::vector<DiffusersClass>& diffusers_classes() {
+  static const std::vector<DiffusersClass> table = make_diffusers_classes();
   return table;
 }
 

@@ -67,7 +67,7 @@ inline bool keeps_signal(const DiffusersArguments& config) {
 }
 
 /// Returns the process of these arguments. Its abar falls: if the abar before the last is below
-/// 2^-24 (a cosine schedule with rescale_betas_zero_snr), the last is half of that.
+/// 2^-24, as that of the default schedule is then, the last is half of it.
 inline GaussianDiffusion<double> diffusers_process(const DiffusersArguments& config) {
   ArrayXd betas = diffusers_betas(config);
   const double c = config.number("snr_shift_scale", 1.0);
@@ -102,6 +102,15 @@ class DiffusersLevels {
         compatible_(compatible),
         T_(config.integer("num_train_timesteps")),
         n_(n) {
+    const bool has_list = arguments.given("timesteps") || arguments.given("sigmas");
+    if (!has_list && arguments.given("num_inference_steps") && arguments.integer("num_inference_steps") != n) {
+      arguments.refuse("num_inference_steps = ", arguments.integer("num_inference_steps"), " differs from ", n,
+                       ", the argument of grid()");
+    }
+    if (arguments.given("mu") && arguments.given("image_seq_len")) {
+      arguments.refuse("give mu or image_seq_len, not both");
+    }
+    arguments.check_count("num_train_timesteps", T_);
     if (process) {
       table_ = process->sqrt_recipm1_alphas_cumprod();
       if (keeps_signal(config)) table_[T_ - 1] = std::sqrt(0x1p24 - 1.0);
@@ -117,7 +126,8 @@ class DiffusersLevels {
     if (arguments.given("timesteps") && arguments.given("sigmas") && family != DiffusersFamily::flow) {
       arguments.refuse("give timesteps or sigmas, not both");
     }
-    const Eigen::Index most = process ? T_ : 1000000;
+    const Eigen::Index most = process || family == DiffusersFamily::consistency ? T_ : 1000000;
+    if (has_list && n_ > most) arguments.refuse("a list of ", n_, " steps is longer than ", most);
     if (n_ < 1 || n_ > most) arguments.refuse("num_inference_steps = ", n_, " is outside [1, ", most, "]");
   }
 
@@ -180,13 +190,12 @@ class DiffusersLevels {
     return sigmas[sigmas.size() - 1] == 0.0 ? ArrayXd(sigmas.head(sigmas.size() - 1)) : sigmas;
   }
 
-  /// sigma / alpha at these timesteps. Between whole timesteps it is interpolated, not its
-  /// logarithm.
+  /// Interpolates sigma / alpha linearly at these timesteps, not its logarithm.
   ArrayXd sigmas_at(const std::vector<double>& times) const {
     ArrayXd sigmas(static_cast<Eigen::Index>(times.size()));
     for (Eigen::Index i = 0; i < sigmas.size(); ++i) {
       const double t = times[static_cast<std::size_t>(i)];
-      check_grid_timestep(config_.function().c_str(), t, i, T_);
+      check_grid_timestep(where, t, i, T_);
       const auto below = static_cast<Eigen::Index>(t);
       const double weight = t - static_cast<double>(below);
       sigmas[i] = weight == 0.0 ? table_[below] : (1.0 - weight) * table_[below] + weight * table_[below + 1];
@@ -221,10 +230,7 @@ class DiffusersLevels {
     if (config_.flag("use_beta_sigmas")) return beta_sigmas(n, sigma_min, sigma_max).head(n);
     return {};
   }
-  bool spreads() const {
-    return config_.flag("use_karras_sigmas") || config_.flag("use_lu_lambdas") ||
-           config_.flag("use_exponential_sigmas") || config_.flag("use_beta_sigmas");
-  }
+  bool spreads() const { return config_.spreads() > 0; }
   void check_no_list(const char* key) const {
     if (arguments_.given(key) && spreads()) {
       arguments_.refuse(key,
@@ -242,7 +248,7 @@ class DiffusersLevels {
   /// The grid of these values of sigma / alpha, the last of which ends the run, on the path of the
   /// process. times are the model times of all but the last.
   TimeGrid process_grid(const ArrayXd& sigmas, const std::vector<double>& times) const {
-    const ArrayXd checked = grid_sigmas(config_.function().c_str(), sigmas, std::numeric_limits<double>::infinity());
+    const ArrayXd checked = grid_sigmas(where, sigmas, std::numeric_limits<double>::infinity());
     std::vector<NoiseLevel> levels;
     for (Eigen::Index i = 0; i < checked.size(); ++i) {
       const auto at = static_cast<std::size_t>(i);
@@ -264,15 +270,14 @@ class DiffusersLevels {
 
   /// The model is called with the timestep at which a step ends.
   TimeGrid ddim_inverse_grid() const {
-    if (spacing() == TimestepSpacing::linspace) config_.refuse("timestep_spacing must be leading or trailing");
     const InterpolatedProcess path(*process_);
     const std::vector<double> times = spaced_timesteps(T_, spacing(), n_, offset());
     const double stride = static_cast<double>(T_ / n_);
     const bool clean =
         config_.given("set_alpha_to_zero") ? config_.flag("set_alpha_to_zero") : config_.flag("set_alpha_to_one");
-    std::vector<NoiseLevel> levels = {process_level(*process_, path, checked_timestep(times.front()))};
+    std::vector<NoiseLevel> levels = {process_level(*process_, path, checked_timestep(times.front(), 0))};
     for (const double t : times) {
-      const double before = (std::min)(t - stride, static_cast<double>(T_ - 1));
+      const double before = t - stride;
       levels.push_back(before >= 0.0 ? process_level(*process_, path, before)
                        : clean       ? clean_level
                                      : process_level(*process_, path, 0.0));
@@ -282,8 +287,8 @@ class DiffusersLevels {
     }
     return TimeGrid(std::move(levels), path).reversed();
   }
-  double checked_timestep(double t) const {
-    check_grid_timestep(config_.function().c_str(), t, 0, T_);
+  double checked_timestep(double t, Eigen::Index i) const {
+    check_grid_timestep(where, t, i, T_);
     return t;
   }
 
@@ -294,6 +299,7 @@ class DiffusersLevels {
     if (arguments_.given("timesteps")) {
       times = arguments_.list("timesteps");
       const auto kept = static_cast<std::ptrdiff_t>(std::floor(static_cast<double>(n_) * strength));
+      if (kept == 0) arguments_.refuse("strength = ", strength, " leaves no step");
       times.erase(times.begin(), times.end() - kept);
     } else {
       const Eigen::Index original =
@@ -342,7 +348,9 @@ class DiffusersLevels {
 
   TimeGrid dpm_grid() const {
     check_no_list("timesteps");
-    if (arguments_.given("sigmas")) arguments_.refuse("sigmas needs use_flow_sigmas");
+    for (const char* key : {"sigmas", "mu"}) {
+      if (arguments_.given(key)) arguments_.refuse(key, " needs use_flow_sigmas");
+    }
     if (!spreads()) {
       std::vector<double> times = arguments_.given("timesteps") ? arguments_.list("timesteps") : dpm_timesteps();
       for (double& t : times) t = std::floor(t);
@@ -379,7 +387,9 @@ class DiffusersLevels {
     if (arguments_.given("timesteps")) arguments_.refuse("timesteps cannot be given together with use_flow_sigmas");
     const double T = static_cast<double>(T_), mu = shift_mu();
     const bool unipc = is("UniPCMultistepScheduler"), dynamic = config_.flag("use_dynamic_shifting");
-    if (!std::isnan(mu) && !dynamic && !unipc) arguments_.refuse("mu needs use_dynamic_shifting");
+    if (!std::isnan(mu) && !unipc && !(dynamic && config_.text("time_shift_type") == "exponential")) {
+      arguments_.refuse("mu needs use_dynamic_shifting, and time_shift_type = \"exponential\"");
+    }
     if (unipc && dynamic && std::isnan(mu)) arguments_.refuse("mu is needed, because of use_dynamic_shifting");
     const double shift = dynamic && !std::isnan(mu) ? shift_of(mu) : config_.number("flow_shift");
 
@@ -399,7 +409,7 @@ class DiffusersLevels {
       sigmas = (1.0 - linspace(1.0, 1.0 / T, n_ + 1)).reverse().head(n_).eval();
       shift_all(sigmas, shift);
     }
-    sigmas = grid_sigmas(config_.function().c_str(), with_end(sigmas, final_sigma(sigmas)), 1.0);
+    sigmas = grid_sigmas(where, with_end(sigmas, final_sigma(sigmas)), 1.0);
     std::vector<NoiseLevel> levels;
     for (const double s : sigmas) levels.push_back({std::floor(rounded(s * T)), 1.0 - s, s});
     for (std::size_t i = 0; i < times.size(); ++i) levels[i].t = times[i];
@@ -410,10 +420,6 @@ class DiffusersLevels {
   /// times are rounded down
   static void shift_all(ArrayXd& sigmas, double shift) {
     for (double& s : sigmas) s = rounded(shift * s) / (1.0 + rounded((shift - 1.0) * s));
-  }
-  static NoisePath straight_path(double time_scale) {
-    const TimeGrid any = flow_matching_grid(1, 1.0, time_scale);
-    return {[any](double half_log_snr) { return any.at(half_log_snr); }, [any](double t) { return any.at_time(t); }};
   }
 
   // ---- schedulers that hold x at alpha = 1 ----
@@ -495,12 +501,12 @@ class DiffusersLevels {
     const double stride = static_cast<double>(T_ / n_), last = static_cast<double>((std::max)(T_ - 1, Eigen::Index(1)));
     const double low = config_.number("sigma_min"), high = config_.number("sigma_max"), rho = config_.number("rho");
     std::vector<double> ramp = arguments_.list("timesteps");
-    for (Eigen::Index i = 0; i < n_ && !arguments_.given("timesteps"); ++i) {
-      ramp.insert(ramp.begin(), static_cast<double>(i) * stride);
+    for (Eigen::Index i = n_ - 1; i >= 0 && !arguments_.given("timesteps"); --i) {
+      ramp.push_back(static_cast<double>(i) * stride);
     }
     ArrayXd sigmas(n_);
     for (Eigen::Index i = 0; i < n_; ++i) {
-      const double u = checked_timestep(ramp[static_cast<std::size_t>(n_ - 1 - i)]) / last;
+      const double u = checked_timestep(ramp[static_cast<std::size_t>(n_ - 1 - i)], n_ - 1 - i) / last;
       sigmas[i] = std::pow((1.0 - u) * std::pow(high, 1.0 / rho) + u * std::pow(low, 1.0 / rho), rho);
     }
     return timed_edm_grid(
@@ -533,14 +539,14 @@ class DiffusersLevels {
     if (config_.given("trained_betas")) {
       const std::vector<double> list = config_.list("trained_betas");
       if (static_cast<Eigen::Index>(list.size()) != n_ + 1) {
-        config_.refuse("trained_betas has ", static_cast<Eigen::Index>(list.size()), " entries, but a run of ", n_,
-                       " steps needs ", n_ + 1);
+        arguments_.refuse("trained_betas has ", static_cast<Eigen::Index>(list.size()), " entries, but a run of ", n_,
+                          " steps needs ", n_ + 1);
       }
       sigmas = Eigen::Map<const ArrayXd>(list.data(), n_ + 1);
     }
     std::vector<NoiseLevel> levels;
     for (const double s : sigmas) {
-      if (!(s >= 0.0 && s <= 1.0)) config_.refuse("trained_betas must be in [0, 1]");
+      if (!(s >= 0.0 && s <= 1.0)) arguments_.refuse("trained_betas must be in [0, 1]");
       const double alpha = std::sqrt((1.0 - s) * (1.0 + s));
       levels.push_back({std::atan2(s, alpha) * 2.0 / pi, alpha, s});
     }
@@ -558,14 +564,13 @@ class DiffusersLevels {
 
   /// mu of dynamic shifting, or NaN: given, or from the number of tokens of a picture.
   double shift_mu() const {
-    if (arguments_.given("image_seq_len") && config_.has("base_shift")) {
-      const double low = config_.number("base_image_seq_len"), high = config_.number("max_image_seq_len");
-      const double slope = (config_.number("max_shift") - config_.number("base_shift")) / (high - low);
-      return config_.number("base_shift") + slope * (arguments_.number("image_seq_len") - low);
+    if (!arguments_.given("image_seq_len")) {
+      return arguments_.number("mu", std::numeric_limits<double>::quiet_NaN());
     }
-    if (arguments_.given("image_seq_len"))
-      arguments_.refuse("image_seq_len is not supported: the config has no base_shift");
-    return arguments_.number("mu", std::numeric_limits<double>::quiet_NaN());
+    const double low = config_.number("base_image_seq_len"), high = config_.number("max_image_seq_len");
+    if (!(low < high)) arguments_.refuse("image_seq_len needs base_image_seq_len below max_image_seq_len");
+    const double slope = (config_.number("max_shift") - config_.number("base_shift")) / (high - low);
+    return config_.number("base_shift") + slope * (arguments_.number("image_seq_len") - low);
   }
   double shift_of(double mu) const {
     const double shift = config_.text("time_shift_type") == "linear" ? mu : std::exp(mu);
@@ -607,17 +612,19 @@ class DiffusersLevels {
       for (std::size_t i = 0; i < times.size(); ++i) levels[i].t = times[i];
     }
     if (!config_.flag("invert_sigmas")) return {std::move(levels), straight_path(T)};
+    const auto inverted = [T](NoiseLevel level) {
+      level.t = T - level.t;
+      return level;
+    };
     for (NoiseLevel& level : levels) level.t = T * (1.0 - level.sigma);
+    const NoisePath path = straight_path(T);
     return {std::move(levels),
-            {[T](double half_log_snr) {
-               const double sigma = 1.0 / (1.0 + std::exp(half_log_snr));
-               return NoiseLevel{T * (1.0 - sigma), 1.0 - sigma, sigma};
-             },
-             [T](double t) {
-               return NoiseLevel{t, t / T, 1.0 - t / T};
-             }}};
+            {[path, inverted](double half_log_snr) { return inverted(path.at(half_log_snr)); },
+             [path, inverted, T](double t) { return inverted(path.at_time(T - t)); }}};
   }
+
   static constexpr double pi = 3.14159265358979323846;
+  static constexpr const char* where = "DiffusersConfig::grid";
 
   const DiffusersArguments& config_;
   const DiffusersArguments& arguments_;

@@ -78,8 +78,8 @@ struct DdpmWithLastNoise {
                State<Tensor>& state) const {
     ddpm.advance(step, call, x, prediction, noise, state);
     if (step.to.sigma > 0.0 || step.from.t == 0.0) return;
-    const double small = 1e-10;  // the least variance is 1e-20
-    add_step_noise(x, ddpm.variance == Ddpm::Variance::fixed_small ? small : step.from.sigma, noise, state.noise,
+    // The least variance is 1e-20.
+    add_step_noise(x, ddpm.variance == Ddpm::Variance::fixed_small ? 1e-10 : step.from.sigma, noise, state.noise,
                    step.device);
   }
 };
@@ -108,11 +108,16 @@ struct DdpmOfLearnedVariance {
     const double s = noise_to_signal(from), r = noise_to_signal(to) / s, rest = (1.0 - r) * (1.0 + r);
     combine<Tensor>(x, {{to.sigma / from.sigma * r, x}, {to.alpha * rest, prediction.x_start}}, step.device);
     if (to.sigma == 0.0 && !(last_noise && from.t > 0.0)) return;
-    noise(state.noise, x);
     if constexpr (is_adapted_v<Tensor>) {
-      fail<std::invalid_argument>("DiffusersConfig::sampler",
-                                  "variance_type learned and learned_range need an Eigen tensor");
+      fail<std::invalid_argument>("DiffusersConfig::sampler", "variance_type ", range ? "learned_range" : "learned",
+                                  " needs an Eigen tensor");
     } else {
+      if (prediction.memory.channels.size() != 2 * x.size()) {
+        fail<std::invalid_argument>(
+            "DiffusersConfig::sampler", "variance_type ", range ? "learned_range" : "learned",
+            " needs a Denoiser with denoiser_options(), whose model has twice the channels of x");
+      }
+      noise(state.noise, x);
       using Scalar = typename Traits<Tensor>::Scalar;
       resize_like(state.values, x);
       take_channels(prediction.memory.channels, 1, state.values);
@@ -248,7 +253,7 @@ struct ThirdOrderSdeOfDiffusers {
   template <class Tensor>
   using State = MultistepState<Tensor>;
 
-  void check() const { options.check("DPMSolverMultistepScheduler"); }
+  void check() const { options.check("DiffusersConfig::sampler"); }
   template <class Tensor, class Noise>
   void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise& noise,
                State<Tensor>& state) const {
@@ -282,7 +287,9 @@ struct EulerOfDiffusers {
   Churn churn;
   ModelMeanType mean_type;
   double sigma_data;
-  int unused_sigmas;  ///< Number of sigmas that count as steps, but are not visited, if the run does not end at 0.
+  /// Number of sigmas that diffusers counts as steps but does not visit, in a run that does not end
+  /// at 0.
+  int unused_sigmas;
 
   template <class Tensor>
   struct State {
@@ -290,7 +297,7 @@ struct EulerOfDiffusers {
         x;         ///< x before the noise.
   };
 
-  void check() const { churn.check("EulerDiscreteScheduler"); }
+  void check() const { churn.check("DiffusersConfig::sampler"); }
   template <class Tensor, class Noise>
   void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise& noise,
                State<Tensor>& state) const {
@@ -332,7 +339,7 @@ struct FlowHeunOfDiffusers {
         gamma;      ///< Relative rise of sigma.
   };
 
-  void check() const { churn.check("FlowMatchHeunDiscreteScheduler"); }
+  void check() const { churn.check("DiffusersConfig::sampler"); }
   template <class Tensor, class Noise>
   std::optional<NoiseLevel> advance(const Step& step, const ModelCall& call, Tensor& x, Prediction<Tensor>& prediction,
                                     const Noise& noise, State<Tensor>& state) const {
@@ -372,6 +379,8 @@ struct ConsistencyOfDiffusers {
   template <class Tensor>
   using State = NoiseState<Tensor>;
 
+  void check() const { check_not_negative("DiffusersConfig::sampler", "s_noise", s_noise); }
+
   template <class Tensor, class Noise>
   void advance(const Step& step, const ModelCall&, Tensor& x, Prediction<Tensor>& prediction, const Noise& noise,
                State<Tensor>& state) const {
@@ -382,7 +391,7 @@ struct ConsistencyOfDiffusers {
     combine<Tensor>(x, {{c_skip - ratio * edm.x, x}, {ratio, prediction.x_start}}, step.device);
     if (clip) detail::clip(step.device, x, -1.0, 1.0);
     const double to = step.to.sigma, rest = (to - sigma_min) * (to + sigma_min);
-    if (step.count > 1 && rest > 0.0) add_step_noise(x, s_noise * std::sqrt(rest), noise, state.noise, step.device);
+    if (rest > 0.0) add_step_noise(x, s_noise * std::sqrt(rest), noise, state.noise, step.device);
   }
 };
 
