@@ -32,6 +32,9 @@ if(Eigen3_FOUND)
 else()
   set(eigen -DFETCHCONTENT_SOURCE_DIR_EIGEN=${eigen_SOURCE_DIR})
 endif()
+# All headers in one file, as the target amalgamate makes them, with the sources of other packages checked beside it.
+get_target_property(eigen_include Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
+add_consumer(amalgamated -D EIGEN=${eigen_include})
 add_consumer(subdirectory -DOPTIONS=${eigen})
 add_consumer(fetched "-DOPTIONS=${eigen}\;-DFETCHCONTENT_SOURCE_DIR_DIFFUSION=${PROJECT_SOURCE_DIR}")
 

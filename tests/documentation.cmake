@@ -1,4 +1,4 @@
-# Builds and runs the C++ programs of the documentation: the blocks of the README, and the @code{.cpp} blocks in the
+# Builds and runs the C++ programs of the documentation: the blocks of the README and of the guide, and the @code{.cpp} blocks in the
 # comments of the headers.
 
 # add_documented_program(NAME TEXT): adds a test that builds and runs the program, without optimisation. Programs that need
@@ -35,34 +35,36 @@ macro(take_block begin end)
   endif()
 endmacro()
 
-# A block of the README with a main is a program. Any other block is compiled at the end of the first program's main, in a
-# scope of its own, with its includes moved to the top.
-set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/README.md)
-file(READ ${PROJECT_SOURCE_DIR}/README.md rest)
+# A block of the README or of a page of the guide with a main is a program. Any other block is compiled at the end of the
+# README's first program, in a scope of its own, with its includes moved to the top.
+file(GLOB pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/examples/guide/*.md)
 set(first_program "")
-set(number 0)
-take_block("\n```cpp\n" "\n```")
-while(NOT block STREQUAL "")
-  math(EXPR number "${number} + 1")
-  if(NOT block MATCHES "int main\\(")
-    if(first_program STREQUAL "")
-      message(FATAL_ERROR "The first C++ block of README.md is not a program")
-    endif()
-    string(REGEX MATCHALL "#include[^\n]*\n" includes "${block}")
-    list(JOIN includes "" includes)
-    string(REGEX REPLACE "#include[^\n]*\n" "" block "${block}")
-    string(FIND "${first_program}" "}" end REVERSE)
-    string(SUBSTRING "${first_program}" 0 ${end} head)
-    set(block "${includes}${head}{\n${block}\n}\n}")
-  elseif(first_program STREQUAL "")
-    set(first_program "${block}")
-  endif()
-  add_documented_program(readme_${number} "${block}")
+foreach(page IN ITEMS ${PROJECT_SOURCE_DIR}/README.md ${pages})
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${page})
+  cmake_path(GET page STEM name)
+  string(TOLOWER ${name} name)
+  file(READ ${page} rest)
+  set(number 0)
   take_block("\n```cpp\n" "\n```")
-endwhile()
-if(number EQUAL 0)
-  message(FATAL_ERROR "README.md has no C++ block")
-endif()
+  while(NOT block STREQUAL "")
+    math(EXPR number "${number} + 1")
+    if(NOT block MATCHES "int main\\(")
+      string(REGEX MATCHALL "#include[^\n]*\n" includes "${block}")
+      list(JOIN includes "" includes)
+      string(REGEX REPLACE "#include[^\n]*\n" "" block "${block}")
+      string(FIND "${first_program}" "}" end REVERSE)
+      string(SUBSTRING "${first_program}" 0 ${end} head)
+      set(block "${includes}${head}{\n${block}\n}\n}")
+    elseif(first_program STREQUAL "")
+      set(first_program "${block}")
+    endif()
+    add_documented_program(guide_${name}_${number} "${block}")
+    take_block("\n```cpp\n" "\n```")
+  endwhile()
+  if(page MATCHES "README" AND number EQUAL 0)
+    message(FATAL_ERROR "README.md has no C++ block")
+  endif()
+endforeach()
 
 # add_documented_header(HEADER): every @code{.cpp} block of a header is a program. It is named
 # documentation_<header>_<number>.

@@ -12,3 +12,14 @@ foreach(example IN ITEMS ask_an_engine compare_samplers forward_process own_tens
     list(APPEND package_tests example_${example})
   endif()
 endforeach()
+
+# The short examples: each prints the numbers that short_examples.cmake expects.
+file(GLOB short_examples CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/examples/[0-9][0-9]_*.cpp)
+foreach(source IN LISTS short_examples)
+  cmake_path(GET source STEM name)
+  if(TARGET ${name})
+    add_test(NAME example_${name} COMMAND ${CMAKE_COMMAND} -D EXAMPLE=$<TARGET_FILE:${name}>
+      -D WORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/examples/${name} -P ${CMAKE_CURRENT_SOURCE_DIR}/examples/short_examples.cmake)
+    list(APPEND package_tests example_${name})
+  endif()
+endforeach()

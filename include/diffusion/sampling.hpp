@@ -136,7 +136,7 @@
 /// samplers/dpm_solver_fast.hpp has three calls in a step. To measure the order of a method, give
 /// sample() an exact denoiser of Gaussian data as denoiser(x, level, prediction).
 ///
-/// A new sampler of the library is also added to sampling.hpp, to the README, to
+/// A new sampler of the library is also added to sampling.hpp, to examples/guide/functions.md, to
 /// tests/all_samplers.hpp, which gives it to the tests of this contract, and to
 /// examples/sampling/compare_samplers.cpp.
 

@@ -1,0 +1,27 @@
+/// @file 01_forward_process.cpp
+/// What does the forward process do to a sample, and what must the reverse process match?
+#include <cmath>
+#include <cstdio>
+#include <diffusion/diffusion.hpp>
+
+int main() {
+  const diffusion::GaussianDiffusion<double> process(diffusion::cosine_beta_schedule(1000));
+  Eigen::Tensor<double, 2> x_0(1, 4);  // one sample of four values
+  x_0.setValues({{-1.0, -0.5, 0.5, 1.0}});
+
+  std::printf("   t   mean of x_t    deviation   x_t\n");
+  for (const Eigen::Index t : {0, 250, 500, 999}) {
+    // The definition: q(x_t | x_0) = N(sqrt(abar_t) x_0, (1 - abar_t) I)
+    const auto q = process.q_mean_variance(x_0, t);
+    // A draw from it, in one step.
+    const auto x_t = process.q_sample(x_0, t, diffusion::PhiloxNoise(1));
+    std::printf("%4d   %11.6f %12.6f   %f\n", int(t), q.mean(0, 3), std::sqrt(q.variance(0, 3)), x_t(0, 3));
+  }
+
+  // The target of the reverse process: q(x_{t-1} | x_t, x_0)
+  const Eigen::Index t = 500;
+  const auto x_t = process.q_sample(x_0, t, diffusion::PhiloxNoise(1));
+  const auto posterior = process.q_posterior_mean_variance(x_0, x_t, t);
+  std::printf("from x_500 = %f to x_499: mean %f, deviation %f\n", x_t(0, 3), posterior.mean(0, 3),
+              std::sqrt(posterior.variance(0, 3)));
+}
