@@ -25,3 +25,11 @@ int main() {
   std::printf("from x_500 = %f to x_499: mean %f, deviation %f\n", x_t(0, 3), posterior.mean(0, 3),
               std::sqrt(posterior.variance(0, 3)));
 }
+
+// Output:
+//    t   mean of x_t    deviation   x_t
+//    0      0.999979     0.006425   0.994267
+//  250      0.919722     0.392571   0.570723
+//  500      0.701630     0.712541   0.068176
+//  999      0.000049     1.000000   -0.888958
+// from x_500 = 0.068176 to x_499: mean 0.072227, deviation 0.056089

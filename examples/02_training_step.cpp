@@ -29,3 +29,8 @@ int main() {
     if (step % 10 == 0) std::printf("step %2d: loss %.4f, output %.3f\n", step, loss(), weight);
   }
 }
+
+// Output:
+// step  0: loss 0.2500, output 0.100
+// step 10: loss 0.0029, output 0.457
+// step 20: loss 0.0000, output 0.495

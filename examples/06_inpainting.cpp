@@ -29,3 +29,6 @@ int main() {
   for (int i = 0; i < 8; ++i) std::printf("%s%.2f", i == 0 ? "known " : i == 4 ? " | drawn " : " ", row(0, i));
   std::printf("\n");
 }
+
+// Output:
+// known 0.75 0.75 0.75 0.75 | drawn 0.68 0.68 0.68 0.68

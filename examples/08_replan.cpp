@@ -33,3 +33,8 @@ int main() {
                 double(plan(0, 15, 0)));
   }
 }
+
+// Output:
+// goal 0.2: 4 calls, last waypoint 0.20
+// goal 0.4: 4 calls, last waypoint 0.40
+// goal 0.6: 4 calls, last waypoint 0.60

@@ -35,3 +35,6 @@ int main() {
   const Tensor sample = diffusion::sample(diffusion::UniPc{}, grid, denoiser, noise);
   std::printf("%.2f %.2f %.2f\n", sample.values[0], sample.values[1], sample.values[2]);
 }
+
+// Output:
+// 0.25 0.50 0.75

@@ -31,3 +31,6 @@ int main() {
   const Eigen::Tensor<float, 0, Eigen::RowMajor> difference = (run.x() - driven).abs().maximum();
   std::printf("%d calls for 10 steps; difference from a driven run: %g\n", calls, double(difference()));
 }
+
+// Output:
+// 19 calls for 10 steps; difference from a driven run: 0

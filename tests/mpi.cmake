@@ -64,7 +64,7 @@ if(TARGET generate_mpi)
         list(FILTER include_flags INCLUDE REGEX "^-I")
         list(TRANSFORM include_flags REPLACE "^-I" "")
         list(FILTER flags INCLUDE REGEX "^-(L|l|Wl,)")
-        add_executable(generate_mpi_${other} ${PROJECT_SOURCE_DIR}/examples/generate_mpi.cpp)
+        add_executable(generate_mpi_${other} ${PROJECT_SOURCE_DIR}/examples/studies/generate_mpi.cpp)
         target_include_directories(generate_mpi_${other} PRIVATE ${PROJECT_SOURCE_DIR}/examples)
         target_include_directories(generate_mpi_${other} SYSTEM PRIVATE ${include_flags})
         target_compile_definitions(generate_mpi_${other} PRIVATE EXAMPLE_DATA_DIR="${PROJECT_SOURCE_DIR}/examples/data"

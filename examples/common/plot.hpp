@@ -1,7 +1,7 @@
 /// @file plot.hpp
-/// Charts for the examples, drawn by gnuplot as PNG files: curves on logarithmic axes and clouds of
-/// points. The macro GNUPLOT is the path of the program, which CMake finds. Functions throw
-/// std::runtime_error on failure.
+/// Charts for the examples, drawn by gnuplot as PNG files: curves on logarithmic axes, paths over
+/// time and clouds of points. The macro GNUPLOT is the path of the program, which CMake finds.
+/// Functions throw std::runtime_error on failure.
 #pragma once
 
 #include <algorithm>  // std::equal, std::find_if, std::max, std::min, std::none_of, std::stable_sort
@@ -11,11 +11,13 @@
 #include <cstdio>   // popen
 #include <cstring>  // std::strerror
 #include <fstream>
+#include <iterator>  // std::size
 #include <limits>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <unsupported/Eigen/CXX11/Tensor>
+#include <utility>  // std::pair
 #include <vector>
 
 namespace example {
@@ -42,6 +44,41 @@ struct PointPanel {
   Eigen::Tensor<double, 2, Eigen::RowMajor> points;
 };
 
+/// Paths over time, each with a title: what was done, what was planned at several times, and the
+/// goal.
+struct PathPanel {
+  std::string title;
+  std::vector<double> done, goal;                             // at the times 0, 1, 2, ...
+  std::vector<std::pair<double, std::vector<double>>> plans;  // each with the time of its first value
+};
+
+/// The colours of a chart: dark like the film strips, or light for print.
+struct Theme {
+  const char *ground, *text, *grid, *fine_grid, *band;
+  std::vector<const char*> colours;  // of curves; all differ
+};
+/// The names of the themes; the first is the default.
+inline const std::vector<std::string> theme_names = {"dark", "light"};
+/// Returns the theme of this name.
+inline Theme theme(const std::string& name) {
+  if (name == "light") {
+    return {"#ffffff",
+            "#202020",
+            "#c4c4c4",
+            "#e6e6e6",
+            "#dddddd",
+            {"#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2", "#222222",
+             "#a8a400", "#0b3d91", "#7f7f7f"}};
+  }
+  return {"#181a1f",
+          "#e6e6e6",
+          "#4a4e58",
+          "#2a2d34",
+          "#3a3e48",
+          {"#5ab4ff", "#ff6b6b", "#5fd068", "#c29bff", "#ffa94d", "#3fe0e8", "#d6a184", "#ff9be0", "#ffffff", "#e6e04a",
+           "#7d8cff", "#a7adba"}};
+}
+
 /// `text` as a quoted string of gnuplot.
 inline std::string in_quotes(const std::string& text) {
   std::string out = "'";
@@ -50,13 +87,18 @@ inline std::string in_quotes(const std::string& text) {
 }
 
 /// Runs gnuplot on a script, and writes what it draws to the PNG file `path`.
-inline void draw_png(const std::string& path, int width, int height, const std::string& script) {
+inline void draw_png(const std::string& path, int width, int height, const Theme& theme, const std::string& script) {
   if (!std::ofstream(path)) throw std::runtime_error("cannot open " + path + " for writing: " + std::strerror(errno));
   std::FILE* gnuplot = popen("'" GNUPLOT "' -", "w");
   if (!gnuplot) throw std::runtime_error(std::string("cannot run " GNUPLOT ": ") + std::strerror(errno));
-  const std::string head = "set terminal pngcairo noenhanced size " + std::to_string(width) + "," +
-                           std::to_string(height) + " font ',11'\nset output " + in_quotes(path) + "\n";
-  std::fputs((head + script).c_str(), gnuplot);
+  std::ostringstream head;
+  head << "set terminal pngcairo noenhanced background '" << theme.ground << "' size " << width << "," << height
+       << " font ',11'\nset output " << in_quotes(path) << "\nset border lc rgb '" << theme.text
+       << "'\nset tics textcolor rgb '" << theme.text << "'\nset key textcolor rgb '" << theme.text << "'\n";
+  for (const char* what : {"title", "xlabel", "ylabel"}) {
+    head << "set " << what << " textcolor rgb '" << theme.text << "'\n";
+  }
+  std::fputs((head.str() + script).c_str(), gnuplot);
   if (pclose(gnuplot) != 0) throw std::runtime_error(GNUPLOT " could not draw " + path);
 }
 
@@ -80,15 +122,15 @@ inline std::vector<Curve> distinct(const std::vector<Curve>& curves) {
 }
 
 /// Draws the panels one above the other, with logarithmic axes. Each legend lists the curves in the
-/// order of their last values.
-inline void plot_curves(const std::string& path, std::vector<CurvePanel> panels) {
-  const char* colours[] = {"#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e",
-                           "#17becf", "#8c564b", "#e377c2", "#222222", "#a8a400"};
-  const int markers[] = {7, 5, 9, 13, 11, 6, 4, 8, 12, 10};
+/// order of their last values. Each curve of a panel has a colour and a marker of its own, for up
+/// to twelve curves.
+inline void plot_curves(const std::string& path, std::vector<CurvePanel> panels, const Theme& theme) {
+  const int markers[] = {7, 5, 9, 13, 11, 6, 4, 8, 12, 10, 2, 3};
   std::ostringstream script;
   script << "set multiplot layout " << panels.size() << ",1\nset termoption enhanced\n"
          << "set logscale xy\nset format y '10^{%T}'\nset mytics 10\nset tics nomirror\nset border 3\n"
-         << "set grid xtics ytics mytics lt 1 lc rgb '#c4c4c4' lw 1, lt 1 lc rgb '#e6e6e6' lw 1\n"
+         << "set grid xtics ytics mytics lt 1 lc rgb '" << theme.grid << "' lw 1, lt 1 lc rgb '" << theme.fine_grid
+         << "' lw 1\n"
          << "set key at graph 1.02, graph 1 left top Left reverse samplen 3 noenhanced\nset rmargin 42\n";
   for (CurvePanel& panel : panels) {
     panel.curves = distinct(panel.curves);
@@ -99,8 +141,8 @@ inline void plot_curves(const std::string& path, std::vector<CurvePanel> panels)
     double lowest = std::numeric_limits<double>::infinity(), highest = 0.0;
     if (panel.chance[1] > 0.0) {
       script << "low = " << panel.chance[0] << "\nhigh = " << panel.chance[1] << "\n";
-      plots =
-          "'+' using 1:(low):(high) with filledcurves fc rgb '#dddddd' title " + in_quotes(panel.chance_name) + ", ";
+      plots = std::string("'+' using 1:(low):(high) with filledcurves fc rgb '") + theme.band + "' title " +
+              in_quotes(panel.chance_name) + ", ";
       lowest = panel.chance[0];
     }
     for (std::size_t c = 0; c < panel.curves.size(); ++c) {
@@ -113,10 +155,11 @@ inline void plot_curves(const std::string& path, std::vector<CurvePanel> panels)
         lowest = (std::min)(lowest, curve.y[i]), highest = (std::max)(highest, curve.y[i]);
       }
       script << "EOD\n";
-      plots += block + " with linespoints lw 1.6 ps 1.2 lc rgb '" + colours[c % 10] + "' pt " +
-               std::to_string(markers[(c + 3 * (c / 10)) % 10]) + " dt " + std::to_string(c < 10 ? 1 : 2) + " title " +
-               in_quotes(curve.name) + ", ";
-      for (const auto& twin : curve.twins) plots += "NaN lc rgb 'white' title " + in_quotes("    = " + twin) + ", ";
+      plots += block + " with linespoints lw 1.8 ps 1.2 lc rgb '" + theme.colours[c % theme.colours.size()] + "' pt " +
+               std::to_string(markers[c % std::size(markers)]) + " title " + in_quotes(curve.name) + ", ";
+      for (const auto& twin : curve.twins) {
+        plots += std::string("NaN lc rgb '") + theme.ground + "' title " + in_quotes("    = " + twin) + ", ";
+      }
     }
     const std::vector<double>& x = panel.curves.at(0).x;
     for (const double tick : x) ticks += (ticks.empty() ? "" : ", ") + std::to_string(std::lround(tick));
@@ -126,26 +169,56 @@ inline void plot_curves(const std::string& path, std::vector<CurvePanel> panels)
            << "]\nplot " << plots.substr(0, plots.size() - 2) << "\n";
   }
   script << "unset multiplot\n";
-  draw_png(path, 1200, 580 * static_cast<int>(panels.size()), script.str());
+  draw_png(path, 1200, 480 * static_cast<int>(panels.size()), theme, script.str());
+}
+
+/// Draws the panels in two columns, with values from -1 to 1.
+inline void plot_paths(const std::string& path, const std::vector<PathPanel>& panels, const std::string& x_label,
+                       const Theme& theme) {
+  const int rows = (static_cast<int>(panels.size()) + 1) / 2;
+  std::ostringstream script;
+  script << "set multiplot layout " << rows
+         << ",2\nset tics nomirror\nset border 3\nset yrange [-1.05:1.05]\nset ytics 0.5\n"
+         << "set grid lt 1 lc rgb '" << theme.fine_grid << "'\nset key at graph 1, graph 1.12 horizontal\nset xlabel "
+         << in_quotes(x_label) << "\n";
+  const auto block = [&](const char* name, double first, const std::vector<double>& values) {
+    for (std::size_t i = 0; i < values.size(); ++i) script << first + double(i) << ' ' << values[i] << '\n';
+    script << name;
+  };
+  for (std::size_t p = 0; p < panels.size(); ++p) {
+    const PathPanel& panel = panels[p];
+    script << "$goal << EOD\n";
+    block("EOD\n$plans << EOD\n", 0.0, panel.goal);
+    for (const auto& [time, plan] : panel.plans) block("\n", time, plan);
+    script << "EOD\n$done << EOD\n";
+    block("EOD\n", 0.0, panel.done);
+    script << "set title " << in_quotes(panel.title) << " offset -30,0\nset xrange [0:" << panel.done.size()
+           << "]\nplot $goal with steps lw 2 lc rgb '" << theme.text
+           << "' title 'goal', $plans with lines lw 1 lc rgb '" << theme.colours[4]
+           << "' title 'plans', $done with lines lw 2.5 lc rgb '" << theme.colours[0] << "' title 'motion'\n";
+  }
+  script << "unset multiplot\n";
+  draw_png(path, 1200, 260 * rows, theme, script.str());
 }
 
 /// Draws the panels in rows of `columns`; all axes run from -limit to limit.
-inline void plot_points(const std::string& path, const std::vector<PointPanel>& panels, int columns, double limit) {
+inline void plot_points(const std::string& path, const std::vector<PointPanel>& panels, int columns, double limit,
+                        const Theme& theme) {
   const int rows = (static_cast<int>(panels.size()) + columns - 1) / columns;
   std::ostringstream script;
   script << "set multiplot layout " << rows << "," << columns << "\nset size ratio -1\nunset key\n"
          << "set xrange [" << -limit << ":" << limit << "]\nset yrange [" << -limit << ":" << limit << "]\n"
-         << "set xtics 1\nset ytics 1\nset grid lt 1 lc rgb '#dddddd'\n";
+         << "set xtics 1\nset ytics 1\nset grid lt 1 lc rgb '" << theme.fine_grid << "'\n";
   for (const PointPanel& panel : panels) {
     script << "$points << EOD\n";
     for (Eigen::Index n = 0; n < panel.points.dimension(0); ++n) {
       script << panel.points(n, 0) << ' ' << panel.points(n, 1) << '\n';
     }
-    script << "EOD\nset title " << in_quotes(panel.title)
-           << "\nplot $points with points pt 7 ps 0.25 lc rgb '#1f4e9c'\n";
+    script << "EOD\nset title " << in_quotes(panel.title) << "\nplot $points with points pt 7 ps 0.25 lc rgb '"
+           << theme.colours[0] << "'\n";
   }
   script << "unset multiplot\n";
-  draw_png(path, 400 * columns, 420 * rows, script.str());
+  draw_png(path, 400 * columns, 420 * rows, theme, script.str());
 }
 
 }  // namespace example

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <Eigen/Eigenvalues>
-#include <chrono>
 #include <diffusion/process/gaussian_diffusion.hpp>
 
 namespace example {
@@ -36,7 +35,7 @@ inline Eigen::Map<const Waypoints> waypoints(const Plan& plan) { return Eigen::M
 ///
 ///     E[epsilon | x] = sigma U diag(1 / (alpha^2 v + sigma^2)) U^T (x - alpha mu)
 ///
-/// Set mu to choose start and goal. The model adds the time of its calls to `time`.
+/// observe() chooses start and goal.
 struct SmoothTrajectories {
   static constexpr double a = 0.02, b = 0.01;
   diffusion::GaussianDiffusion<float> process;
@@ -45,7 +44,6 @@ struct SmoothTrajectories {
   Eigen::Array<float, H, 1> v;
   Eigen::Matrix<float, H, 2> to_mean;  // mu = to_mean (start, goal)
   Waypoints mu;
-  std::chrono::duration<double, std::micro> time{0};
 
   explicit SmoothTrajectories(const diffusion::GaussianDiffusion<float>& forward_process) : process(forward_process) {
     using Row = Eigen::RowVectorXd;
@@ -67,15 +65,16 @@ struct SmoothTrajectories {
     return to_mean.col(0) * start + to_mean.col(1) * goal;
   }
 
+  /// Sets mu for a start and a goal.
+  void observe(const Posture& start, const Posture& goal) { mu = mean(start, goal); }
+
   /// Writes E[epsilon | x] at model time t into `out`.
   void operator()(const Plan& x, const Eigen::Tensor<float, 1>& t, Plan& out) {
-    const auto begin = std::chrono::steady_clock::now();
     const auto at = static_cast<Index>(t(0));
     const auto alpha = static_cast<float>(process.sqrt_alphas_cumprod()[at]);
     const auto sigma = static_cast<float>(process.sqrt_one_minus_alphas_cumprod()[at]);
     const Waypoints coordinates = U.transpose() * (waypoints(x) - alpha * mu);
     waypoints(out).noalias() = U * (sigma / (alpha * alpha * v + sigma * sigma)).matrix().asDiagonal() * coordinates;
-    time += std::chrono::steady_clock::now() - begin;
   }
 };
 

@@ -235,7 +235,7 @@ Outcome serve(const Model& model, Index max_batch, const std::vector<Request>& r
 /// Serves the same requests at several loads, one by one and batched. Prints a table, compares the
 /// pictures and draws the plot.
 void measure_loads(const Model& model, const std::vector<Request>& requests, const std::vector<double>& stream,
-                   Index max_batch, bool progress, const std::string& path) {
+                   Index max_batch, bool progress, const std::string& path, const example::Theme& theme) {
   const std::vector<double> shares = {0.5, 1.0, 2.0, 4.0};  // of the capacity
   example::Progress bar("serving", long((1 + 2 * shares.size()) * requests.size()), progress);
   long num_served = 0;
@@ -274,18 +274,20 @@ void measure_loads(const Model& model, const std::vector<Request>& requests, con
     for (const Outcome& outcome : outcomes[batched]) out.y.push_back(outcome.*value);
     return out;
   };
-  example::plot_curves(path, {{"Latency",
-                               "load, requests per second",
-                               "milliseconds",
-                               {curve("one by one, 99th percentile", false, &Outcome::p99),
-                                curve("one by one, median", false, &Outcome::median),
-                                curve("batched, 99th percentile", true, &Outcome::p99),
-                                curve("batched, median", true, &Outcome::median)}},
-                              {"Throughput",
-                               "load, requests per second",
-                               "requests served per second",
-                               {curve("one by one", false, &Outcome::served_per_second),
-                                curve("batched", true, &Outcome::served_per_second)}}});
+  example::plot_curves(
+      path,
+      {{"Latency",
+        "load, requests per second",
+        "milliseconds",
+        {curve("one by one, 99th percentile", false, &Outcome::p99),
+         curve("one by one, median", false, &Outcome::median), curve("batched, 99th percentile", true, &Outcome::p99),
+         curve("batched, median", true, &Outcome::median)}},
+       {"Throughput",
+        "load, requests per second",
+        "requests served per second",
+        {curve("one by one", false, &Outcome::served_per_second),
+         curve("batched", true, &Outcome::served_per_second)}}},
+      theme);
   std::printf("Wrote the plot to %s\n", path.c_str());
 }
 
@@ -293,6 +295,7 @@ int main(int argc, char** argv) {
   std::string path = EXAMPLE_DATA_DIR "/digits.csv", weights, out = "serving.png";
   Index max_batch = 16, count = 150;
   std::uint32_t seed = 1;
+  std::string theme = example::theme_names[0];
   bool progress = example::stderr_is_terminal();
 
   example::Options options("serving", "Serves requests for digits: runs with different samplers share batches.");
@@ -302,6 +305,7 @@ int main(int argc, char** argv) {
   options.add_seed(seed, "seed of the requests and their arrivals");
   options.add("--weights", weights, "measure with the network whose weights train_digits wrote to this file");
   options.add("--out", out, "PNG file to write");
+  options.add_choice("--theme", theme, "colours of the picture", example::theme_names);
   options.add_flag("--progress", progress, "draw a progress bar even if stderr is not a terminal");
 
   return options.run(argc, argv, [&] {
@@ -325,7 +329,7 @@ int main(int argc, char** argv) {
 
     std::mt19937 random(seed);
     const std::vector<Request> requests = random_requests(count, labels, random);
-    measure_loads(model, requests, poisson_stream(count, random), max_batch, progress, out);
+    measure_loads(model, requests, poisson_stream(count, random), max_batch, progress, out, example::theme(theme));
     return 0;
   });
 }

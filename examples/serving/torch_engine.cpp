@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "serving/server.hpp"
-#include "training/digit_network.hpp"
+#include "studies/digit_network.hpp"
 
 namespace example {
 

@@ -138,7 +138,7 @@
 ///
 /// A new sampler of the library is also added to sampling.hpp, to examples/guide/functions.md, to
 /// tests/all_samplers.hpp, which gives it to the tests of this contract, and to
-/// examples/sampling/compare_samplers.cpp.
+/// examples/studies/compare_samplers.cpp.
 
 #include "sampling/any_sampler.hpp"
 #include "sampling/churn.hpp"

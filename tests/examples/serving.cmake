@@ -6,7 +6,7 @@ string(APPEND incidents ".* 5  no run has moved.* 6  cancelled +step 7 of 20: .*
 set(loads " 0[.]5  one by one .* [|] +1[.]0\n.* 0[.]5  batched .* 4[.]0  one by one .* [|] +1[.]0\n.* 4[.]0  batched .* [|] +[1-8][.][0-9]\n")
 accepts("${incidents}.*The 6 pictures have the same bits.*${loads}.*Each of the 20 pictures has the same bits .*Wrote the plot to s.png"
         --requests 20 --max-batch 8 --seed 7 --out s.png)
-is_png(s.png 1200 1160)
+is_png(s.png 1200 960)
 accepts("--max-batch.*--requests.*--seed.*--weights.*--out" --help)
 
 refuses("cannot open nowhere/out.png for writing" --out nowhere/out.png)

@@ -138,7 +138,7 @@ inline std::vector<int> offsets(const char* where, const std::vector<std::int64_
 /// The result must fit into the memory of one rank; std::runtime_error is thrown on all ranks if it
 /// does not. A sample may have 2^31 - 1 bytes, and all ranks together as many samples; otherwise
 /// std::invalid_argument is thrown on all ranks. Large jobs write their samples to a file instead;
-/// see examples/generate_mpi.cpp.
+/// see examples/studies/generate_mpi.cpp.
 template <class X>
 [[nodiscard]] PlainTensor<X> gather_samples(const X& mine, MPI_Comm comm, int root = 0) {
   using Tensor = PlainTensor<X>;

@@ -53,8 +53,8 @@
 #include "common/digits.hpp"
 #include "common/options.hpp"
 #include "common/progress.hpp"
-#include "training/digit_network.hpp"
-#include "training/ranks.hpp"
+#include "studies/digit_network.hpp"
+#include "studies/ranks.hpp"
 
 using diffusion::GaussianDiffusion;
 using diffusion::ModelMeanType;

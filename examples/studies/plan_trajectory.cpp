@@ -8,6 +8,11 @@
 ///     E[epsilon | x] = sigma U diag(1 / (alpha^2 v + sigma^2)) U^T (x - alpha mu)
 ///     U diag(v) U^T = P^-1
 ///
+/// With --model, the model is a network in an ONNX file, such as onnx/policy.onnx, which was
+/// trained on such trajectories (onnx/train.py) and is run by ONNX Runtime:
+///
+///     epsilon = network(x, timestep, observation), the observation being start and goal
+///
 /// A plan starts at an intermediate noise level from the last plan, shifted by the waypoints that
 /// were executed (TimeGrid::with_strength, add_noise_into):
 ///
@@ -33,12 +38,17 @@
 #include <cstdio>
 #include <diffusion/diffusion.hpp>
 #include <functional>  // std::ref
+#include <stdexcept>   // std::runtime_error
 #include <string>
 #include <vector>
 
 #include "common/allocations.hpp"
 #include "common/options.hpp"
+#include "common/plot.hpp"
 #include "common/smooth_trajectories.hpp"
+#ifdef EXAMPLE_HAS_ONNXRUNTIME
+#include "onnx/onnx_model.hpp"
+#endif
 
 using diffusion::NoiseLevel;
 using Eigen::Index;
@@ -54,7 +64,38 @@ Posture goal_of(Index plan) {
   return goal;
 }
 
-/// A plan, the last plan from which it started, its goal and its cost.
+#ifdef EXAMPLE_HAS_ONNXRUNTIME
+/// A network that predicts the noise of a plan from the plan, its time and the observation.
+struct Policy {
+  example::OnnxModel network;
+  Eigen::Tensor<float, 2, Eigen::RowMajor> observation{1, 2 * D};
+
+  void observe(const Posture& start, const Posture& goal) {
+    for (Index j = 0; j < D; ++j) observation(0, j) = start(j), observation(0, D + j) = goal(j);
+  }
+  void operator()(const Plan& x, const Eigen::Tensor<float, 1>& t, Plan& out) { network(x, t, out, observation); }
+};
+#endif
+
+/// A model that measures its calls: their microseconds, and their allocations, which for a network
+/// are those of its engine.
+template <class Model>
+struct Measured {
+  Model& model;
+  double microseconds = 0.0;
+  long allocated = 0;
+
+  void operator()(const Plan& x, const Eigen::Tensor<float, 1>& t, Plan& out) {
+    const long allocations_before = allocations();
+    const auto begin = std::chrono::steady_clock::now();
+    model(x, t, out);
+    microseconds += std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count();
+    allocated += allocations() - allocations_before;
+  }
+};
+
+/// A plan, the last plan from which it started, its goal and its cost. Allocations are those
+/// outside the model.
 struct Record {
   Waypoints plan, last;
   Posture goal;
@@ -63,16 +104,16 @@ struct Record {
 };
 
 /// Makes `replans` plans one after the other, and records them.
-template <class Sampler>
-std::vector<Record> control_loop(const Sampler& sampler, Index steps, double strength, Index replans,
+template <class Sampler, class Model>
+std::vector<Record> control_loop(const Sampler& sampler, Index steps, Model& model, double strength, Index replans,
                                  std::uint32_t seed) {
   const diffusion::GaussianDiffusion<float> process(diffusion::cosine_beta_schedule(100));
   const diffusion::TimeGrid full_grid = timestep_grid(process, diffusion::TimestepSpacing::trailing, steps);
   const diffusion::TimeGrid warm_start_grid = full_grid.with_strength(strength);
-  SmoothTrajectories model(process);
+  Measured<Model> measured{model};
   diffusion::DenoiserOptions clip_options;
   clip_options.clip_min = -1.0, clip_options.clip_max = 1.0;
-  const diffusion::Denoiser denoiser(std::ref(model), diffusion::ModelMeanType::epsilon, clip_options);
+  const diffusion::Denoiser denoiser(std::ref(measured), diffusion::ModelMeanType::epsilon, clip_options);
   diffusion::PhiloxNoise noise_source(seed);
 
   Plan plan(1, H, D), last(1, H, D), noise(1, H, D);
@@ -95,11 +136,12 @@ std::vector<Record> control_loop(const Sampler& sampler, Index steps, double str
   std::vector<Record> records(static_cast<std::size_t>(replans));
   for (Index k = 0; k < replans; ++k) {
     Record& record = records[static_cast<std::size_t>(k)];
-    record.goal = goal_of(k), record.last = waypoints(last), model.time = model.time.zero();
+    record.goal = goal_of(k), record.last = waypoints(last);
+    measured.microseconds = 0.0, measured.allocated = 0;
     const long allocations_before = allocations();
     const auto begin = std::chrono::steady_clock::now();
 
-    model.mu = model.mean(waypoints(last).row(0), record.goal);
+    model.observe(waypoints(last).row(0), record.goal);
     noise_source(noise);
     auto& run = k == 0 ? first_run : warm_run;
     add_noise_into(plan, last, (k == 0 ? full_grid : warm_start_grid).levels().front(), noise);
@@ -107,8 +149,8 @@ std::vector<Record> control_loop(const Sampler& sampler, Index steps, double str
     plan = run.x();
 
     const std::chrono::duration<double, std::micro> time = std::chrono::steady_clock::now() - begin;
-    record.allocations = allocations() - allocations_before;
-    record.inside = model.time.count(), record.outside = (time - model.time).count();
+    record.allocations = allocations() - allocations_before - measured.allocated;
+    record.inside = measured.microseconds, record.outside = time.count() - measured.microseconds;
     record.plan = waypoints(plan);
     // The robot moves along the plan. The next plan is initialised with this one, shifted, and with
     // the last waypoint repeated at its end.
@@ -148,8 +190,25 @@ double quantile(std::vector<double> values, double q) {
   return *at;
 }
 
+/// Draws the motion of each joint, the plans and the goals.
+void draw(const std::string& path, const std::vector<Record>& plans, const example::Theme& theme) {
+  std::vector<example::PathPanel> panels;
+  for (Index j = 0; j < D; ++j) {
+    example::PathPanel panel{"joint " + std::to_string(j + 1), {}, {}, {}};
+    for (const Record& record : plans) {
+      std::vector<double> plan;
+      for (Index i = 0; i < H; ++i) plan.push_back(double(record.plan(i, j)));
+      panel.plans.emplace_back(double(panel.done.size()), plan);
+      panel.done.insert(panel.done.end(), plan.begin(), plan.begin() + num_executed);
+      panel.goal.insert(panel.goal.end(), num_executed, double(record.goal(j)));
+    }
+    panels.push_back(panel);
+  }
+  example::plot_paths(path, panels, "waypoints", theme);
+}
+
 int main(int argc, char** argv) {
-  std::string sampler = "ddim";
+  std::string sampler = "ddim", model_path, out = "plan_trajectory.png", theme = example::theme_names[0];
   Index replans = 50;
   double strength = 0.5;
   std::uint32_t seed = 1;
@@ -157,33 +216,51 @@ int main(int argc, char** argv) {
   example::Options options(
       "plan_trajectory", "Plans the motion of a robot in a control loop by diffusion, and allocates memory only once.");
   options.add_choice("--sampler", sampler, "ddim (10 steps) or dpmpp (DPM-Solver++, 8 steps)", {"ddim", "dpmpp"});
+  options.add("--model", model_path, "ONNX file of a network to use instead of the exact model");
   options.add("--replans", replans, "number of plans", 3, 1000000);
   options.add("--strength", strength, "fraction of the steps that a plan takes if it starts from the last plan", 0.125,
               1.0);
   options.add_seed(seed, "seed of the noise");
+  options.add("--out", out, "PNG file to draw the first 50 plans to");
+  options.add_choice("--theme", theme, "colours of the picture", example::theme_names);
 
   return options.run(argc, argv, [&] {
-    const std::vector<Record> plans = sampler == "ddim"
-                                          ? control_loop(diffusion::Ddim{}, 10, strength, replans, seed)
-                                          : control_loop(diffusion::DpmSolverPP{}, 8, strength, replans, seed);
-    const SmoothTrajectories model(diffusion::GaussianDiffusion<float>(diffusion::cosine_beta_schedule(100)));
+    example::check_writable(out);
+    SmoothTrajectories exact(diffusion::GaussianDiffusion<float>(diffusion::cosine_beta_schedule(100)));
+    const auto plan_with = [&](auto& model) {
+      return sampler == "ddim" ? control_loop(diffusion::Ddim{}, 10, model, strength, replans, seed)
+                               : control_loop(diffusion::DpmSolverPP{}, 8, model, strength, replans, seed);
+    };
+    std::vector<Record> plans;
+    if (model_path.empty()) {
+      plans = plan_with(exact);
+    } else {
+#ifdef EXAMPLE_HAS_ONNXRUNTIME
+      Policy policy{example::OnnxModel(model_path, 1)};
+      plans = plan_with(policy);
+#else
+      throw std::runtime_error("--model needs ONNX Runtime, which was not found when this example was built");
+#endif
+    }
     std::printf(
-        "%ld plans by %s; each has %ld waypoints of %ld joints; the first %ld are held, %ld are executed before the "
-        "next plan\n",
-        long(replans), sampler.c_str(), long(H), long(D), long(num_held), long(num_executed));
+        "%ld plans by %s with %s; each has %ld waypoints of %ld joints; the first %ld are held, %ld are executed "
+        "before "
+        "the next plan\n",
+        long(replans), sampler.c_str(), model_path.empty() ? "the exact model" : model_path.c_str(), long(H), long(D),
+        long(num_held), long(num_executed));
     std::puts(table_heading);
     long later_allocations = 0;
     float largest_move = 0.0F;
     std::vector<double> outside, inside;
     for (std::size_t k = 0; k < plans.size(); ++k) {
-      if (k % 10 < 3 || k % 10 == 9) print_plan(Index(k), plans[k], model);
+      if (k % 10 < 3 || k % 10 == 9) print_plan(Index(k), plans[k], exact);
       largest_move =
           (std::max)(largest_move, (plans[k].plan - plans[k].last).topRows<num_held>().cwiseAbs().maxCoeff());
       if (k < 2) continue;
       later_allocations += plans[k].allocations;
       outside.push_back(plans[k].outside), inside.push_back(plans[k].inside);
     }
-    std::printf("\nallocations: %ld for the first two plans, %ld for the other %ld plans\n",
+    std::printf("\nallocations outside the model: %ld for the first two plans, %ld for the other %ld plans\n",
                 plans[0].allocations + plans[1].allocations, later_allocations, long(replans - 2));
     std::printf(
         "microseconds per plan outside the model: median %.1f, 99%% quantile %.1f; inside: median %.1f, 99%% quantile "
@@ -192,6 +269,9 @@ int main(int argc, char** argv) {
     const bool good = largest_move == 0.0F && later_allocations == 0;
     std::printf("%s\n", good ? "Held waypoints stayed in place, and only the first two plans allocated memory."
                              : "Held waypoints MOVED, or a later plan ALLOCATED memory.");
+    draw(out, {plans.begin(), plans.begin() + (std::min)(std::ptrdiff_t(50), std::ptrdiff_t(replans))},
+         example::theme(theme));
+    std::printf("Wrote the picture to %s\n", out.c_str());
     return good ? 0 : 1;
   });
 }

@@ -29,18 +29,22 @@
 /// All samplers use the same levels, equally spaced in log s from the largest to the smallest noise
 /// of the process, and start from the same x.
 #include <algorithm>  // std::max, std::min, std::sort
+
 #include <cmath>
+#include <cstddef>  // std::size_t
 #include <cstdint>
 #include <cstdio>
 #include <diffusion/diffusion.hpp>
 #include <functional>
 #include <limits>
 #include <string>
+#include <utility>  // std::pair
 #include <vector>
 
 #include "common/mixture.hpp"
 #include "common/options.hpp"
 #include "common/plot.hpp"
+#include "common/progress.hpp"
 
 using namespace diffusion;
 using Eigen::Index;
@@ -71,9 +75,10 @@ Method method(const std::string& name, const Sampler& sampler, Index per_step = 
           }};
 }
 
-/// The samplers without noise. (RePaint is missing from both lists, because it equals Ddpm if no
-/// part of a picture is given.)
-std::vector<Method> without_noise() {
+/// The samplers without noise: those that begin every step anew, and those that use earlier model
+/// calls. (RePaint is missing here and below, because it equals Ddpm if no part of a picture is
+/// given.)
+std::pair<std::vector<Method>, std::vector<Method>> without_noise() {
   // By default the last steps have a low order, which suits grids that end at sigma = 0. This grid
   // ends at sigma > 0.
   const auto full = [](auto sampler) {
@@ -95,29 +100,19 @@ std::vector<Method> without_noise() {
         }
         return best;
       }};
-  return {method("Ddim", Ddim{}),
-          method("Euler", Euler{}),
-          method("Heun", Heun{}, 2),
-          method("FlowHeun", FlowHeun{}, 2),
-          method("Dpm2", Dpm2{}, 2),
-          method("Lms", Lms{}),
-          method("Pndm", Pndm{}, 1, 1),
-          method("Pndm, Runge-Kutta", Pndm{false}, 1, 9),
-          method("Ipndm", Ipndm{}),
-          method("Deis", full(Deis{})),
-          method("DpmSolver", full(DpmSolver{})),
-          method("DpmSolver, order 3", full(DpmSolver{3})),
-          method("DpmSolverSinglestep", full(DpmSolverSinglestep{})),
-          method("DpmSolverSinglestep, order 3", full(DpmSolverSinglestep{3})),
-          fast,
-          adaptive,
-          method("DpmSolverPP", full(DpmSolverPP{})),
-          method("DpmSolverPP, order 3", full(DpmSolverPP{3})),
-          method("DpmSolverPP2SAncestral, eta 0", DpmSolverPP2SAncestral{0.0}, 2),
-          method("DpmSolverPPSde, eta 0", DpmSolverPPSde{0.0}, 2),
-          method("UniPc", full(UniPc{})),
-          method("UniPc, order 3", full(UniPc{3}))};
+  return {
+      {method("Ddim", Ddim{}), method("Euler", Euler{}), method("Heun", Heun{}, 2), method("FlowHeun", FlowHeun{}, 2),
+       method("Dpm2", Dpm2{}, 2), method("DpmSolverSinglestep", full(DpmSolverSinglestep{})),
+       method("DpmSolverSinglestep, order 3", full(DpmSolverSinglestep{3})), fast, adaptive,
+       method("DpmSolverPP2SAncestral, eta 0", DpmSolverPP2SAncestral{0.0}, 2),
+       method("DpmSolverPPSde, eta 0", DpmSolverPPSde{0.0}, 2)},
+      {method("Lms", Lms{}), method("Pndm", Pndm{}, 1, 1), method("Pndm, Runge-Kutta", Pndm{false}, 1, 9),
+       method("Ipndm", Ipndm{}), method("Deis", full(Deis{})), method("DpmSolver", full(DpmSolver{})),
+       method("DpmSolver, order 3", full(DpmSolver{3})), method("DpmSolverPP", full(DpmSolverPP{})),
+       method("DpmSolverPP, order 3", full(DpmSolverPP{3})), method("UniPc", full(UniPc{})),
+       method("UniPc, order 3", full(UniPc{3}))}};
 }
+
 /// The samplers with noise.
 std::vector<Method> with_noise() {
   return {method("Ddpm", Ddpm{}),
@@ -139,6 +134,8 @@ int main(int argc, char** argv) {
   std::vector<Index> calls = {6, 12, 24, 48, 96};
   Index samples = 4000;
   std::uint32_t seed = 1;
+  std::string theme = example::theme_names[0];
+  bool progress = example::stderr_is_terminal();
 
   example::Options options("compare_samplers",
                            "Compares the samplers on a mixture of Gaussians, for which the model is exact.");
@@ -147,6 +144,8 @@ int main(int argc, char** argv) {
   options.add_seed(seed, "seed of the noise");
   options.add("--out", out, "PNG file to write the chart of the errors to");
   options.add("--points", points_out, "PNG file to write the samples to");
+  options.add_choice("--theme", theme, "colours of the pictures", example::theme_names);
+  options.add_flag("--progress", progress, "draw a progress bar even if stderr is not a terminal");
 
   return options.run(argc, argv, [&] {
     example::check_writable(out);
@@ -163,34 +162,48 @@ int main(int argc, char** argv) {
       floor = (std::min)(floor, distance), ceiling = (std::max)(ceiling, distance);
     }
 
-    const auto curves = [&](const std::vector<Method>& methods, const auto& error) {
-      std::vector<example::Curve> result;
+    const auto print_heading = [&] {
       std::printf("%-30s", "model calls");
       for (const Index n : calls) std::printf(" %9ld", long(n));
+      std::printf("\n");
+    };
+    const auto [single_step, multistep] = without_noise();
+    const std::vector<Method> noisy = with_noise();
+    const std::size_t num_methods = single_step.size() + multistep.size() + noisy.size();
+    example::Progress bar("comparing", long(num_methods * calls.size()), progress);
+    long num_done = 0;
+    const auto curves = [&](const std::vector<Method>& methods, const auto& error) {
+      std::vector<example::Curve> result;
       for (const Method& m : methods) {
-        std::printf("\n%-30s", m.name.c_str());
         example::Curve curve{m.name, {}, {}};
         for (const Index n : calls) {
           PhiloxNoise noise(seed + 2);
           const Points got = m.run(n, model, x, noise);
           curve.x.push_back(double(n));
           curve.y.push_back(got.size() == 0 ? std::numeric_limits<double>::quiet_NaN() : error(got));
-          got.size() == 0 ? std::printf("         -") : std::printf(" %9.1e", curve.y.back());
+          bar(++num_done);
         }
+        bar.clear();
+        std::printf("%-30s", m.name.c_str());
+        for (const double y : curve.y) std::isnan(y) ? std::printf("         -") : std::printf(" %9.1e", y);
+        std::printf("\n");
+        std::fflush(stdout);
         result.push_back(curve);
       }
-      std::printf("\n");
       return result;
     };
 
     std::printf("Samplers without noise: median distance from the solution of the differential equation\n\n");
-    const auto curves_without_noise =
-        curves(without_noise(), [&](const Points& got) { return example::median_distance(got, exact_solution); });
+    print_heading();
+    const auto from_solution = [&](const Points& got) { return example::median_distance(got, exact_solution); };
+    const auto single_step_curves = curves(single_step, from_solution);
+    const auto multistep_curves = curves(multistep, from_solution);
     std::printf(
         "\nSamplers with noise: sliced Wasserstein distance from true samples (20 more sets of true samples: %.3f to "
         "%.3f)\n\n",
         floor, ceiling);
-    const auto curves_with_noise = curves(with_noise(), from_truth);
+    print_heading();
+    const auto curves_with_noise = curves(noisy, from_truth);
 
     std::vector<example::PointPanel> clouds{{"true samples", truth}};
     const auto add = [&](const auto& m) {
@@ -202,15 +215,20 @@ int main(int argc, char** argv) {
     add(method("Heun", Heun{}, 2));
     add(method("DpmSolverPP", DpmSolverPP{}));
     add(method("DpmSolverPP, eta 1", DpmSolverPP{2, DpmSolverType::midpoint, 1.0}));
-    example::plot_points(points_out, clouds, 3, 2.0);
-    example::plot_curves(out, {{"Samplers without noise: distance of the samples from the exact solution",
-                                "model calls", "median distance", curves_without_noise},
-                               {"Samplers with noise: distance of the set of samples from true samples",
-                                "model calls",
-                                "sliced Wasserstein distance",
-                                curves_with_noise,
-                                {floor, ceiling},
-                                "20 sets of true samples"}});
+    const example::Theme colours = example::theme(theme);
+    example::plot_points(points_out, clouds, 3, 2.0, colours);
+    example::plot_curves(out,
+                         {{"Samplers without noise that begin every step anew: distance from the exact solution",
+                           "model calls", "median distance", single_step_curves},
+                          {"Samplers without noise that use earlier model calls: distance from the exact solution",
+                           "model calls", "median distance", multistep_curves},
+                          {"Samplers with noise: distance of the set of samples from true samples",
+                           "model calls",
+                           "sliced Wasserstein distance",
+                           curves_with_noise,
+                           {floor, ceiling},
+                           "20 sets of true samples"}},
+                         colours);
     std::printf("\nWrote the chart to %s and the samples to %s\n", out.c_str(), points_out.c_str());
     return 0;
   });
