@@ -15,7 +15,8 @@ int main() {
   };
   const diffusion::Denoiser denoiser(network, diffusion::ModelMeanType::start_x, {-1.0, 1.0});
 
-  // The first four pixels are known. Before each step they are replaced by their noised values.
+  // The first four pixels are known. Before each step, and after the last, they are replaced by
+  // their noised values; at sigma = 0 these are exact.
   diffusion::PhiloxNoise noise(1), of_known(2);
   diffusion::Hooks<Row> hooks;
   Row z(1, 8);

@@ -153,7 +153,7 @@ template <class X>
 struct TensorTraits<X, false> {
   static_assert(is_adapted_v<X>,
                 "diffusion: this argument must be an Eigen tensor: an Eigen::Tensor, TensorMap, TensorFixedSize or an "
-                "expression of them");
+                "expression of them; Denoiser, sample and add_noise also take a type with diffusion::TensorOperations");
   using Scalar = float;
   static constexpr int rank = 1;
   static constexpr int layout = Eigen::ColMajor;

@@ -1,4 +1,4 @@
-// error: diffusion: the model (or cond_fn) must be callable as model(x, t), returning a tensor, or as model(x, t, out), writing one, where x is a tensor like the one sampled and t an Eigen::Tensor<Scalar, 1>
+// error: diffusion: the model (or cond_fn) must be callable as model(x, t), returning a tensor, or as model(x, t, out), writing one, where x is a tensor like the one sampled (the same scalar type, rank and layout) and t an Eigen::Tensor<Scalar, 1>
 #include <diffusion/diffusion.hpp>
 
 int main() {

@@ -1,4 +1,4 @@
-// error: diffusion: noise must be a tensor of x's shape or a noise source, a callable noise(x) that fills the tensor x
+// error: diffusion: noise must be a tensor of x's shape or a noise source that is not const, a callable noise(x) that fills the tensor x; for a sampler that draws none, pass {}
 #include <diffusion/diffusion.hpp>
 
 int main() {

@@ -1,4 +1,4 @@
-// error: diffusion: this argument must be an Eigen tensor: an Eigen::Tensor, TensorMap, TensorFixedSize or an expression of them
+// error: diffusion: this argument must be an Eigen tensor: an Eigen::Tensor, TensorMap, TensorFixedSize or an expression of them; Denoiser, sample and add_noise also take a type with diffusion::TensorOperations
 #include <diffusion/diffusion.hpp>
 
 int main() {

@@ -35,7 +35,7 @@ constexpr bool tensors_agree() {
   constexpr bool tensors = is_tensor_v<First> && (is_tensor_v<More> && ...);
   static_assert(tensors,
                 "diffusion: this argument must be an Eigen tensor: an Eigen::Tensor, TensorMap, TensorFixedSize or an "
-                "expression of them");
+                "expression of them; Denoiser, sample and add_noise also take a type with diffusion::TensorOperations");
   if constexpr (tensors) {
     constexpr bool scalars = std::is_same_v<typename Traits<First>::Scalar, Scalar> &&
                              (std::is_same_v<typename Traits<More>::Scalar, Scalar> && ...);

@@ -61,8 +61,8 @@ void draw(Noise& noise, X& x, const Device& device) {
   } else {
     static_assert(
         std::is_invocable_v<Noise&, X&>,
-        "diffusion: noise must be a tensor of x's shape or a noise source, a callable noise(x) that fills the "
-        "tensor x");
+        "diffusion: noise must be a tensor of x's shape or a noise source that is not const, a callable noise(x) that "
+        "fills the tensor x; for a sampler that draws none, pass {}");
     if constexpr (std::is_invocable_v<Noise&, X&>) noise(x);
   }
 }

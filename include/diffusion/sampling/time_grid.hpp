@@ -399,8 +399,10 @@ inline NoisePath straight_path(double time_scale) {
   return {std::move(levels), detail::straight_path(time_scale)};
 }
 
-/// Returns the grid of n steps of flow_matching_sigmas(n), each shifted by shifted_sigma. Throws
-/// std::invalid_argument unless 1 <= n <= 2^53 and shift and time_scale are positive and finite.
+/// Returns the grid of n steps of flow_matching_sigmas(n), each shifted by shifted_sigma. The last
+/// step begins at sigma = 1e-3, before the shift. Flux steps from 1 / n to 0 instead: shift
+/// flow_matching_sigmas(n, 1.0 / n) and pass these sigmas. Throws std::invalid_argument unless
+/// 1 <= n <= 2^53 and shift and time_scale are positive and finite.
 [[nodiscard]] inline TimeGrid flow_matching_grid(Eigen::Index n, double shift = 1.0, double time_scale = 1000.0) {
   Eigen::ArrayXd sigmas = flow_matching_sigmas(n);
   for (double& s : sigmas) s = shifted_sigma(s, shift);

@@ -103,11 +103,15 @@ constexpr CallForm call_form() {
 template <class F, class X, class T, class Out, class Sizes>
 void call_model(F& f, const X& x, const T& t, Out& out, const Sizes& sizes) {
   constexpr CallForm form = call_form<F, X, T, Out>();
-  static_assert(form != CallForm::none,
+  constexpr bool has_model = !std::is_same_v<std::decay_t<F>, std::nullptr_t>;
+  static_assert(has_model,
+                "diffusion: this Denoiser or ReverseProcess has no model (nullptr) to call; use a SamplingRun, which "
+                "asks for each prediction");
+  static_assert(form != CallForm::none || !has_model,
                 "diffusion: the model (or cond_fn) must be callable as model(x, t), returning a tensor, or as model(x, "
-                "t, out), writing one, where x is a tensor like the one sampled and t an Eigen::Tensor<Scalar, 1>; a "
-                "Denoiser and a ReverseProcess call it as const: pass std::ref(model) for a model with a non-const "
-                "call");
+                "t, out), writing one, where x is a tensor like the one sampled (the same scalar type, rank and "
+                "layout) and t an Eigen::Tensor<Scalar, 1>; a Denoiser and a ReverseProcess call it as const: pass "
+                "std::ref(model) for a model with a non-const call");
   static_assert(form != CallForm::returns_other,
                 "diffusion: the model (or cond_fn) must return a tensor, or an expression, of x's scalar type, rank "
                 "and layout");
