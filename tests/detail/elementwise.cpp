@@ -302,7 +302,8 @@ TEMPLATE_TEST_CASE("apply calls its function on every element with the coefficie
   }
 }
 
-TEMPLATE_TEST_CASE("clamp limits values to the bounds of their sample and keeps NaN", "[elementwise]", LAYOUTS) {
+TEMPLATE_TEST_CASE("clamp limits values to the bounds of their sample and keeps NaN", "[elementwise]", LAYOUTS,
+                   (Case<long double, Eigen::RowMajor>), (Case<Eigen::half, Eigen::ColMajor>)) {
   using Matrix = typename TestType::template Tensor<2>;
   using Scalar = typename TestType::Scalar;
   for (const Index batch : {1, 3, 65, 1025}) {
@@ -328,7 +329,8 @@ TEMPLATE_TEST_CASE("clamp limits values to the bounds of their sample and keeps 
         const Scalar b = static_cast<Scalar>(bound(n));
         for (Index i = 0; i < sample_size; ++i) {
           const Scalar in = x(n, i), got = out(n, i);
-          const bool good = std::isnan(in) ? std::isnan(got) : got == (in < -b ? -b : in > b ? b : in);
+          using Eigen::numext::isnan;
+          const bool good = (isnan)(in) ? (isnan)(got) : got == (in < -b ? -b : in > b ? b : in);
           if (!good) ++wrong;
         }
       }

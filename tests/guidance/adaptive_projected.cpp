@@ -104,3 +104,50 @@ TEST_CASE("momentum lasts until reset or a change of shape and does not change i
   REQUIRE_THAT(sample_of(output(limited, y, model_times<float>({5, 1})), 0), AllEqual(sample_of(second, 0)));
   REQUIRE_THAT(sample_of(output(limited, y, model_times<float>({1, 6})), 1), AllEqual(sample_of(second, 1)));
 }
+
+TEST_CASE("adaptive projected guidance without threshold guides by a difference whose square overflows",
+          "[adaptive_projected]") {
+  // With eta = 1, no momentum and no threshold it is classifier-free guidance.
+  using Tensor = DoubleRowMajor::Tensor<2>;
+  const Tensor x = random_tensor<Tensor>({2, 3}, 1);
+  const Tensor guided = output(guided_model(constant_model(1), constant_model(-1e200), AdaptiveProjectedGuidance{3, 1}),
+                               x, model_times<double>({5, 6}));
+  Tensor expected(2, 3);
+  expected.setConstant(1 + (3 - 1) * (1 + 1e200));
+  REQUIRE_THAT(guided, AllClose(expected, Tolerance<double>::rel));
+}
+
+TEST_CASE("adaptive projected guidance of constant outputs matches values computed by hand", "[adaptive_projected]") {
+  using Tensor = DoubleRowMajor::Tensor<2>;
+  const Tensor x = random_tensor<Tensor>({2, 3}, 1);
+  const auto t = model_times<double>({5, 6});
+  const auto all = [](double value) {
+    Tensor out(2, 3);
+    out.setConstant(value);
+    return out;
+  };
+  const auto guided = [&](double cond, double uncond, const AdaptiveProjectedGuidance& guidance) {
+    return output(guided_model(constant_model(cond), constant_model(uncond), guidance), x, t);
+  };
+  CHECK_THAT(guided(0.5, -0.25, {2, 1}), AllEqual(all(1.25)));
+  // The difference is parallel to the output, in either direction.
+  CHECK_THAT(guided(0.5, 0.25, {3, 0}), AllEqual(all(0.5)));
+  CHECK_THAT(guided(0.5, 0.75, {3, 0}), AllEqual(all(0.5)));
+  // With momentum 1, differences add up.
+  auto sums = guided_model(constant_model(0.5), constant_model(0.25), AdaptiveProjectedGuidance{3, 1, infinity, 1});
+  CHECK_THAT(output(sums, x, t), AllEqual(all(1.0)));
+  CHECK_THAT(output(sums, x, t), AllEqual(all(1.5)));
+  // Without momentum, a NaN does not last.
+  double uncond = std::numeric_limits<double>::quiet_NaN();
+  auto changes = guided_model(
+      constant_model(0.5), [&](const auto&, const auto&, auto& out) { out.setConstant(uncond); },
+      AdaptiveProjectedGuidance{3, 1});
+  CHECK(std::isnan(output(changes, x, t)(0, 0)));
+  uncond = 0.25;
+  CHECK_THAT(output(changes, x, t), AllEqual(all(1.0)));
+  // A sample of scale 1 is the conditional output, even if the unconditional one is infinite.
+  const Tensor limited = output(guided_model(constant_model(0.5), constant_model(infinity),
+                                             AdaptiveProjectedGuidance{limited_interval(3, 5, 5), 1}),
+                                x, t);
+  CHECK_THAT(sample_of(limited, 1), AllEqual(sample_of(all(0.5), 1)));
+}

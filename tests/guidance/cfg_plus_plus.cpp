@@ -3,6 +3,7 @@
 
 #include <limits>
 #include <stdexcept>
+#include <string>
 #include <type_traits>
 
 #include "guidance_models.hpp"
@@ -66,4 +67,28 @@ TEST_CASE("cfg_plus_plus throws std::invalid_argument for a scale that is not fi
   const double not_a_number = std::numeric_limits<double>::quiet_NaN();
   REQUIRE(error_message([=] { (void)cfg_plus_plus(0, 0, not_a_number); }) ==
           "diffusion::cfg_plus_plus: scale = nan is not finite");
+}
+
+TEST_CASE("cfg_plus_plus throws std::invalid_argument if a denoiser writes a tensor of another shape",
+          "[cfg_plus_plus]") {
+  using Tensor = DoubleRowMajor::Tensor<2>;
+  const Tensor x = random_tensor<Tensor>({2, 3}, 1);
+  const auto good = denoiser(models::cond_value);
+  const auto with = [&](Tensor Prediction<Tensor>::*wrong) {
+    return [good, wrong](const Tensor& in, const Level& level, Prediction<Tensor>& out) {
+      good(in, level, out);
+      (out.*wrong).resize(2, 4);
+    };
+  };
+  const auto message = [&](auto cond, auto uncond) {
+    return error_message([&] {
+      Prediction<Tensor> out{Tensor(2, 3), Tensor(2, 3)};
+      cfg_plus_plus(cond, uncond, 0.6)(x, Level{0.6, 0.8}, out);
+    });
+  };
+  const std::string rest = " has shape [2, 4], but for x of shape [2, 3] it must have [2, 3]";
+  const auto x_start = with(&Prediction<Tensor>::x_start), epsilon = with(&Prediction<Tensor>::epsilon);
+  CHECK(message(good, x_start) == "diffusion::cfg_plus_plus: the unconditional x_start" + rest);
+  CHECK(message(good, epsilon) == "diffusion::cfg_plus_plus: the unconditional epsilon" + rest);
+  CHECK(message(x_start, good) == "diffusion::cfg_plus_plus: the conditional x_start" + rest);
 }

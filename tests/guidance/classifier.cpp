@@ -2,6 +2,7 @@
 #include "diffusion/guidance/classifier.hpp"
 
 #include <cmath>
+#include <cstddef>
 #include <functional>
 #include <limits>
 #include <stdexcept>
@@ -83,4 +84,27 @@ TEST_CASE("classifier guidance throws for model times out of range, wrong shapes
   REQUIRE_THROWS_AS(classifier_guidance(process, cond_model(), wrong)(x, t), Invalid);
   REQUIRE(error_message<Invalid>([&] { (void)classifier_guidance(process, cond_model(), wrong, infinity); }) ==
           "diffusion::classifier_guidance: scale = inf is not finite");
+}
+
+TEST_CASE(
+    "classifier guidance has the scale 1 by default and refuses a result of a wrong shape before it calls a model",
+    "[classifier]") {
+  using Tensor = DoubleRowMajor::Tensor<2>;
+  const GaussianDiffusion<double> process(diffusion::linear_beta_schedule(100));
+  const Tensor x = random_tensor<Tensor>({2, 4}, 1);
+  const auto t = model_times<double>({5, 6});
+  int calls = 0;
+  auto guided = classifier_guidance(process, cond_model(&calls), uncond_model(&calls));
+  const Tensor epsilon = output(cond_model(), x, t), gradient = output(uncond_model(), x, t);
+  const auto expected = map_samples(epsilon, gradient, [&](Index n, Values e, const Values& g) {
+    const long double sigma = std::sqrt(1 - static_cast<long double>(process.alphas_cumprod()[5 + n]));
+    for (std::size_t i = 0; i < e.size(); ++i) e[i] -= sigma * g[i];
+    return e;
+  });
+  REQUIRE_THAT(output(guided, x, t), AllClose(expected, tolerance::exact_sum, tolerance::exact_sum));
+  REQUIRE(calls == 2);
+  Tensor out(2, 5);
+  REQUIRE(error_message([&] { guided(x, t, out); }) ==
+          "diffusion::classifier_guidance: out has shape [2, 5], but for x of shape [2, 4] it must have [2, 4]");
+  REQUIRE(calls == 2);
 }

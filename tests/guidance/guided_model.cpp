@@ -186,6 +186,32 @@ TEMPLATE_TEST_CASE("guidance allocates in its first call only", "[guided_model]"
   }
 }
 
+namespace {
+
+/// Guidance that leaves the conditional output as it is and needs no memory.
+struct NoGuidance {
+  diffusion::GuidanceScale scale;
+
+  template <class Tensor>
+  struct State {};
+  template <class Tensor>
+  void guide(Tensor&, const Tensor&, const Eigen::Tensor<double, 1>&, State<Tensor>&) const {}
+};
+
+}  // namespace
+
+TEST_CASE("a doubled batch at scale 1 needs no memory for the unconditional output", "[guided_model]") {
+  using Tensor = FloatRowMajor::Tensor<2>;
+  const Tensor x = random_tensor<Tensor>({3, 40}, 1);
+  const auto t = model_times<float>({1, 200, 300});
+  const auto allocations = [&](double scale) {
+    auto guided = guided_model_of_doubled_batch(BothModels(), NoGuidance{scale});
+    Tensor out(3, 40);
+    return count_allocations([&] { guided(x, t, out); });
+  };
+  REQUIRE(allocations(2) == allocations(1) + 1);
+}
+
 // ---- in the reverse process ----
 
 TEST_CASE("a ReverseProcess samples with a guided model", "[guided_model]") {
@@ -211,4 +237,18 @@ TEST_CASE("a ReverseProcess samples with a guided model", "[guided_model]") {
   auto both = classifier_guidance(process, std::ref(guided), uncond_model());
   REQUIRE_THAT(both(x_T, model_times<float>({0, 999})),
                AllEqual(classifier_guidance(process, by_hand, uncond_model())(x_T, model_times<float>({0, 999}))));
+}
+
+TEST_CASE("a guided model refuses a result of a wrong shape before it calls a model, at any scale", "[guided_model]") {
+  using Tensor = FloatRowMajor::Tensor<2>;
+  const Tensor x = random_tensor<Tensor>({2, 4}, 1);
+  for (const double scale : {1.0, 2.0}) {
+    int calls = 0;
+    auto guided = guided_model(cond_model(&calls), uncond_model(&calls), ClassifierFreeGuidance{scale});
+    Tensor out(2, 5);
+    REQUIRE(error_message([&] {
+              guided(x, model_times<float>({5, 6}), out);
+            }) == "diffusion::GuidedModel: out has shape [2, 5], but for x of shape [2, 4] it must have [2, 4]");
+    REQUIRE(calls == 0);
+  }
 }

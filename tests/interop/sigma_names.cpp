@@ -1,9 +1,10 @@
-// Tests of diffusion/interop/sigma_names.hpp.
+// Tests of diffusion/interop/sigma_names.hpp and detail/name_lookup.hpp.
 #include <cmath>
 #include <cstddef>
 #include <diffusion/interop/sigma_names.hpp>
 #include <map>
 #include <string>
+#include <vector>
 
 #include <diffusion/diffusion.hpp>
 
@@ -121,4 +122,44 @@ TEST_CASE("named_sigmas refuses what its model cannot have", "[names]") {
   const GaussianDiffusion<Eigen::half> half(diffusion::scaled_linear_beta_schedule(1000));
   CHECK_THAT(named_sigmas("karras", half, 9),
              AllClose(named_sigmas("karras", stable_diffusion(), 9), tolerance::reference_sigma));
+}
+
+TEST_CASE("a FlowSchedule has at most 10^9 timesteps", "[names]") {
+  CHECK(named_sigmas("simple", FlowSchedule{1.0, 1000000000}, 2)[0] == 1.0);
+  CHECK(error_message([] {
+          (void)named_sigmas("simple", FlowSchedule{1.0, 1000000001}, 2);
+        }) == "diffusion::named_sigmas: num_timesteps = 1000000001 is outside [2, 1000000000]");
+}
+
+TEST_CASE("plain names have lower case, p for + and no spaces, hyphens and underscores", "[names]") {
+  using diffusion::detail::plain_name;
+  CHECK(plain_name("AbYZ az09") == "abyzaz09");
+  CHECK(plain_name("DPM++_2M - ") == "dpmpp2m");
+  CHECK(plain_name("@[`{") == "@[`{");  // the neighbours of A, Z, a and z
+}
+
+TEST_CASE("edit_distance counts the letters to insert, remove or replace", "[names]") {
+  using diffusion::detail::edit_distance;
+  CHECK(edit_distance("kitten", "sitting") == 3);
+  CHECK(edit_distance("sunday", "saturday") == 3);
+  CHECK(edit_distance("flaw", "lawn") == 2);
+  CHECK(edit_distance("karras", "karras") == 0);
+  CHECK(edit_distance("abc", "xyz") == 3);
+  CHECK(edit_distance("abc", "a") == 2);
+  CHECK(edit_distance("a", "abc") == 2);
+  CHECK(edit_distance("abc", "") == 3);
+  CHECK(edit_distance("", "abcd") == 4);
+  CHECK(edit_distance("", "") == 0);
+  CHECK(edit_distance("ab", "ba") == 2);
+}
+
+TEST_CASE("the message for an unknown name shows and compares its first 64 letters", "[names]") {
+  const std::string a(64, 'a'), b = a + 'b', c = a.substr(0, 63);
+  const auto message = [](const std::string& name, const std::vector<std::string>& known) {
+    return error_message([&] { diffusion::detail::fail_unknown_name("f", name, known); });
+  };
+  CHECK(message(b, {b, c, a}) == "diffusion::f: there is no \"" + a + "\"; the nearest name is \"" + a +
+                                     "\". Known names: " + b + ", " + c + ", " + a);
+  CHECK_THAT(message(a, {b, c, a}),
+             StartsWith("diffusion::f: there is no \"" + a + "\"; the nearest name is \"" + a + "\""));
 }

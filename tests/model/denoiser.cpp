@@ -90,6 +90,42 @@ TEMPLATE_TEST_CASE("a Denoiser recovers x_0 and epsilon from an exact model of e
   }
 }
 
+TEST_CASE("the input of a model is scaled to its path from levels of any size", "[denoiser]") {
+  using Tensor = Eigen::Tensor<double, 2>;
+  const Tensor x = random_tensor<Tensor>({2, 3}, 1);
+  const auto network = [](const Tensor& in, const Eigen::Tensor<double, 1>&) { return in; };
+  const Denoiser preserves(network, ModelMeanType::velocity), flows(network, ModelMeanType::flow_velocity);
+  for (const double scale : {0.5, 2.0 / 3.0, 1.0, 1.5, 2.0, 3.0}) {
+    INFO("scale " << scale);
+    const Tensor expected = x * (1 / scale);
+    const NoiseLevel on_circle{300, 0.6 * scale, 0.8 * scale}, on_line{300, 0.25 * scale, 0.75 * scale};
+    CHECK_THAT(preserves.model_input(x, on_circle), AllClose(expected, Tolerance<double>::rel));
+    CHECK_THAT(flows.model_input(x, on_line), AllClose(expected, Tolerance<double>::rel));
+  }
+}
+
+TEST_CASE("an output that is x_0 or epsilon becomes the prediction as it is, without another tensor", "[denoiser]") {
+  using Tensor = Eigen::Tensor<double, 2>;
+  Tensor x = random_tensor<Tensor>({2, 3}, 1);
+  x(1, 2) = std::numeric_limits<double>::infinity();
+  const Tensor output = random_tensor<Tensor>({2, 3}, 2);
+  const auto network = [&](const Tensor&, const Eigen::Tensor<double, 1>&, Tensor& out) { out = output; };
+  for (const ModelMeanType type : {ModelMeanType::start_x, ModelMeanType::epsilon}) {
+    Prediction<Tensor> out;
+    Denoiser(network, type)(x, preserving, out);
+    REQUIRE_THAT(type == ModelMeanType::start_x ? out.x_start : out.epsilon, AllEqual(output));
+    REQUIRE(out.memory.output.size() == 0);
+  }
+}
+
+TEST_CASE("a Denoiser accepts images without channels", "[denoiser]") {
+  using Tensor = Eigen::Tensor<float, 4>;
+  const auto network = [](const Tensor& in, const Eigen::Tensor<float, 1>&) { return in; };
+  const auto prediction = Denoiser(network, ModelMeanType::velocity)(Tensor(2, 0, 4, 4), preserving);
+  REQUIRE_THAT(prediction.x_start, AllEqual(Tensor(2, 0, 4, 4)));
+  REQUIRE_THAT(prediction.epsilon, AllEqual(Tensor(2, 0, 4, 4)));
+}
+
 TEST_CASE("a Denoiser throws std::domain_error only where the output does not determine x_0 and epsilon",
           "[denoiser]") {
   using Tensor = Eigen::Tensor<double, 2>;
@@ -138,6 +174,19 @@ TEMPLATE_TEST_CASE("a Denoiser clips x_0, and rederive_epsilon decides whether e
     const Tensor said = Denoiser(model, type)(x, preserving).epsilon;
     CHECK_THAT(Denoiser(model, type, options)(x, preserving).epsilon, AllEqual(said));
   }
+}
+
+TEST_CASE("either bound of x_0 may be given alone", "[denoiser]") {
+  using Tensor = Eigen::Tensor<double, 2>;
+  const Tensor x_start = random_tensor<Tensor>({3, 5}, 1);
+  const auto model = [&](const Tensor&, const Eigen::Tensor<double, 1>&) { return x_start; };
+  DenoiserOptions below, above;
+  below.clip_min = -0.3;
+  above.clip_max = 0.5;
+  CHECK_THAT(Denoiser(model, ModelMeanType::start_x, below)(x_start, preserving).x_start,
+             AllEqual(Tensor(x_start.cwiseMax(-0.3))));
+  CHECK_THAT(Denoiser(model, ModelMeanType::start_x, above)(x_start, preserving).x_start,
+             AllEqual(Tensor(x_start.cwiseMin(0.5))));
 }
 
 TEMPLATE_TEST_CASE("dynamic thresholding scales each sample by its own quantile", "[denoiser]", LAYOUTS) {
@@ -277,11 +326,11 @@ TEST_CASE("a Denoiser throws std::invalid_argument for an invalid noise level", 
         (void)denoiser(x, NoiseLevel{0, -1, 1});
       }) ==
       "diffusion::Denoiser: level has alpha = -1 and sigma = 1; they must be finite, not negative and not both zero");
-  const double nan = std::numeric_limits<double>::quiet_NaN();
-  REQUIRE_THAT(error_message([&] {
-                 (void)denoiser(x, NoiseLevel{0, nan, 1});
-               }),
-               StartsWith("diffusion::Denoiser: level has"));
+  const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
+  for (const NoiseLevel& level : {NoiseLevel{0, nan, 1}, {0, 1, nan}, {0, 0, 0}, {0, -1, 2}, {0, 2, -1}, {0, inf, 1}}) {
+    INFO("alpha = " << level.alpha << ", sigma = " << level.sigma);
+    REQUIRE_THAT(error_message([&] { (void)denoiser(x, level); }), StartsWith("diffusion::Denoiser: level has"));
+  }
 }
 
 TEST_CASE("a Denoiser throws std::invalid_argument for options out of range and outputs of wrong shape", "[denoiser]") {
@@ -312,6 +361,13 @@ TEST_CASE("a Denoiser throws std::invalid_argument for options out of range and 
   const Eigen::Tensor<float, 1> x(3);
   REQUIRE_THAT(error_message([&] { (void)Denoiser(wrong_shape, ModelMeanType::epsilon)(x, preserving); }),
                StartsWith("diffusion::Denoiser: the model's output has shape [7], but for x of shape [3]"));
+  const auto twice = [](const Eigen::Tensor<float, 2>&, const Eigen::Tensor<float, 1>&) {
+    return Eigen::Tensor<float, 2>(2, 6);
+  };
+  REQUIRE(error_message(
+              [&] { (void)Denoiser(twice, ModelMeanType::epsilon)(Eigen::Tensor<float, 2>(2, 3), preserving); }) ==
+          "diffusion::Denoiser: the model's output has shape [2, 6], but for x of shape [2, 3] it must have [2, 3]; "
+          "for a model with learned variances set DenoiserOptions::learned_variance = true");
 }
 
 TEMPLATE_TEST_CASE("a value that is not finite makes its whole thresholded sample NaN but no other sample",

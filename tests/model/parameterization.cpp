@@ -2,6 +2,7 @@
 #include "diffusion/model/parameterization.hpp"
 
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -47,4 +48,15 @@ TEST_CASE("x_0 and epsilon solve the two equations of every row of the table", "
       }
     }
   }
+}
+
+TEST_CASE("a training target is p x_0 + q z, without the term whose coefficient is 0", "[parameterization]") {
+  const GaussianDiffusion<double> process(constant_beta_schedule(3, 1e-20));  // abar rounds to 1
+  const auto target = [&](ModelMeanType type, double x_0, double z) {
+    return detail::step_parameterization(process, type, 0).target(x_0, z);
+  };
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  CHECK(target(ModelMeanType::start_x, 0.7, infinity) == 0.7);
+  CHECK(target(ModelMeanType::epsilon, infinity, -1.3) == -1.3);
+  CHECK_THAT(target(ModelMeanType::velocity, 0.7, -1.3), WithinRel(-1.3 - 1e-10 * 0.7, Tolerance<double>::rel));
 }

@@ -52,3 +52,13 @@ TEST_CASE("RecordedNoise throws for another shape and when no tensor is left", "
       noise(recorded),
       "diffusion::RecordedNoise: no tensor is left for call 2 (counted from 0); 2 tensors were recorded");
 }
+
+TEST_CASE("RecordedNoise writes nothing for an empty tensor", "[recorded_noise]") {
+  RecordedNoise noise{std::vector{Tensor<double, 2>(0, 3)}};
+  double memory[] = {1, 2};
+  Eigen::TensorMap<Tensor<double, 2>> empty(memory + 1, 0, 3);
+  noise(empty);
+  CHECK(noise.call() == 1);
+  CHECK(memory[0] == 1);
+  CHECK(memory[1] == 2);
+}

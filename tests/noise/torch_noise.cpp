@@ -226,14 +226,17 @@ TEST_CASE("a tensor of 16 values or more neither uses nor drops the kept value",
 }
 
 TEST_CASE("the last 16 values are drawn again if the size is not a multiple of 16", "[torch_noise]") {
-  // 32 uniforms make two blocks. 20 values take 20 uniforms, of which the last 4 are discarded, and
-  // then 16 more.
-  TorchCpuNoise whole(11), tail(11);
-  const ArrayXd blocks = draw<double>(whole, 32), z = draw<double>(tail, 20);
-  REQUIRE_THAT(z.head(4).eval(), AllEqual(blocks.head(4).eval()));
-  TorchCpuNoise skipped(11);
-  draw_uniform<double>(skipped, 20);
-  REQUIRE_THAT(z.tail(16).eval(), AllEqual(draw<double>(skipped, 16)));
+  // 32 uniforms make two blocks. n values take n uniforms, of which the last n - 16 are discarded,
+  // and then 16 more.
+  for (const Index n : {17, 20, 31}) {
+    TorchCpuNoise whole(11), tail(11);
+    const ArrayXd blocks = draw<double>(whole, 32), z = draw<double>(tail, n);
+    REQUIRE_THAT(z.head(n - 16).eval(), AllEqual(blocks.head(n - 16).eval()));
+    TorchCpuNoise skipped(11);
+    draw_uniform<double>(skipped, n);
+    REQUIRE_THAT(z.tail(16).eval(), AllEqual(draw<double>(skipped, 16)));
+    REQUIRE(tail.random() == skipped.random());
+  }
 }
 
 TEST_CASE("TorchCpuNoise uses only the low 32 bits of a seed", "[torch_noise]") {
@@ -417,6 +420,16 @@ TEST_CASE("half and bfloat16 values of TorchCudaNoise are rounded floats", "[tor
   for (Index i = 0; i < floats.size(); ++i) {
     REQUIRE(halves[i] == static_cast<double>(static_cast<float>(half(static_cast<float>(floats[i])))));
     REQUIRE(brains[i] == static_cast<double>(static_cast<float>(bfloat16(static_cast<float>(floats[i])))));
+  }
+}
+
+TEST_CASE("the sine of a whole number of quarter turns is exactly 0, 1 or -1", "[torch_noise]") {
+  const double sine[] = {0, 1, 0, -1};
+  for (int halves = 0; halves <= 4; ++halves) {
+    for (const int quarter : {0, 1}) {
+      INFO("sin(" << halves + quarter << " pi / 2)");
+      CHECK(diffusion::detail::sine_of_half_turns(halves / 2.0, quarter) == sine[(halves + quarter) % 4]);
+    }
   }
 }
 

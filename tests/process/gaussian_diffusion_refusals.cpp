@@ -44,6 +44,8 @@ TEST_CASE("GaussianDiffusion names the index and value of a beta outside its ran
                                     {nan, "nan"},
                                     {inf, "inf"},
                                     {-inf, "-inf"},
+                                    {100000, "100000"},
+                                    {1000000, "1e+06"},
                                     {1 + 1e-15, "1.000000000000001"}}) {
     ArrayXd betas = ArrayXd::Constant(5, 0.1);
     betas[3] = value;
@@ -101,6 +103,8 @@ TEST_CASE("operations throw std::out_of_range for timesteps outside 0 to T - 1",
   for (const Index bad : {Index(-1), Index(50), std::numeric_limits<Index>::max(), std::numeric_limits<Index>::min()}) {
     invalid_call.t = steps({0, 49, bad});
     invalid_call.require<std::out_of_range>(process, "t[2] = " + std::to_string(bad) + " is outside [0, 50)", {});
+    invalid_call.t = steps({bad, 0, 49});
+    invalid_call.require<std::out_of_range>(process, "t[0] = " + std::to_string(bad) + " is outside [0, 50)", {});
   }
   // The message names the first wrong entry. It has no index if t is one integer.
   invalid_call.t = steps({0, 50, -1});
@@ -123,6 +127,14 @@ TEST_CASE("operations throw std::out_of_range for timesteps outside 0 to T - 1",
           "diffusion::GaussianDiffusion::predict_xstart_from_eps: t = 50 is outside [0, 50)");
   REQUIRE(error_message<std::out_of_range>([&] { (void)process.predict_xstart_from_xprev(x, -1, x); }) ==
           "diffusion::GaussianDiffusion::predict_xstart_from_xprev: t = -1 is outside [0, 50)");
+}
+
+TEST_CASE("timesteps may be farther apart than 2^62", "[gaussian_diffusion]") {
+  const Index far = Index(1) << 62;
+  const Index t[] = {0, far};
+  REQUIRE(diffusion::detail::all_within(t, 2, 0, far + 1));
+  REQUIRE_FALSE(diffusion::detail::all_within(t, 2, 0, far));
+  REQUIRE_FALSE(diffusion::detail::all_within(t, 2, 1, far + 1));
 }
 
 TEST_CASE("operations throw std::invalid_argument for a wrong number of timesteps", "[gaussian_diffusion]") {
@@ -243,5 +255,8 @@ TEST_CASE("q_step throws unless s is less than t and abar_s is positive", "[gaus
       q_step_error(2, 3, domain),
       StartsWith(where + "alphas_cumprod[2] = 0: a step cannot start at s = 2, where no signal is left (sample 0)"));
   REQUIRE_THAT(q_step_error(steps({1, 2}), 3, domain), StartsWith(where + "alphas_cumprod[2] = 0"));
+  const GaussianDiffusion<double> no_signal(list<ArrayXd>({1.0, 0.5}));
+  REQUIRE_THAT(error_message<std::domain_error>([&] { (void)no_signal.q_step(x, 0, 1, x); }),
+               StartsWith(where + "alphas_cumprod[0] = 0: a step cannot start at s = 0"));
   REQUIRE_NOTHROW(process.q_step(x, 1, 2, x));
 }

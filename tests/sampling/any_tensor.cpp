@@ -110,6 +110,14 @@ TEST_CASE("add_noise and hooks work on a user's tensor type", "[any_tensor]") {
   REQUIRE_THAT(values(noised), near(values(x_0) * 0.6 + values(z) * 0.8));
   REQUIRE_THAT(values(diffusion::add_noise(x_0, level, [&](Molecule& out) { out = z; })), near(values(noised)));
 
+  const Molecule other = molecule(values(start()), 5);
+  REQUIRE(error_message([&] { (void)diffusion::add_noise(x_0, level, other); }) ==
+          "diffusion::add_noise: noise has shape [5, 3], but x_start has [6, 2]");
+  REQUIRE_THAT(error_message([&] {
+                 (void)diffusion::add_noise(x_0, {0, 0, 0}, z);
+               }),
+               StartsWith("diffusion::add_noise: level has alpha = 0 and sigma = 0"));
+
   diffusion::Hooks<Molecule> hooks;
   hooks.correct_x_t = [](Molecule& x, const NoiseLevel& at) { x.positions[2] = 5 * at.alpha; };
   const Denoiser denoiser(molecule_network, ModelMeanType::velocity);
@@ -143,4 +151,17 @@ TEST_CASE("a run on a user's tensor type refuses other shapes and missing operat
           "diffusion::Denoiser: the model's output has shape [6, 2], but for x of shape [6, 2] it must have [6, 4]; "
           "for a model "
           "without learned variances set DenoiserOptions::learned_variance = false");
+}
+
+TEST_CASE("a noise source receives a tensor that is like x", "[any_tensor]") {
+  const Denoiser denoiser(molecule_network, ModelMeanType::velocity);
+  Index draws = 0;
+  const auto in_place = [&draws](Molecule& z) {
+    ++draws;
+    REQUIRE((z.positions.size() == 6 && z.charges.size() == 2));
+    for (double& value : z.positions) value = 0.5;
+    for (double& value : z.charges) value = -0.5;
+  };
+  (void)sample(diffusion::Ddpm{}, trailing_grid(4), denoiser, start(), in_place);
+  REQUIRE(draws == 3);
 }

@@ -68,3 +68,29 @@ TEST_CASE("Churn::check throws std::invalid_argument for parameters out of range
   REQUIRE_THROWS_AS((Churn{0.0, 0.0, 1.0, std::numeric_limits<double>::infinity()}.check("Heun")),
                     std::invalid_argument);
 }
+
+TEST_CASE("churn includes both ends of its interval, also below sigma = alpha", "[churn]") {
+  const TimeGrid grid = flow_matching_grid((Eigen::ArrayXd(3) << 0.25, 0.125, 0.0).finished());
+  const Step step{grid.levels()[0], grid.levels()[1], 0, 10, grid};
+  const double s = noise_to_signal(step.from);  // 1 / 3
+  for (const Churn& churn : {Churn{2.0}, Churn{2.0, s}, Churn{2.0, 0.0, s}, Churn{2.0, s, s}}) {
+    Tensor x(1, 2), z;
+    x.setConstant(3.0);
+    int draws = 0;
+    const NoiseLevel up = churn.apply(step, x, Ones{&draws}, z);
+    // s = 0.4 after that, so sigma = 0.4 / 1.4 on this path.
+    REQUIRE(draws == 1);
+    REQUIRE(std::abs(up.sigma - 0.4 / 1.4) < tolerance::level);
+    REQUIRE(std::abs(up.alpha - 1 / 1.4) < tolerance::level);
+    REQUIRE(std::abs(up.t - 1000 * up.sigma) < 1000 * tolerance::level);
+    const double expected = (3.0 / 0.75 + std::sqrt(0.4 * 0.4 - s * s)) / 1.4;
+    REQUIRE_THAT(x, AllClose(Tensor(x.constant(expected)), tolerance::level, 0));
+  }
+  Tensor x(1, 2), z;
+  x.setConstant(3.0);
+  int draws = 0;
+  for (const Churn& churn : {Churn{2.0, std::nextafter(s, 1.0)}, Churn{2.0, 0.0, std::nextafter(s, 0.0)}}) {
+    REQUIRE(churn.apply(step, x, Ones{&draws}, z).sigma == 0.25);
+  }
+  REQUIRE(draws == 0);
+}

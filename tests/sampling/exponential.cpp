@@ -84,6 +84,34 @@ TEST_CASE("the order of a multistep solver rises at the start and falls at the e
   CHECK(order(8, 10, 3, true, false) == 2);
   CHECK(order(9, 10, 3, true, false) == 1);
   CHECK(order(9, 10, 3, false, false) == 3);
+  CHECK(order(12, 14, 3, true, false) == 2);
+  CHECK(order(13, 14, 3, true, false) == 1);
+  CHECK(order(14, 15, 3, true, false) == 3);
   CHECK(order(19, 20, 3, true, false) == 3);
   CHECK(order(19, 20, 3, true, true) == 1);
+}
+
+TEST_CASE("a multistep step of order 3 does not depend on the type, one of order 2 does", "[exponential]") {
+  using Tensor = Eigen::Tensor<double, 2, Eigen::RowMajor>;
+  const TimeGrid grid = edm_grid((Eigen::ArrayXd(2) << 1.0, 0.0).finished());
+  const Step step{from, to, 5, 20, grid};
+  const auto moved = [&](DpmSolverType type, int order, bool data) {
+    Tensor x = random_tensor<Tensor>({2, 3}, 1);
+    Prediction<Tensor> prediction;
+    prediction.x_start = random_tensor<Tensor>({2, 3}, 2);
+    prediction.epsilon = random_tensor<Tensor>({2, 3}, 3);
+    MultistepState<Tensor> state;
+    for (unsigned k = 0; k < 2; ++k) {
+      Tensor earlier = random_tensor<Tensor>({2, 3}, 4 + k);
+      state.predictions.push(earlier, half_log_snr(from) - 2.0 + k);
+    }
+    const MultistepOptions options{data, 1.0, order, type, 0.0, 1.0, false, false};
+    multistep_step(
+        options, step, x, prediction, [](auto&&...) {}, state);
+    return x;
+  };
+  for (const bool data : {true, false}) {
+    REQUIRE_THAT(moved(DpmSolverType::midpoint, 3, data), AllEqual(moved(DpmSolverType::heun, 3, data)));
+    REQUIRE_FALSE(AllEqual(moved(DpmSolverType::heun, 2, data)).match(moved(DpmSolverType::midpoint, 2, data)));
+  }
 }

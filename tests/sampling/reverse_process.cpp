@@ -194,6 +194,11 @@ TEST_CASE("fixed variances equal the tables of the process, also at t = 0 and fo
     REQUIRE(large.variance(0) == (t == 0 ? p.posterior_variance()[1] : p.betas()[t]));
     REQUIRE(large.log_variance(0) == std::log(large.variance(0)));
   }
+  ArrayXd pair(2);
+  pair << 0.25, 0.5;
+  const GaussianDiffusion<double> two(pair);
+  REQUIRE(moments(two, ModelVarType::fixed_large, 0).variance(0) == two.posterior_variance()[1]);
+  REQUIRE(moments(two, ModelVarType::fixed_large, 1).variance(0) == 0.5);
   REQUIRE(moments(single, ModelVarType::fixed_small, 0).variance(0) == 0.0);
   REQUIRE(moments(single, ModelVarType::fixed_small, 0).log_variance(0) == std::log(0.25));
   REQUIRE(moments(single, ModelVarType::fixed_large, 0).variance(0) == 0.25);
@@ -264,6 +269,46 @@ TEST_CASE("at zero terminal SNR, models of epsilon throw std::domain_error, and 
   }
 }
 
+TEST_CASE("a process without signal at a step samples with models of x_0, also at t = 0 and after that step",
+          "[reverse_process]") {
+  using Tensor = DoubleRowMajor::Tensor<2>;
+  const Tensor x = random_tensor<Tensor>({3, 4}, 1), x_0 = random_tensor<Tensor>({3, 4}, 2);
+  const auto predicts_x_0 = [&](const auto&, const auto&) { return x_0; };
+  const auto sampled = [&](std::initializer_list<double> betas, Index t, bool ddim) {
+    const GaussianDiffusion<double> p(Eigen::Map<const ArrayXd>(betas.begin(), static_cast<Index>(betas.size())));
+    const ReverseProcess reverse(p, predicts_x_0, {ModelMeanType::start_x, ModelVarType::fixed_small, false});
+    return ddim ? reverse.ddim_sample(x, t, x, 0.0).sample : reverse.p_sample(x, t, Tensor(x.constant(0.0))).sample;
+  };
+  for (const bool ddim : {false, true}) {
+    for (const auto& betas : {std::initializer_list<double>{1.0}, {1.0, 0.5}}) {
+      REQUIRE_THAT(sampled(betas, 0, ddim), AllEqual(x_0));
+    }
+  }
+  // Where abar is 0 at t and at t - 1, x_t = epsilon and x_{t-1} = epsilon too.
+  for (const double beta : {0.25, 0.75}) REQUIRE_THAT(sampled({0.5, 1.0, beta}, 2, true), AllEqual(x));
+  // The mean of q(x_1 | x_2, x_0) is then sqrt(alpha_2) x_2.
+  REQUIRE_THAT(sampled({0.5, 1.0, 0.75}, 2, false),
+               AllClose(Tensor(x * 0.5), Tolerance<double>::rel, Tolerance<double>::abs));
+}
+
+TEST_CASE("models of x_{t-1} throw std::domain_error where the posterior mean does not depend on x_0",
+          "[reverse_process]") {
+  using Tensor = DoubleRowMajor::Tensor<2>;
+  ArrayXd betas(3);
+  betas << 0.5, 1.0, 0.75;  // abar_1 = 0, so posterior_mean_coef1[2] = 0
+  const ReverseProcess reverse(GaussianDiffusion<double>(betas), QuarterModel{}, {ModelMeanType::previous_x});
+  const Tensor x = random_tensor<Tensor>({2, 3}, 1);
+  const std::string message = "posterior_mean_coef1[2] = 0: x_{t-1} does not determine x_0 (sample ";
+  REQUIRE(error_message<std::domain_error>([&] { (void)reverse.p_mean_variance(x, 2); }) ==
+          "diffusion::ReverseProcess::p_mean_variance: " + message + "0)");
+  REQUIRE(error_message<std::domain_error>([&] {
+            (void)reverse.p_sample(x, timesteps({1, 2}), x);
+          }) == "diffusion::ReverseProcess::p_sample: " + message + "1)");
+  REQUIRE(error_message<std::domain_error>([&] { (void)reverse.moments_from_output(x, x, 2, false); }) ==
+          "diffusion::ReverseProcess::moments_from_output: " + message + "0)");
+  REQUIRE_NOTHROW(reverse.p_mean_variance(x, timesteps({0, 1})));
+}
+
 // ---- errors ----
 
 TEST_CASE("ddim_sample throws for an eta that is too large, negative or not finite, or that needs noise",
@@ -282,7 +327,11 @@ TEST_CASE("ddim_sample throws for an eta that is too large, negative or not fini
       }),
       ContainsSubstring(
           " is too large at t = 20: 1 - alphas_cumprod_prev - sigma^2 would be negative; any eta <= 1 is valid"));
-  REQUIRE(std::isfinite(reverse.ddim_sample(x, 0, x, 5.0).sample(0, 0)));
+  // At t = 0 the sample is x_0 for every eta.
+  for (const double eta : {5.0, 1e200}) {
+    const auto step = reverse.ddim_sample(x, 0, x, eta);
+    REQUIRE_THAT(step.sample, AllEqual(step.pred_xstart));
+  }
   const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
   REQUIRE(error_message<std::invalid_argument>([&] { (void)reverse.ddim_sample(x, 5, x, -0.5); }) ==
           where + "eta = -0.5 must be finite and not negative");
@@ -338,6 +387,34 @@ TEST_CASE("the error for a tensor of the wrong shape names both shapes", "[rever
                ContainsSubstring("output has shape [2, 3, 1]"));
   ReverseStep<Tensor> step{small, x};
   ReverseWorkspace<Tensor> workspace;
+  // Results and moments of guidance.
+  const auto guided = good.with_cond_fn(same);
+  const PMeanVariance<Tensor> moments = good.p_mean_variance(x, 5);
+  for (int part = 0; part < 4; ++part) {
+    INFO("part " << part);
+    PMeanVariance<Tensor> narrow = moments;
+    (part == 0   ? narrow.mean
+     : part == 1 ? narrow.variance
+     : part == 2 ? narrow.log_variance
+                 : narrow.pred_xstart) = small;
+    const std::string score = "diffusion::ReverseProcess::condition_score: ",
+                      shapes = " has shape [2, 3, 1], but for x of shape [2, 3, 4] it must have [2, 3, 4]";
+    REQUIRE(error_message([&] { guided.condition_score_into(narrow, moments, x, 5, workspace); }) ==
+            score + "out" + shapes);
+    REQUIRE(error_message([&] { good.p_mean_variance_into(narrow, x, 5, workspace); }) ==
+            "diffusion::ReverseProcess::p_mean_variance: out" + shapes);
+    if (part > 0) {
+      REQUIRE(error_message([&] { (void)guided.condition_score(narrow, x, 5); }) == score + "moments" + shapes);
+    }
+    if (part < 2) {
+      REQUIRE(error_message([&] { (void)guided.condition_mean(narrow, x, 5); }) ==
+              "diffusion::ReverseProcess::condition_mean: moments" + shapes);
+    }
+  }
+  Tensor narrow_mean = small;
+  REQUIRE(error_message([&] { guided.condition_mean_into(narrow_mean, moments, x, 5, workspace); }) ==
+          "diffusion::ReverseProcess::condition_mean: out has shape [2, 3, 1], but for x of shape [2, 3, 4] it must "
+          "have [2, 3, 4]");
   REQUIRE_THAT(error_message<std::invalid_argument>([&] { good.p_sample_into(step, x, 5, x, workspace); }),
                ContainsSubstring("has shape [2, 3, 1]"));
 }
@@ -368,6 +445,24 @@ TEST_CASE("an output other than out.sample may not be x", "[reverse_process]") {
       error_message<std::invalid_argument>([&] {
         reverse.p_mean_variance_into(Moments{moments.mean, moments.variance, moments.log_variance, x}, x, 5, workspace);
       }) == aliasing_message("moments_from_output"));
+  REQUIRE_THAT(x, AllEqual(before));
+  REQUIRE(error_message<std::invalid_argument>([&] {
+            reverse.ddim_reverse_sample_into(Step{step.sample, x}, x, 5, workspace);
+          }) == aliasing_message("ddim_reverse_sample"));
+  const auto guided = reverse.with_cond_fn([](const Tensor& y, const auto&) { return y; });
+  const auto given = moments;
+  for (int part = 0; part < 4; ++part) {
+    INFO("part " << part);
+    const auto or_x = [&](int i, Tensor& own) -> Tensor& { return i == part ? x : own; };
+    const Moments out{or_x(0, moments.mean), or_x(1, moments.variance), or_x(2, moments.log_variance),
+                      or_x(3, moments.pred_xstart)};
+    REQUIRE(error_message<std::invalid_argument>([&] { reverse.moments_from_output_into(out, noise, x, 5, true); }) ==
+            aliasing_message("moments_from_output"));
+    REQUIRE(error_message<std::invalid_argument>([&] { reverse.p_mean_variance_into(out, x, 5, workspace); }) ==
+            aliasing_message("moments_from_output"));
+    REQUIRE(error_message<std::invalid_argument>([&] { guided.condition_score_into(out, given, x, 5, workspace); }) ==
+            aliasing_message("condition_score"));
+  }
   REQUIRE_THAT(x, AllEqual(before));
   const Tensor expected = reverse.p_sample(x, 5, noise).sample;
   reverse.p_sample_into(Step{x, step.pred_xstart}, x, 5, noise, workspace);
@@ -412,5 +507,8 @@ TEST_CASE("timesteps out of range or of the wrong number throw before the model 
             (void)reverse.ddim_reverse_sample(x, timesteps({0, 1, 2}));
           }) == where + "ddim_reverse_sample: t has 3 entries for a batch of 2 samples");
   REQUIRE_THROWS_AS(reverse.model_output(x, 41), std::out_of_range);
+  REQUIRE(error_message<std::out_of_range>([&] {
+            (void)reverse.p_mean_variance(random_tensor<Tensor>({1, 3}, 1), timesteps({40}));
+          }) == where + "p_mean_variance: t[0] = 40 is outside [0, 40)");
   REQUIRE(calls == 0);
 }

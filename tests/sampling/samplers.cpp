@@ -403,6 +403,15 @@ TEST_CASE("DpmSolverFast stays within its grid in both directions and draws nois
     (void)sample(diffusion::DpmSolverFast{12, 1.5}, grid_from(least), watched, x, counted);
     REQUIRE(lowest > least * (1 - tolerance::level));
   }
+  // With eta = 1 and steps of unequal length, s_down alone would be below the grid too.
+  ArrayXd uneven(5);
+  uneven << 10, 1, 0.9, 0.6, 0.5;
+  const ErasedDenoiser<Tensor> inside = [&, exact = gaussian<Tensor>(0.3, 0.5)](
+                                            const Tensor& y, const NoiseLevel& level, Prediction<Tensor>& p) {
+    REQUIRE(noise_to_signal(level) > 0.5 * (1 - tolerance::level));
+    exact(y, level, p);
+  };
+  (void)sample(diffusion::DpmSolverFast{11, 1.0}, sigma_grid(process(), uneven), inside, x, noise<Tensor>());
   const TimeGrid levels = grid_from(0.05);
   const Tensor up = sample(diffusion::DpmSolverFast{12}, levels.reversed(), gaussian<Tensor>(0.3, 0.5), x);
   const Tensor back = sample(diffusion::DpmSolverFast{12}, levels, gaussian<Tensor>(0.3, 0.5), up);
@@ -442,5 +451,32 @@ TEST_CASE("every sampler can start from a level without signal", "[samplers]") {
     INFO(sampler.name);
     const Tensor x = sampler.run(levels, gaussian<Tensor>(0.3, 0.5), start<Tensor>(2, 5), noise<Tensor>(), {});
     for (Index i = 0; i < x.size(); ++i) CHECK(std::abs(x.data()[i]) < 4);
+  }
+}
+
+TEST_CASE("a deterministic step from a level without signal keeps x_0 and epsilon", "[samplers]") {
+  // At the first level x = 2 epsilon. All data is 0.7.
+  const TimeGrid inside = grid(5);
+  const TimeGrid levels({{999, 0, 2}, {500, 0.5, 0.8}}, {[&](double lambda) { return inside.at(lambda); },
+                                                         [&](double t) { return inside.at_time(t); }});
+  const Tensor x = start<Tensor>(2, 5), expected = x * (0.8 / 2) + 0.7 * 0.5;
+  for (const auto& sampler : all_samplers<Tensor>()) {
+    if (sampler.stochastic) continue;
+    INFO(sampler.name);
+    CHECK_THAT(sampler.run(levels, point<Tensor>(0.7), x, no_noise<Tensor>(), {}),
+               AllClose(expected, tolerance::exact_run, tolerance::exact_run));
+  }
+  CHECK_THAT(sample(diffusion::Pndm{true, true}, levels, point<Tensor>(0.7), x),
+             AllClose(expected, tolerance::exact_run, tolerance::exact_run));
+}
+
+TEST_CASE("Pndm along v does not depend on the scale of the path", "[samplers]") {
+  const Tensor x = start<Tensor>(2, 5);
+  for (const bool skip : {false, true}) {
+    const diffusion::Pndm sampler{skip, true};
+    const TimeGrid unscaled = rescaled(grid(8), [](double alpha, double) { return 1 / alpha; });
+    const double by = 1 / grid(8).levels().front().alpha;
+    CHECK_THAT(sample(sampler, unscaled, model<Tensor>(), x * by),
+               AllClose(sample(sampler, grid(8), model<Tensor>(), x), tolerance::exact_run, tolerance::exact_run));
   }
 }

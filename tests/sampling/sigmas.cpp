@@ -55,8 +55,17 @@ TEST_CASE("beta_quantile has the closed forms of uniform, arcsine and power dist
 }
 
 TEST_CASE("ays_sigmas has the published sigmas, and interpolates log sigma between them", "[sigmas]") {
-  REQUIRE(ays_timesteps(AysModel::stable_diffusion).size() == 10);
-  REQUIRE(ays_timesteps(AysModel::stable_diffusion_xl)[1] == 845);
+  REQUIRE(ays_timesteps(AysModel::stable_diffusion) ==
+          std::vector<double>{999, 850, 736, 645, 545, 455, 343, 233, 124, 24});
+  REQUIRE(ays_timesteps(AysModel::stable_diffusion_xl) ==
+          std::vector<double>{999, 845, 730, 587, 443, 310, 193, 116, 53, 13});
+  ArrayXd published(11);
+  published << 14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0;
+  REQUIRE_THAT(ays_sigmas(AysModel::stable_diffusion), AllEqual(published));
+  published << 14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0;
+  REQUIRE_THAT(ays_sigmas(AysModel::stable_diffusion_xl), AllEqual(published));
+  published << 700, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0;
+  REQUIRE_THAT(ays_sigmas(AysModel::stable_video_diffusion), AllEqual(published));
   for (const AysModel model :
        {AysModel::stable_diffusion, AysModel::stable_diffusion_xl, AysModel::stable_video_diffusion}) {
     const ArrayXd ten = ays_sigmas(model);
@@ -93,6 +102,20 @@ TEST_CASE("functions of sigmas throw std::invalid_argument for parameters out of
           "diffusion::karras_sigmas: rho = 0 must be positive and finite");
   REQUIRE(error_message<std::invalid_argument>([] { (void)vp_sigmas(5, 19.9, 0.1, 1); }) ==
           "diffusion::vp_sigmas: eps_s = 1 is outside (0, 1)");
+  REQUIRE(error_message<std::invalid_argument>([] { (void)vp_sigmas(5, 19.9, 0.1, 0); }) ==
+          "diffusion::vp_sigmas: eps_s = 0 is outside (0, 1)");
+  REQUIRE(error_message<std::invalid_argument>([] { (void)ays_sigmas(AysModel::stable_diffusion, 0); }) ==
+          "diffusion::ays_sigmas: n = 0 must be at least 1");
+  REQUIRE(error_message<std::invalid_argument>([] { (void)flow_matching_sigmas(0); }) ==
+          "diffusion::flow_matching_sigmas: n = 0 must be at least 1");
+  REQUIRE(error_message<std::invalid_argument>([] { (void)flow_matching_sigmas(5, 0); }) ==
+          "diffusion::flow_matching_sigmas: sigma_min = 0 must be positive and finite");
+  REQUIRE(error_message<std::invalid_argument>([] { (void)flow_matching_sigmas(5, 1); }) ==
+          "diffusion::flow_matching_sigmas: sigma_min = 1 must be less than sigma_max = 1");
+  REQUIRE(error_message<std::invalid_argument>([] { (void)beta_sigmas(5, 0.1, 1, 0, 1); }) ==
+          "diffusion::beta_sigmas: a = 0 must be positive and finite");
+  REQUIRE(error_message<std::invalid_argument>([] { (void)beta_sigmas(5, 0.1, 1, 1, infinity); }) ==
+          "diffusion::beta_sigmas: b = inf must be positive and finite");
   REQUIRE(error_message<std::invalid_argument>([] { (void)vp_sigmas(5, 5000); }) ==
           "diffusion::vp_sigmas: sigma(1) = inf must be positive and finite");
   REQUIRE(error_message<std::invalid_argument>([] { (void)shifted_sigma(0.5, -1); }) ==
@@ -160,9 +183,31 @@ TEST_CASE("stretched_to_terminal throws for sigmas that do not fall or are outsi
   REQUIRE_THAT(message({1, std::numeric_limits<double>::quiet_NaN()}),
                StartsWith("diffusion::stretched_to_terminal: sigmas[1] = nan is outside [0, 1]"));
   REQUIRE(message({1, 0.5, 0.5}) == "nothing was thrown");
+  for (const double only : {0.0, 0.5, 1.0}) REQUIRE(message({only}) == "nothing was thrown");
 }
 
 TEST_CASE("karras_sigmas throws for a number of steps above 2^53", "[sigmas]") {
   REQUIRE_THAT(error_message([] { (void)karras_sigmas(std::numeric_limits<Eigen::Index>::max(), 0.002, 80); }),
                StartsWith("diffusion::karras_sigmas: n = 9223372036854775807 is above 2^53"));
+}
+
+TEST_CASE("beta_sigmas takes the quantiles of Beta(a, b) for a and b that differ", "[sigmas]") {
+  // Beta(a, 1) has the distribution function x^a, and Beta(1, b) the function 1 - (1 - x)^b.
+  const ArrayXd high = beta_sigmas(5, 0.5, 2.5, 2, 1), low = beta_sigmas(5, 0.5, 2.5, 1, 2);
+  for (Index i = 0; i < 5; ++i) {
+    const double p = 1 - static_cast<double>(i) / 4;
+    REQUIRE(std::abs(high[i] - (0.5 + 2 * std::sqrt(p))) <= 2 * tolerance::quantile);
+    REQUIRE(std::abs(low[i] - (0.5 + 2 * (1 - std::sqrt(1 - p)))) <= 2 * tolerance::quantile);
+  }
+}
+
+TEST_CASE("flow_matching_sigmas are evenly spaced from 1 to sigma_min, which is 0.001 by default", "[sigmas]") {
+  for (const double least : {0.001, 0.2}) {
+    const ArrayXd sigmas = flow_matching_sigmas(5, least);
+    for (Index i = 0; i < 5; ++i) {
+      REQUIRE(std::abs(sigmas[i] - (1 - (1 - least) * static_cast<double>(i) / 4)) < tolerance::level);
+    }
+    REQUIRE(sigmas[5] == 0);
+  }
+  REQUIRE_THAT(flow_matching_sigmas(5), AllEqual(flow_matching_sigmas(5, 0.001)));
 }

@@ -98,7 +98,11 @@ TEST_CASE("edm_grid and flow_matching_grid have the levels and model times of th
   const TimeGrid edm = edm_grid(sigmas);
   REQUIRE(same(edm.levels()[0], {0.25 * std::log(80.0), 1, 80}));
   REQUIRE(same(edm.levels()[2], {0, 1, 0}));
-  REQUIRE(std::abs(edm.at(-std::log(3.0)).sigma - 3) < 4 * tolerance::level);
+  for (const double s : {3.0, 0.2}) {
+    REQUIRE(std::abs(edm.at(-std::log(s)).sigma - s) < 4 * tolerance::level);
+    REQUIRE(std::abs(edm.at(-std::log(s)).t - 0.25 * std::log(s)) < tolerance::level);
+    REQUIRE(edm.at_time(0.25 * std::log(s)).t == 0.25 * std::log(s));
+  }
   REQUIRE(std::abs(edm.at_time(0.25 * std::log(3.0)).sigma - 3) < 4 * tolerance::level);
 
   const TimeGrid flow = flow_matching_grid(4, 3.0);
@@ -110,6 +114,15 @@ TEST_CASE("edm_grid and flow_matching_grid have the levels and model times of th
     REQUIRE(std::abs(level.t - 1000 * level.sigma) < 1000 * tolerance::level);
   }
   REQUIRE(std::abs(half_log_snr(flow.at(0.3)) - 0.3) < tolerance::level);
+  REQUIRE(same(flow.at_time(250), {250, 0.75, 0.25}));
+  REQUIRE(same(flow_matching_grid(4, 3.0, 8.0).at_time(2), {2, 0.75, 0.25}));
+  // By default sigmas are not shifted.
+  const TimeGrid unshifted = flow_matching_grid(4), shifted_by_one = flow_matching_grid(4, 1.0);
+  for (std::size_t i = 0; i <= 4; ++i) {
+    const double sigma = flow_matching_sigmas(4)[static_cast<Index>(i)];
+    REQUIRE(std::abs(unshifted.levels()[i].sigma - sigma) < tolerance::level);
+    REQUIRE(same(unshifted.levels()[i], shifted_by_one.levels()[i]));
+  }
 }
 
 TEST_CASE("the grid of a zero-terminal-SNR process begins at a level without signal", "[time_grid]") {
@@ -120,6 +133,13 @@ TEST_CASE("the grid of a zero-terminal-SNR process begins at a level without sig
   const NoiseLevel beyond = grid.at(half_log_snr(grid.levels()[1]) - 1);
   REQUIRE(beyond.t > grid.levels()[1].t);
   REQUIRE(beyond.t < 999);
+  // Between the last two timesteps log(sigma / alpha) is infinite, but not at the last but one.
+  const NoiseLevel last_but_one = timestep_grid(zero, std::vector<Index>{998}).levels()[0];
+  REQUIRE(std::abs(half_log_snr(grid.at_time(998)) - half_log_snr(last_but_one)) < tolerance::level);
+  REQUIRE(grid.at_time(998).t == 998);
+  REQUIRE(grid.at_time(998.5).alpha == 0);
+  REQUIRE(grid.at_time(999).alpha == 0);
+  REQUIRE(grid.at(half_log_snr(last_but_one) - 1).t == 998);
 }
 
 TEST_CASE("starting_at and with_strength cut the first steps off, and reversed turns a grid around", "[time_grid]") {
@@ -139,6 +159,9 @@ TEST_CASE("starting_at and with_strength cut the first steps off, and reversed t
 
   REQUIRE(error_message<std::out_of_range>([&] { (void)grid.starting_at(10); }) ==
           "diffusion::TimeGrid::starting_at: first = 10 is outside [0, 10)");
+  REQUIRE(error_message<std::out_of_range>([&] { (void)grid.starting_at(-1); }) ==
+          "diffusion::TimeGrid::starting_at: first = -1 is outside [0, 10)");
+  REQUIRE(grid.starting_at(0).num_steps() == 10);
   REQUIRE(error_message<std::invalid_argument>([&] { (void)grid.with_strength(0); }) ==
           "diffusion::TimeGrid::with_strength: strength = 0 is outside (0, 1]");
   REQUIRE(error_message<std::invalid_argument>([&] { (void)grid.with_strength(0.05); }) ==
@@ -201,6 +224,26 @@ TEST_CASE("grids throw for timesteps, sigmas and levels that do not fall or are 
   REQUIRE(levels_error({{0, 1, 0}}) == "diffusion::TimeGrid: levels has size 1; a grid needs at least 2");
   REQUIRE(levels_error({{1, 1, 1}, {0, 1, 2}}) ==
           "diffusion::TimeGrid: sigma / alpha must fall, but step 0 goes from 1 to 2");
+  REQUIRE(levels_error({{2, 1, 2}, {1, 0.5, 0.5}, {0, 1, 1}}) ==
+          "diffusion::TimeGrid: sigma / alpha must fall, but step 1 goes from 1 to 1");
+  REQUIRE_THAT(levels_error({{1, -1, 1}, {0, 1, 0}}),
+               StartsWith("diffusion::TimeGrid: levels[0] has alpha = -1 and sigma = 1"));
+  REQUIRE_THAT(levels_error({{1, 1, 1}, {0, 0, 0}}),
+               StartsWith("diffusion::TimeGrid: levels[1] has alpha = 0 and sigma = 0"));
+  REQUIRE(error_message([&] {
+            (void)TimeGrid({{2, 1, 2}, {1, 1, 1}, {0, 1, 0}}, path, {{1, 1, 1}});
+          }) == "diffusion::TimeGrid: targets has size 1; it must be empty or have one level for each of the 2 steps");
+  REQUIRE(error_message([&] {
+            (void)TimeGrid({{2, 1, 2}, {1, 1, 1}, {0, 1, 0}}, path, {{1, 1, 1.5}, {0, 1, 1.25}});
+          }) == "diffusion::TimeGrid: sigma / alpha must fall, but step 1 goes from 1 to 1.25");
+  for (const auto& set : {NoisePath{path.at, nullptr}, NoisePath{nullptr, path.at_time}}) {
+    REQUIRE_THROWS_AS(TimeGrid({{1, 1, 1}, {0, 1, 0}}, set), std::invalid_argument);
+  }
+  REQUIRE(error_message([] { (void)timestep_grid(process(), {0}, Ending::sigma_min); }) ==
+          "diffusion::timestep_grid: timesteps[0] = 0 leaves no step: Ending::sigma_min ends at timestep 0");
+  REQUIRE(error_message<std::out_of_range>([] { (void)timestep_grid(process(), std::vector<Index>{1000}); }) ==
+          "diffusion::timestep_grid: timesteps[0] = 1000 is outside [0, 1000)");
+  REQUIRE_FALSE(TimeGrid({{1, 1, 1}, {0, 1, 0}}, path).rises());
   REQUIRE_THAT(levels_error({{1, 1, 1}, {0, 1, -1}}),
                StartsWith("diffusion::TimeGrid: levels[1] has alpha = 1 and sigma = -1"));
   REQUIRE(error_message<std::invalid_argument>([] {
@@ -297,4 +340,13 @@ TEST_CASE("grids throw for sigmas whose reciprocal is not a normal number", "[ti
 
 TEST_CASE("flow_matching_grid begins at sigma = 1 for every shift", "[time_grid]") {
   for (int i = 1; i <= 1000; ++i) REQUIRE(flow_matching_grid(10, 0.01 * i).levels()[0].sigma == 1);
+}
+
+TEST_CASE("the levels of a sigma_grid have exactly its sigmas", "[time_grid]") {
+  for (double s = 0.01; s < 20; s *= 1.1) {
+    ArrayXd sigmas(2);
+    sigmas << s, 0;
+    const NoiseLevel level = sigma_grid(process(), sigmas).levels()[0], exact = variance_preserving_level(level.t, s);
+    REQUIRE(same(level, exact));
+  }
 }

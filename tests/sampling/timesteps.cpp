@@ -88,3 +88,13 @@ TEST_CASE("offsets and numbers of timesteps above 2^53 throw std::invalid_argume
   REQUIRE_THAT(error_message([] { (void)lcm_timesteps(most, 50, 4); }),
                StartsWith("diffusion::lcm_timesteps: num_timesteps = 9223372036854775807 is above 2^53"));
 }
+
+TEST_CASE("offsets are accepted as long as every timestep plus the offset is at most 2^53", "[timesteps]") {
+  constexpr Index most = (Index(1) << 53) - 1000;
+  for (const Index offset : {most, -most}) {
+    REQUIRE(spaced_timesteps(1000, TimestepSpacing::leading, 2, offset)[0] == static_cast<double>(500 + offset));
+    REQUIRE(dpm_solver_timesteps(1000, TimestepSpacing::leading, 1, offset)[0] == static_cast<double>(500 + offset));
+  }
+  REQUIRE_THROWS_AS(spaced_timesteps(1000, TimestepSpacing::leading, 2, most + 1), std::invalid_argument);
+  REQUIRE_THROWS_AS(dpm_solver_timesteps(1000, TimestepSpacing::leading, 2, -most - 1), std::invalid_argument);
+}

@@ -184,7 +184,16 @@ TEST_CASE("the weights throw for invalid arguments", "[loss_weights]") {
           "diffusion::min_snr_weight_v: gamma = 0 must be positive and finite");
   REQUIRE(error_message<Invalid>([] { (void)edm_weight_v(1, -0.5); }) ==
           "diffusion::edm_weight_v: sigma_data = -0.5 must be positive and finite");
-  REQUIRE_THROWS_AS(p2_weight_epsilon(1, 0), Invalid);
+  REQUIRE(error_message<Invalid>([] { (void)p2_weight_epsilon(1, 0); }) ==
+          "diffusion::p2_weight_epsilon: k = 0 must be positive and finite");
+  REQUIRE(error_message<Invalid>([] { (void)p2_weight_epsilon(1, 1, 0); }) ==
+          "diffusion::p2_weight_epsilon: gamma = 0 must be positive and finite");
+  REQUIRE(error_message<Invalid>([] { (void)soft_min_snr_weight_epsilon(1, 0); }) ==
+          "diffusion::soft_min_snr_weight_epsilon: gamma = 0 must be positive and finite");
+  REQUIRE(error_message<Invalid>([] { (void)soft_min_snr_weight_v(-1); }) ==
+          "diffusion::soft_min_snr_weight_v: snr = -1 must be at least 0");
+  REQUIRE(error_message<Invalid>([] { (void)soft_min_snr_weight_v(1, -2); }) ==
+          "diffusion::soft_min_snr_weight_v: gamma = -2 must be positive and finite");
   for (const Weighting& weighting : weightings) {
     INFO(weighting.name);
     for (const double snr : {nan, -1e-300}) {

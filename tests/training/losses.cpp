@@ -2,6 +2,7 @@
 #include "diffusion/training/losses.hpp"
 
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -89,6 +90,17 @@ TEMPLATE_TEST_CASE("training_target returns the quantity that the mean type name
     REQUIRE_THAT(in_place, AllEqual(target(type)));
     REQUIRE_THAT(training_target(process, type, p.x_start, p.x_t + p.x_t.constant(Scalar(0)), p.noise, p.t),
                  AllEqual(target(type)));
+  }
+}
+
+TEST_CASE("targets of x_0 and epsilon are copies, whatever the other tensors hold", "[losses]") {
+  using Tensor = DoubleRowMajor::Tensor<2>;
+  const GaussianDiffusion<double> process(diffusion::linear_beta_schedule(20));
+  const Tensor x = random_tensor<Tensor>({2, 3}, 1);
+  for (const double value : {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()}) {
+    const Tensor other = x.constant(value);
+    REQUIRE_THAT(training_target(process, ModelMeanType::start_x, x, other, other, 5), AllEqual(x));
+    REQUIRE_THAT(training_target(process, ModelMeanType::epsilon, other, other, x, 5), AllEqual(x));
   }
 }
 

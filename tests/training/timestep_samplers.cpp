@@ -308,7 +308,49 @@ TEST_CASE("update_with_all_losses accepts any real type, expressions and a singl
   require_same(one, expected);
 }
 
+TEST_CASE("a state has a uniform part of 0.001 by default, as a sampler has", "[timestep_samplers]") {
+  REQUIRE(LossSecondMomentResampler::State{}.uniform_prob == 0.001);
+  REQUIRE(LossSecondMomentResampler(3).uniform_prob() == 0.001);
+  REQUIRE(LossSecondMomentResampler(3).history_per_term() == 10);
+}
+
 // ---- errors ----
+
+TEST_CASE("a sampler refuses a saved state that no sampler has", "[timestep_samplers]") {
+  using State = LossSecondMomentResampler::State;
+  const auto message = [](const auto& change) {
+    LossSecondMomentResampler sampler(3, 2, 0.01);
+    sampler.update_with_all_losses(steps({0, 1, 1, 2}), losses({1, 2, 3, 4}));
+    State state = sampler.state();
+    change(state);
+    return error_message([&] { (void)LossSecondMomentResampler(state); });
+  };
+  const std::string where = "diffusion::LossSecondMomentResampler: ";
+  REQUIRE(message([](State&) {}) == "nothing was thrown");
+  REQUIRE(message([](State& s) { s.loss_history.resize(0, 2), s.loss_counts.resize(0); }) ==
+          where + "loss_history.rows() = 0 must be at least 1");
+  REQUIRE(message([](State& s) { s.loss_history.resize(3, 0), s.loss_counts.setZero(); }) ==
+          where + "loss_history.cols() = 0 must be at least 1");
+  REQUIRE(message([](State& s) { s.uniform_prob = -0.5; }) == where + "uniform_prob = -0.5 is outside [0, 1]");
+  REQUIRE(message([](State& s) { s.uniform_prob = not_a_number; }) == where + "uniform_prob = nan is outside [0, 1]");
+  REQUIRE(message([](State& s) { s.loss_counts.setZero(4); }) ==
+          where + "loss_counts has 4 entries, but loss_history has 3 rows");
+  for (Index t = 0; t < 3; ++t) {
+    for (const Index count : {-1, 3}) {
+      REQUIRE(message([&](State& s) { s.loss_counts[t] = count; }) ==
+              where + "loss_counts[" + std::to_string(t) + "] = " + std::to_string(count) + " is outside [0, 2]");
+    }
+    for (const Index count : {0, 2}) {
+      REQUIRE(message([&](State& s) { s.loss_counts[t] = count; }) == "nothing was thrown");
+    }
+    for (Index k = 0; k < 2; ++k) {
+      REQUIRE(message([&](State& s) { s.loss_history(t, k) = infinity; }) ==
+              where + "loss_history(" + std::to_string(t) + ", " + std::to_string(k) + ") = inf is not finite");
+    }
+  }
+  REQUIRE(message([](State& s) { s.loss_history.resize(3, 1), s.loss_history.setZero(), s.loss_counts.setZero(); }) ==
+          "nothing was thrown");
+}
 
 TEST_CASE("the samplers throw for invalid arguments", "[timestep_samplers]") {
   using Invalid = std::invalid_argument;

@@ -95,6 +95,35 @@ TEST_CASE("the whole bound is the sum of its terms and the prior", "[variational
   }
 }
 
+TEST_CASE("the bound of a process of one step is its prior and the term at t = 0", "[variational_bound]") {
+  using Tensor = DoubleRowMajor::Tensor<2>;
+  for (const double beta : {0.3, 1.0}) {
+    INFO(beta);
+    const GaussianDiffusion<double> process(Eigen::ArrayXd::Constant(1, beta));
+    const auto reverse = guided_reverse<double, 2, Eigen::RowMajor>(
+        process, {ModelMeanType::start_x, ModelVarType::fixed_large, true, false});
+    const Tensor x_start = random_tensor<Tensor>({2, 3}, 1), z = random_tensor<Tensor>({2, 3}, 2);
+    const auto all = calc_bpd_loop(reverse, x_start, RecordedNoise(std::vector<Tensor>{z}));
+    REQUIRE(all.vb.dimension(1) == 1);
+    const Tensor x_t = process.q_sample(x_start, 0, z);
+    const auto model = reverse.p_mean_variance(x_t, 0);
+    // beta_0 is the variance of fixed_large. The prior is that of N(sqrt(abar) x_0, 1 - abar).
+    const Tensor nll = -diffusion::discretized_gaussian_log_likelihood(x_start, model.mean, 0.5 * std::log(beta));
+    const Tensor prior = diffusion::normal_kl(x_start * std::sqrt(1 - beta), std::log(beta), 0, 0);
+    for (Index n = 0; n < 2; ++n) {
+      const double last = mean_of(sample_of(nll, n)) / std::log(2.0),
+                   first = mean_of(sample_of(prior, n)) / std::log(2.0);
+      REQUIRE_THAT(all.vb(n, 0), WithinRel(last, tolerance::loss));
+      REQUIRE_THAT(all.total_bpd(n), WithinRel(last + first, tolerance::loss));
+    }
+  }
+}
+
+TEST_CASE("the bound clips the prediction of x_0 by default", "[variational_bound]") {
+  REQUIRE(BoundOptions{}.clip_denoised);
+  REQUIRE(BoundOptions{}.likelihood == Likelihood::approximate);
+}
+
 TEST_CASE("the prior term is accurate where almost no signal is left", "[variational_bound]") {
   // abar_T = 1e-9: the term is 1/2 (abar x^2 - abar - log(1 - abar)) / log 2, whose last two
   // summands add up to abar^2/2 + abar^3/3.
