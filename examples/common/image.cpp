@@ -28,6 +28,11 @@ Images read_image(const std::string& path) {
   const std::unique_ptr<std::FILE, decltype(&std::fclose)> file(std::fopen(path.c_str(), "rb"), &std::fclose);
   if (!file) throw std::runtime_error("cannot open " + path + ": " + std::strerror(errno));
   int width = 0, height = 0, channels = 0;
+  constexpr Index most = Index(1) << 25;
+  if (stbi_info_from_file(file.get(), &width, &height, &channels) && Index(width) * height > most) {
+    throw std::runtime_error("cannot read " + path + ": it has " + std::to_string(width) + "x" +
+                             std::to_string(height) + " pixels; at most " + std::to_string(most) + " are read");
+  }
   const std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> rgba(
       stbi_load_from_file(file.get(), &width, &height, &channels, STBI_rgb_alpha), &stbi_image_free);
   if (!rgba) throw std::runtime_error("cannot read " + path + " as PNG or JPEG: " + stbi_failure_reason());
