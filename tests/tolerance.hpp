@@ -105,5 +105,14 @@ constexpr double curand_f64       = 5e-15;    // cuRAND on the host, which round
 constexpr double jax_f64          = 1e-13;    // JAX, whose logarithm can be off by 129 ulp
 constexpr double numpy_f64        = 1e-15;    // NumPy: this library's log and square root against NumPy's
 
+// Exhaustive tests. Parts of the float normals over all words, in units in the last place.
+constexpr double radius_ulps      = 2.0;      // pi r, r = sqrt(-2 log u)
+constexpr double sine_ulps        = 2.0;      // sin(pi x) / pi and cos(pi x) / pi
+// Runs of 768 steps from sigma = 20 to 0.1 on mixtures of Gaussians.
+constexpr double fine_solution    = 1e-6;     // the error of 6400 steps of Heun
+constexpr double first_order_run  = 1e-2;
+constexpr double second_order_run = 1e-4;
+constexpr double stochastic_bias  = 2e-2;     // of moments after 200 steps, beside their sampling error
+
 }  // namespace tolerance
 // clang-format on
