@@ -37,7 +37,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <diffusion/diffusion.hpp>
-#include <functional>  // std::ref
+#include <functional>  // std::function, std::ref
 #include <stdexcept>   // std::runtime_error
 #include <string>
 #include <vector>
@@ -78,10 +78,10 @@ struct Policy {
 #endif
 
 /// A model that measures its calls: their microseconds, and their allocations, which for a network
-/// are those of its engine.
-template <class Model>
+/// are those of its engine. It is told the start of a plan and the goal before each plan.
 struct Measured {
-  Model& model;
+  std::function<void(const Posture& start, const Posture& goal)> observe;
+  std::function<void(const Plan& x, const Eigen::Tensor<float, 1>& t, Plan& out)> model;
   double microseconds = 0.0;
   long allocated = 0;
 
@@ -104,13 +104,11 @@ struct Record {
 };
 
 /// Makes `replans` plans one after the other, and records them.
-template <class Sampler, class Model>
-std::vector<Record> control_loop(const Sampler& sampler, Index steps, Model& model, double strength, Index replans,
-                                 std::uint32_t seed) {
+std::vector<Record> control_loop(const diffusion::AnySampler<Plan>& sampler, Index steps, Measured measured,
+                                 double strength, Index replans, std::uint32_t seed) {
   const diffusion::GaussianDiffusion<float> process(diffusion::cosine_beta_schedule(100));
   const diffusion::TimeGrid full_grid = timestep_grid(process, diffusion::TimestepSpacing::trailing, steps);
   const diffusion::TimeGrid warm_start_grid = full_grid.with_strength(strength);
-  Measured<Model> measured{model};
   diffusion::DenoiserOptions clip_options;
   clip_options.clip_min = -1.0, clip_options.clip_max = 1.0;
   const diffusion::Denoiser denoiser(std::ref(measured), diffusion::ModelMeanType::epsilon, clip_options);
@@ -141,7 +139,7 @@ std::vector<Record> control_loop(const Sampler& sampler, Index steps, Model& mod
     const long allocations_before = allocations();
     const auto begin = std::chrono::steady_clock::now();
 
-    model.observe(waypoints(last).row(0), record.goal);
+    measured.observe(waypoints(last).row(0), record.goal);
     noise_source(noise);
     auto& run = k == 0 ? first_run : warm_run;
     add_noise_into(plan, last, (k == 0 ? full_grid : warm_start_grid).levels().front(), noise);
@@ -228,8 +226,10 @@ int main(int argc, char** argv) {
     example::check_writable(out);
     SmoothTrajectories exact(diffusion::GaussianDiffusion<float>(diffusion::cosine_beta_schedule(100)));
     const auto plan_with = [&](auto& model) {
-      return sampler == "ddim" ? control_loop(diffusion::Ddim{}, 10, model, strength, replans, seed)
-                               : control_loop(diffusion::DpmSolverPP{}, 8, model, strength, replans, seed);
+      const Measured measured{[&](const Posture& start, const Posture& goal) { model.observe(start, goal); },
+                              std::ref(model)};
+      return sampler == "ddim" ? control_loop(diffusion::Ddim{}, 10, measured, strength, replans, seed)
+                               : control_loop(diffusion::DpmSolverPP{}, 8, measured, strength, replans, seed);
     };
     std::vector<Record> plans;
     if (model_path.empty()) {
