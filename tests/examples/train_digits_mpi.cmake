@@ -3,12 +3,12 @@ include(${CMAKE_CURRENT_LIST_DIR}/run_example.cmake)
 set(program ${EXAMPLE})
 
 # One and two processes train with the same losses, also if the batch cannot be divided equally.
-accepts("Wrote the weights to 1.pt" --steps 50 --batch 127 --losses 1.txt --weights 1.pt)
+accepts("Wrote the weights to 1.pt" --steps 20 --batch 127 --losses 1.txt --weights 1.pt)
 set(EXAMPLE ${MPIRUN} -n 2 ${program})
-accepts("50 training steps of 127 digits.*Wrote the weights to 2.pt" --steps 50 --batch 127 --losses 2.txt --weights 2.pt)
+accepts("20 training steps of 127 digits.*Wrote the weights to 2.pt" --steps 20 --batch 127 --losses 2.txt --weights 2.pt)
 execute_process(COMMAND paste 1.txt 2.txt
                 COMMAND awk "NF != 2 || /[^0-9.e\\t-]/ || $1 < 0.01 || $1 - $2 > 1e-4 || $2 - $1 > 1e-4 { wrong = 1 }
-                             END { exit wrong || NR != 50 }"
+                             END { exit wrong || NR != 20 }"
                 WORKING_DIRECTORY ${WORK_DIR} RESULT_VARIABLE differ)
 if(differ)
   message(FATAL_ERROR "The losses of two processes differ from those of one by more than 1e-4")

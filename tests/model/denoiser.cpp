@@ -189,6 +189,19 @@ TEST_CASE("either bound of x_0 may be given alone", "[denoiser]") {
              AllEqual(Tensor(x_start.cwiseMin(0.5))));
 }
 
+TEST_CASE("a clipped prediction at sigma = 0 keeps the model's epsilon", "[denoiser]") {
+  // There x_0 = x, and epsilon cannot be recovered from x and a clipped x_0.
+  Eigen::Tensor<double, 2> x(1, 2), output(1, 2), clipped(1, 2);
+  x.setValues({{2.0, 0.5}});
+  clipped.setValues({{1.0, 0.5}});
+  output.setConstant(0.25);
+  for (const ModelMeanType type : {ModelMeanType::epsilon, ModelMeanType::velocity}) {
+    const auto got = Denoiser(nullptr, type, {-1.0, 1.0}).prediction(output, x, {0, 1.0, 0.0});
+    REQUIRE_THAT(got.x_start, AllEqual(clipped));
+    REQUIRE_THAT(got.epsilon, AllEqual(output));
+  }
+}
+
 TEMPLATE_TEST_CASE("dynamic thresholding scales each sample by its own quantile", "[denoiser]", LAYOUTS) {
   using Tensor = typename TestType::template Tensor<3>;
   using Scalar = typename TestType::Scalar;

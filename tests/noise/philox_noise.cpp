@@ -41,8 +41,10 @@ X philox(PhiloxNoise noise, Sizes... sizes) {
 
 /// Whether x and y differ in every element.
 bool nowhere_equal(const Tensor<float, 2>& x, const Tensor<float, 2>& y) {
-  const Eigen::Tensor<bool, 0, RowMajor> any = (x == y).any();
-  return !any();
+  for (Index i = 0; i < x.size(); ++i) {
+    if (x.data()[i] == y.data()[i]) return false;
+  }
+  return true;
 }
 
 template <class Scalar>
@@ -390,12 +392,13 @@ TEST_CASE("PhiloxNoise throws std::invalid_argument for rank 0 and samples longe
   Eigen::Tensor<float, 0> scalar;
   REQUIRE_THROWS_AS(noise(scalar), std::invalid_argument);
   REQUIRE_THROWS_WITH(noise(scalar), "diffusion::PhiloxNoise: x has rank 0; its first axis must be the batch");
-  float one = 0;  // never written to
-  const Index too_long = (Index(1) << 34) + 1;
+  if (sizeof(Index) < 8) return;  // samples cannot be that long
+  float one = 0;                  // never written to
+  const auto too_long = static_cast<Index>((std::int64_t{1} << 34) + 1);
   Eigen::TensorMap<Tensor<float, 2>> map(&one, 2, too_long);
   REQUIRE(error_message([&] { noise(map); }) ==
           "diffusion::PhiloxNoise: x has samples of 17179869185 values; the limit is 17179869184");
-  Eigen::TensorMap<Tensor<double, 2>> doubles(nullptr, 2, (Index(1) << 33) + 1);
+  Eigen::TensorMap<Tensor<double, 2>> doubles(nullptr, 2, static_cast<Index>((std::int64_t{1} << 33) + 1));
   REQUIRE(error_message([&] { noise(doubles); }) ==
           "diffusion::PhiloxNoise: x has samples of 8589934593 values; the limit is 8589934592");
   CHECK(noise.call() == 0);

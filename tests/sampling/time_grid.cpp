@@ -289,6 +289,7 @@ TEST_CASE("num_timesteps_above counts the timesteps whose lambda is at least lam
   REQUIRE(half_log_snr(timestep_grid(cosine, std::vector<Index>{n - 1}).levels()[0]) >= -5.1);
   REQUIRE(half_log_snr(timestep_grid(cosine, std::vector<Index>{n}).levels()[0]) < -5.1);
   REQUIRE(num_timesteps_above(cosine, -infinity) == 1000);
+  REQUIRE(num_timesteps_above(cosine, -std::log(cosine.sqrt_recipm1_alphas_cumprod()[500])) == 501);
   REQUIRE(num_timesteps_above(GaussianDiffusion<double>(linear_beta_schedule(20)), -100) ==
           19);  // the last has no signal
   REQUIRE_THAT(error_message<std::invalid_argument>([&] { (void)num_timesteps_above(cosine, 10); }),

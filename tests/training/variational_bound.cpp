@@ -36,7 +36,9 @@ TEST_CASE("a term is the KL divergence of the posterior from the model or, at t 
           "[variational_bound]") {
   using Tensor = DoubleRowMajor::Tensor<3>;
   const GaussianDiffusion<double> process(diffusion::cosine_beta_schedule(30));
-  const Tensor x_start = random_tensor<Tensor>({4, 2, 3}, 1), x_t = random_tensor<Tensor>({4, 2, 3}, 2);
+  const Tensor x_start = random_tensor<Tensor>({4, 2, 3}, 1);
+  Tensor x_t = random_tensor<Tensor>({4, 2, 3}, 2);
+  x_t(0, 1, 1) = 0.0;
   Timesteps t(4);
   t.setValues({0, 1, 14, 29});
   const auto posterior = process.q_posterior_mean_variance(x_start, x_t, t);

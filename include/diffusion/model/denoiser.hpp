@@ -127,6 +127,13 @@ struct DenoiserOptions {
 template <class Model>
 class Denoiser {
  public:
+  /// @private Rejects a model whose kind is not given with one readable static_assert.
+  explicit Denoiser(Model model) : model_(std::move(model)), mean_type_() {
+    static_assert(!std::is_same_v<Model, Model>,
+                  "diffusion: Denoiser(model, mean_type) needs the quantity that the model predicts, for example "
+                  "diffusion::ModelMeanType::epsilon");
+  }
+
   /// Throws std::invalid_argument if mean_type is previous_x or an option is out of range.
   Denoiser(Model model, ModelMeanType mean_type, DenoiserOptions options = {})
       : model_(std::move(model)), mean_type_(mean_type), options_(options) {

@@ -122,6 +122,16 @@ template <class Sampler, class Denoiser, class X, class Noise, class Tensor,
   return {};
 }
 
+/// @private Rejects a grid of another type with one readable static_assert.
+template <class Sampler, class Grid, class Denoiser, class X, class... More,
+          std::enable_if_t<!std::is_convertible_v<const Grid&, const TimeGrid&>, int> = 0>
+[[nodiscard]] PlainTensor<X> sample(const Sampler&, const Grid&, Denoiser&&, const X&, More&&...) {
+  static_assert(!std::is_same_v<Grid, Grid>,
+                "diffusion: the grid of sample must be a diffusion::TimeGrid, for example timestep_grid(process, "
+                "diffusion::TimestepSpacing::trailing, 20)");
+  return {};
+}
+
 /// Returns x_start with the noise of `level`, the start of a run from this level:
 ///
 ///     x = alpha x_0 + sigma noise
