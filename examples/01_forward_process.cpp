@@ -1,5 +1,5 @@
 /// @file 01_forward_process.cpp
-/// What does the forward process do to a sample, and what must the reverse process match?
+/// How is a sample noised, and what is the posterior that the reverse process must match?
 #include <cmath>
 #include <cstdio>
 #include <diffusion/diffusion.hpp>

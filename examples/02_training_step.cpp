@@ -1,5 +1,5 @@
 /// @file 02_training_step.cpp
-/// What does a network learn in a training step, and how is its loss weighted?
+/// How is a training step made: timesteps, noised data, target and weighted loss?
 #include <cstdio>
 #include <diffusion/diffusion.hpp>
 #include <random>

@@ -1,5 +1,5 @@
 /// @file 04_stable_diffusion.cpp
-/// What does the loop of Stable Diffusion XL look like, with a prompt and guidance?
+/// How does Stable Diffusion XL sample, with a prompt and guidance?
 #include <cstdio>
 #include <diffusion/diffusion.hpp>
 #include <functional>

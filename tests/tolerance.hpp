@@ -102,6 +102,7 @@ constexpr double reference_sigma  = 5e-12;
 constexpr double noise_f32        = 2e-6;     // floats; torch's own instruction sets differ by 1.2e-6
 constexpr double torch_f64        = 3e-16;    // torch on the CPU: 1 or 2 ulp of this library's log, sine and cosine
 constexpr double curand_f64       = 5e-15;    // cuRAND on the host, which rounds 2 pi v before it takes the sine
+constexpr double jax_tail_f32     = 1e-5;     // the largest floats of JAX, relative: its own error is up to 8e-6
 constexpr double jax_f64          = 1e-13;    // JAX, whose logarithm can be off by 129 ulp
 constexpr double numpy_f64        = 1e-15;    // NumPy: this library's log and square root against NumPy's
 

@@ -78,7 +78,8 @@ struct Policy {
 #endif
 
 /// A model that measures its calls: their microseconds, and their allocations, which for a network
-/// are those of its engine. It is told the start of a plan and the goal before each plan.
+/// are those of its engine. Before each plan, observe() passes it the start of the plan and the
+/// goal.
 struct Measured {
   std::function<void(const Posture& start, const Posture& goal)> observe;
   std::function<void(const Plan& x, const Eigen::Tensor<float, 1>& t, Plan& out)> model;
@@ -243,9 +244,8 @@ int main(int argc, char** argv) {
 #endif
     }
     std::printf(
-        "%ld plans by %s with %s; each has %ld waypoints of %ld joints; the first %ld are held, %ld are executed "
-        "before "
-        "the next plan\n",
+        "%ld plans by %s with %s; each has %ld waypoints of %ld joints; the first %ld are held, "
+        "%ld are executed before the next plan\n",
         long(replans), sampler.c_str(), model_path.empty() ? "the exact model" : model_path.c_str(), long(H), long(D),
         long(num_held), long(num_executed));
     std::puts(table_heading);

@@ -43,6 +43,13 @@ bool documented(const F& f) {
 
 inline Index index(Input& in, Index low, Index high) { return in.ConsumeIntegralInRange<Index>(low, high); }
 
+/// Calls one of the functions with the input.
+template <class... F>
+void one_of(Input& in, const F&... functions) {
+  Index left = index(in, 0, Index(sizeof...(F)) - 1);
+  ((left-- == 0 ? functions(in) : void()), ...);
+}
+
 /// A number of ordinary size.
 inline double moderate(Input& in) { return in.ConsumeFloatingPointInRange<double>(-4.0, 4.0); }
 

@@ -84,15 +84,6 @@ void timestep_samplers(Input& in) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Input in(data, size);
-  documented([&] {
-    switch (index(in, 0, 2)) {
-      case 0:
-        return losses<float>(in);
-      case 1:
-        return losses<double>(in);
-      default:
-        return timestep_samplers(in);
-    }
-  });
+  documented([&] { one_of(in, losses<float>, losses<double>, timestep_samplers); });
   return 0;
 }

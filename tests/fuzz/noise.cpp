@@ -72,16 +72,8 @@ void sources(Input& in) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Input in(data, size);
   documented([&] {
-    switch (index(in, 0, 3)) {
-      case 0:
-        return sources<float, Eigen::RowMajor>(in);
-      case 1:
-        return sources<float, Eigen::ColMajor>(in);
-      case 2:
-        return sources<double, Eigen::RowMajor>(in);
-      default:
-        return sources<double, Eigen::ColMajor>(in);
-    }
+    one_of(in, sources<float, Eigen::RowMajor>, sources<float, Eigen::ColMajor>, sources<double, Eigen::RowMajor>,
+           sources<double, Eigen::ColMajor>);
   });
   return 0;
 }

@@ -101,30 +101,9 @@ void operations(Input& in) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Input in(data, size);
-  switch (index(in, 0, 8)) {
-    case 0:
-      operations<float, 1, Eigen::RowMajor>(in);
-      break;
-    case 1:
-      operations<float, 4, Eigen::RowMajor>(in);
-      break;
-    case 2:
-      operations<float, 5, Eigen::ColMajor>(in);
-      break;
-    case 3:
-      operations<double, 2, Eigen::RowMajor>(in);
-      break;
-    case 4:
-      operations<double, 3, Eigen::ColMajor>(in);
-      break;
-    case 5:
-      operations<long double, 2, Eigen::ColMajor>(in);
-      break;
-    case 6:
-      operations<Eigen::half, 3, Eigen::RowMajor>(in);
-      break;
-    default:
-      operations<Eigen::bfloat16, 2, Eigen::ColMajor>(in);
-  }
+  one_of(in, operations<float, 1, Eigen::RowMajor>, operations<float, 4, Eigen::RowMajor>,
+         operations<float, 5, Eigen::ColMajor>, operations<double, 2, Eigen::RowMajor>,
+         operations<double, 3, Eigen::ColMajor>, operations<long double, 2, Eigen::ColMajor>,
+         operations<Eigen::half, 3, Eigen::RowMajor>, operations<Eigen::bfloat16, 2, Eigen::ColMajor>);
   return 0;
 }

@@ -127,7 +127,7 @@ struct DenoiserOptions {
 template <class Model>
 class Denoiser {
  public:
-  /// @private Rejects a model whose kind is not given with one readable static_assert.
+  /// @private Rejects a model without its mean type with one readable static_assert.
   explicit Denoiser(Model model) : model_(std::move(model)), mean_type_() {
     static_assert(!std::is_same_v<Model, Model>,
                   "diffusion: Denoiser(model, mean_type) needs the quantity that the model predicts, for example "
