@@ -5,6 +5,8 @@
 #include "allocations.hpp"
 #include "catch.hpp"
 
+namespace allocations_counted_tests {
+
 TEST_CASE("count_allocations counts operator new and the storage of tensors", "[allocations]") {
   if (!allocations_are_counted()) return;
   [[maybe_unused]] static const void* volatile used;  // keeps the allocation from being optimised away
@@ -20,3 +22,5 @@ TEST_CASE("count_allocations counts operator new and the storage of tensors", "[
           used = x.data();
         }) == 1);
 }
+
+}  // namespace allocations_counted_tests

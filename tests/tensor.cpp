@@ -18,6 +18,8 @@
 #include "diffusion/process/schedules.hpp"
 #include "matchers.hpp"
 
+namespace tensor_tests {
+
 using diffusion::GaussianDiffusion;
 using diffusion::PlainTensor;
 using diffusion::Timesteps;
@@ -352,3 +354,5 @@ TEST_CASE("invalid arguments throw before the noise source is called or anything
   REQUIRE_FALSE(called);
   for (Index i = 0; i < 12; ++i) REQUIRE((out.data()[i] == 9 && other.data()[i] == 9));
 }
+
+}  // namespace tensor_tests

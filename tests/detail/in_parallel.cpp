@@ -10,6 +10,8 @@
 
 #include "matchers.hpp"
 
+namespace in_parallel_tests {
+
 using diffusion::detail::DeviceRef;
 using diffusion::detail::in_parallel;
 using Eigen::Index;
@@ -94,3 +96,5 @@ TEST_CASE("an exception on the calling thread reaches the caller after the other
   REQUIRE_THROWS_AS(in_parallel(device, 1000, high_cost, work), std::runtime_error);
   REQUIRE(others == 0);
 }
+
+}  // namespace in_parallel_tests

@@ -6,6 +6,8 @@
 #include "catch.hpp"
 #include "tolerance.hpp"
 
+namespace phi_tests {
+
 TEST_CASE("phi functions agree with quadrature near 0 and far from it", "[phi]") {
   for (const int k : {1, 2, 3, 4}) {
     for (const double z :
@@ -27,3 +29,5 @@ TEST_CASE("phi functions agree with quadrature near 0 and far from it", "[phi]")
     }
   }
 }
+
+}  // namespace phi_tests

@@ -10,6 +10,8 @@
 #include "diffusion/guidance/guided_model.hpp"
 #include "guidance_models.hpp"
 
+namespace adaptive_projected_tests {
+
 using diffusion::AdaptiveProjectedGuidance;
 using diffusion::ClassifierFreeGuidance;
 using diffusion::guided_model;
@@ -151,3 +153,5 @@ TEST_CASE("adaptive projected guidance of constant outputs matches values comput
                                 x, t);
   CHECK_THAT(sample_of(limited, 1), AllEqual(sample_of(all(0.5), 1)));
 }
+
+}  // namespace adaptive_projected_tests

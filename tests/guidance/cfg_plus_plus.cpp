@@ -8,6 +8,8 @@
 
 #include "guidance_models.hpp"
 
+namespace cfg_plus_plus_tests {
+
 using diffusion::cfg_plus_plus;
 using Eigen::Index;
 using models::map_samples;
@@ -92,3 +94,5 @@ TEST_CASE("cfg_plus_plus throws std::invalid_argument if a denoiser writes a ten
   CHECK(message(good, epsilon) == "diffusion::cfg_plus_plus: the unconditional epsilon" + rest);
   CHECK(message(x_start, good) == "diffusion::cfg_plus_plus: the conditional x_start" + rest);
 }
+
+}  // namespace cfg_plus_plus_tests

@@ -12,6 +12,8 @@
 #include "diffusion/sampling/reverse_process.hpp"
 #include "guidance_models.hpp"
 
+namespace classifier_tests {
+
 using diffusion::classifier_guidance;
 using diffusion::GaussianDiffusion;
 using diffusion::ModelMeanType;
@@ -108,3 +110,5 @@ TEST_CASE(
           "diffusion::classifier_guidance: out has shape [2, 5], but for x of shape [2, 4] it must have [2, 4]");
   REQUIRE(calls == 2);
 }
+
+}  // namespace classifier_tests

@@ -11,6 +11,8 @@
 #include "diffusion/guidance/guided_model.hpp"
 #include "guidance_models.hpp"
 
+namespace classifier_free_tests {
+
 using diffusion::AdaptiveProjectedGuidance;
 using diffusion::ClassifierFreeGuidance;
 using diffusion::guided_model;
@@ -231,3 +233,5 @@ TEST_CASE("guidance throws std::invalid_argument for parameters out of range and
       "diffusion::GuidedModel: the doubled batch's output has shape [2, 3], but for x of shape [4, 4] it must have "
       "[4, 4]");
 }
+
+}  // namespace classifier_free_tests

@@ -12,6 +12,8 @@
 #include "diffusion/sampling/reverse_process.hpp"
 #include "guidance_models.hpp"
 
+namespace guided_model_tests {
+
 using diffusion::AdaptiveProjectedGuidance;
 using diffusion::classifier_guidance;
 using diffusion::ClassifierFreeGuidance;
@@ -252,3 +254,5 @@ TEST_CASE("a guided model refuses a result of a wrong shape before it calls a mo
     REQUIRE(calls == 0);
   }
 }
+
+}  // namespace guided_model_tests

@@ -11,6 +11,8 @@
 #include "matchers.hpp"
 #include "tolerance.hpp"
 
+namespace names_tests {
+
 using diffusion::AnySampler;
 using diffusion::named_sampler;
 using diffusion::NoiseLevel;
@@ -195,3 +197,5 @@ TEST_CASE("named_sampler refuses unknown names, and says what to use", "[names]"
   CHECK_THAT(message(std::string("euler\0", 6)), ContainsSubstring("there is no"));
   CHECK(message(std::string(100000, 'x')).size() < 2000);
 }
+
+}  // namespace names_tests

@@ -11,6 +11,8 @@
 #include "matchers.hpp"
 #include "tolerance.hpp"
 
+namespace sigma_names_tests {
+
 using diffusion::FlowSchedule;
 using diffusion::named_sigmas;
 using Eigen::ArrayXd;
@@ -163,3 +165,5 @@ TEST_CASE("the message for an unknown name shows and compares its first 64 lette
   CHECK_THAT(message(a, {b, c, a}),
              StartsWith("diffusion::f: there is no \"" + a + "\"; the nearest name is \"" + a + "\""));
 }
+
+}  // namespace sigma_names_tests

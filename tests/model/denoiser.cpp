@@ -12,6 +12,8 @@
 #include "diffusion/process/schedules.hpp"
 #include "matchers.hpp"
 
+namespace denoiser_tests {
+
 using namespace diffusion;
 using Eigen::ArrayXd;
 using Eigen::Index;
@@ -539,3 +541,5 @@ TEST_CASE("model_input, model_time and prediction throw the errors of the Denois
                    [&] { static_cast<void>(Denoiser(Formula{}, ModelMeanType::edm).model_time(no_signal)); }),
                StartsWith("diffusion::Denoiser::model_time: alpha = 0 and sigma = 1"));
 }
+
+}  // namespace denoiser_tests

@@ -11,6 +11,8 @@
 #include "diffusion/training/losses.hpp"
 #include "matchers.hpp"
 
+namespace parameterization_tests {
+
 using namespace diffusion;
 
 TEST_CASE("ReverseProcess and training_target throw std::invalid_argument for types that need a Denoiser",
@@ -60,3 +62,5 @@ TEST_CASE("a training target is p x_0 + q z, without the term whose coefficient 
   CHECK(target(ModelMeanType::epsilon, infinity, -1.3) == -1.3);
   CHECK_THAT(target(ModelMeanType::velocity, 0.7, -1.3), WithinRel(-1.3 - 1e-10 * 0.7, Tolerance<double>::rel));
 }
+
+}  // namespace parameterization_tests

@@ -4,6 +4,8 @@
 #include "diffusion/model/denoiser.hpp"
 #include "matchers.hpp"
 
+namespace prediction_tests {
+
 namespace {
 
 using Tensor = Eigen::Tensor<double, 2, Eigen::RowMajor>;
@@ -27,3 +29,5 @@ TEST_CASE("a Prediction reuses its memory between calls", "[prediction]") {
   REQUIRE_THAT(prediction.x_start, AllEqual(denoiser(y, level).x_start));
   REQUIRE_THAT(prediction.epsilon, AllEqual(denoiser(y, level).epsilon));
 }
+
+}  // namespace prediction_tests

@@ -4,6 +4,8 @@
 
 #include "matchers.hpp"
 
+namespace noise_source_tests {
+
 namespace {
 
 using Tensor = Eigen::Tensor<float, 2>;
@@ -23,3 +25,5 @@ TEST_CASE("noise can be float, double, long double, half or bfloat16, but not in
   STATIC_REQUIRE((is_scalar_v<Eigen::half> && is_scalar_v<Eigen::bfloat16>));
   STATIC_REQUIRE_FALSE(is_scalar_v<int>);
 }
+
+}  // namespace noise_source_tests

@@ -7,6 +7,8 @@
 #include "matchers.hpp"
 #include "noise_reference.hpp"
 
+namespace recorded_noise_tests {
+
 using diffusion::RecordedNoise;
 using Eigen::ColMajor;
 using Eigen::Index;
@@ -62,3 +64,5 @@ TEST_CASE("RecordedNoise writes nothing for an empty tensor", "[recorded_noise]"
   CHECK(memory[0] == 1);
   CHECK(memory[1] == 2);
 }
+
+}  // namespace recorded_noise_tests

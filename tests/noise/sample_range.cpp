@@ -4,6 +4,8 @@
 
 #include "matchers.hpp"
 
+namespace sample_range_tests {
+
 using diffusion::sample_range;
 using Eigen::Index;
 
@@ -33,3 +35,5 @@ TEST_CASE("sample_range refuses counts and ranks that are out of range", "[sampl
              ContainsSubstring("sample_range: rank = 2 is outside [0, 2)"));
   CHECK_THAT(error_message<std::out_of_range>([&] { (void)sample_range(1, -1, 2); }), ContainsSubstring("rank = -1"));
 }
+
+}  // namespace sample_range_tests

@@ -25,6 +25,8 @@ template class diffusion::GaussianDiffusion<long double>;
 template class diffusion::GaussianDiffusion<Eigen::half>;
 template class diffusion::GaussianDiffusion<Eigen::bfloat16>;
 
+namespace gaussian_diffusion_tests {
+
 using diffusion::cosine_beta_schedule;
 using diffusion::GaussianDiffusion;
 using diffusion::jsd_beta_schedule;
@@ -275,3 +277,5 @@ TEST_CASE("q_sample in long double is within 3 epsilon of its formula", "[gaussi
     REQUIRE(worst_of_double > 100 * worst);
   }
 }
+
+}  // namespace gaussian_diffusion_tests

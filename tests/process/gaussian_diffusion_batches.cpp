@@ -19,6 +19,8 @@
 #include "diffusion/process/schedules.hpp"
 #include "matchers.hpp"
 
+namespace gaussian_diffusion_batches_tests {
+
 using diffusion::GaussianDiffusion;
 using diffusion::linear_beta_schedule;
 using diffusion::MeanVariance;
@@ -491,3 +493,5 @@ TEMPLATE_TEST_CASE("a noise source and a tensor filled by it give the same bits"
   process.q_sample_into(in_place, in_place, t, diffusion::PhiloxNoise(3));
   REQUIRE_THAT(in_place, AllEqual(process.q_sample(x, t, z)));
 }
+
+}  // namespace gaussian_diffusion_batches_tests

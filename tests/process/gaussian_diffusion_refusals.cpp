@@ -13,6 +13,8 @@
 #include "diffusion/process/schedules.hpp"
 #include "matchers.hpp"
 
+namespace gaussian_diffusion_refusals_tests {
+
 using diffusion::GaussianDiffusion;
 using diffusion::linear_beta_schedule;
 using diffusion::MeanVariance;
@@ -260,3 +262,5 @@ TEST_CASE("q_step throws unless s is less than t and abar_s is positive", "[gaus
                StartsWith(where + "alphas_cumprod[0] = 0: a step cannot start at s = 0"));
   REQUIRE_NOTHROW(process.q_step(x, 1, 2, x));
 }
+
+}  // namespace gaussian_diffusion_refusals_tests

@@ -6,6 +6,8 @@
 
 #include "matchers.hpp"
 
+namespace noise_level_tests {
+
 using namespace diffusion;
 
 TEST_CASE("noise_to_signal and half_log_snr equal their formulas, also at both ends", "[noise_level]") {
@@ -33,3 +35,5 @@ TEST_CASE("variance_preserving_level has the given ratio and norm 1, also at bot
   REQUIRE(noise.alpha == 0);
   REQUIRE(noise.sigma == 1);
 }
+
+}  // namespace noise_level_tests

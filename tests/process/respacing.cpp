@@ -13,6 +13,8 @@
 #include "diffusion/process/schedules.hpp"
 #include "matchers.hpp"
 
+namespace respacing_tests {
+
 using diffusion::cosine_beta_schedule;
 using diffusion::GaussianDiffusion;
 using diffusion::linear_beta_schedule;
@@ -345,3 +347,5 @@ TEST_CASE("space_timesteps selects from 2^50 timesteps and throws above 2^53", "
   REQUIRE(strided.size() == 4);
   REQUIRE(strided[1] == many / 4);
 }
+
+}  // namespace respacing_tests

@@ -16,6 +16,8 @@
 #include "matchers.hpp"
 #include "tolerance.hpp"
 
+namespace schedules_tests {
+
 using diffusion::betas_for_alpha_bar;
 using diffusion::betas_from_alphas_cumprod;
 using diffusion::constant_beta_schedule;
@@ -531,3 +533,5 @@ TEST_CASE("schedules throw for more than 2^53 timesteps", "[schedules]") {
   REQUIRE_THAT(error_message([&] { (void)cosine_beta_schedule(huge); }),
                StartsWith("diffusion::cosine_beta_schedule: num_"));
 }
+
+}  // namespace schedules_tests

@@ -11,6 +11,8 @@
 #include "matchers.hpp"
 #include "sampler_list.hpp"
 
+namespace any_sampler_tests {
+
 using diffusion::AnySampler;
 using diffusion::SamplingRun;
 using diffusion::TimeGrid;
@@ -137,3 +139,5 @@ TEST_CASE("an AnySampler takes the noise of the run, or says that it needs some"
 }
 
 }  // namespace
+
+}  // namespace any_sampler_tests

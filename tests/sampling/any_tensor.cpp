@@ -9,6 +9,8 @@
 #include "molecule.hpp"
 #include "tolerance.hpp"
 
+namespace any_tensor_tests {
+
 using diffusion::Denoiser;
 using diffusion::DenoiserOptions;
 using diffusion::ModelMeanType;
@@ -165,3 +167,5 @@ TEST_CASE("a noise source receives a tensor that is like x", "[any_tensor]") {
   (void)sample(diffusion::Ddpm{}, trailing_grid(4), denoiser, start(), in_place);
   REQUIRE(draws == 3);
 }
+
+}  // namespace any_tensor_tests

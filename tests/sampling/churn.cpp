@@ -7,6 +7,8 @@
 
 #include "matchers.hpp"
 
+namespace churn_tests {
+
 using namespace diffusion;
 
 namespace {
@@ -94,3 +96,5 @@ TEST_CASE("churn includes both ends of its interval, also below sigma = alpha", 
   }
   REQUIRE(draws == 0);
 }
+
+}  // namespace churn_tests

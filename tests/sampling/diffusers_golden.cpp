@@ -10,6 +10,8 @@
 
 #include "matchers.hpp"
 
+namespace diffusers_golden_tests {
+
 using diffusion::GaussianDiffusion;
 using diffusion::NoiseLevel;
 using diffusion::TimeGrid;
@@ -104,3 +106,5 @@ TEST_CASE("q_sample, velocity and add_noise equal diffusers' for a batch with di
     }
   }
 }
+
+}  // namespace diffusers_golden_tests

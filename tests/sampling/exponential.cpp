@@ -8,6 +8,8 @@
 
 #include "matchers.hpp"
 
+namespace exponential_tests {
+
 using namespace diffusion;
 
 namespace {
@@ -115,3 +117,5 @@ TEST_CASE("a multistep step of order 3 does not depend on the type, one of order
     REQUIRE_FALSE(AllEqual(moved(DpmSolverType::heun, 2, data)).match(moved(DpmSolverType::midpoint, 2, data)));
   }
 }
+
+}  // namespace exponential_tests

@@ -3,6 +3,8 @@
 
 #include "matchers.hpp"
 
+namespace history_tests {
+
 namespace {
 
 using Tensor = Eigen::Tensor<float, 2>;
@@ -42,3 +44,5 @@ TEST_CASE("a history allocates only at its first push", "[history]") {
             }
           }) == 0);
 }
+
+}  // namespace history_tests

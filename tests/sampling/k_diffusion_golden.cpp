@@ -12,6 +12,8 @@
 
 #include "matchers.hpp"
 
+namespace k_diffusion_golden_tests {
+
 using diffusion::NoiseLevel;
 using diffusion::TimeGrid;
 using Eigen::ArrayXd;
@@ -165,3 +167,5 @@ TEST_CASE("every run of k-diffusion is reproduced", "[samplers]") {
     check_run(name, DpmSolverAdaptive{order}, even_grid(name, 1), 1, tolerance::adaptive_sampler);
   }
 }
+
+}  // namespace k_diffusion_golden_tests

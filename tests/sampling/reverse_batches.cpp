@@ -11,6 +11,8 @@
 #include "reverse_models.hpp"
 #include "samples.hpp"
 
+namespace reverse_batches_tests {
+
 using diffusion::ModelMeanType;
 using diffusion::ModelVarType;
 using diffusion::PhiloxNoise;
@@ -237,3 +239,5 @@ TEMPLATE_TEST_CASE("only the first step allocates if the model writes its output
     }
   }
 }
+
+}  // namespace reverse_batches_tests

@@ -14,6 +14,8 @@
 #include "matchers.hpp"
 #include "reverse_models.hpp"
 
+namespace reverse_golden_tests {
+
 using diffusion::GaussianDiffusion;
 using diffusion::NoNoise;
 using diffusion::PMeanVariance;
@@ -319,3 +321,5 @@ TEST_CASE("p_sample_loop equals guided-diffusion's if the caller draws x_T from 
   noise(x);
   require_recorded<DoubleRowMajor>(reverse.p_sample_loop(x, noise), group + "final", 0);
 }
+
+}  // namespace reverse_golden_tests

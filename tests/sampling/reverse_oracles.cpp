@@ -16,6 +16,8 @@
 #include "matchers.hpp"
 #include "reverse_models.hpp"
 
+namespace reverse_oracles_tests {
+
 using diffusion::GaussianDiffusion;
 using diffusion::linear_beta_schedule;
 using diffusion::ModelMeanType;
@@ -255,3 +257,5 @@ TEMPLATE_TEST_CASE("ddim_sample with eta = 1 equals p_sample with fixed_small", 
                  AllClose(guided.p_sample(x, t, noise).sample, Tolerance<Scalar>::rel, Tolerance<Scalar>::abs));
   }
 }
+
+}  // namespace reverse_oracles_tests

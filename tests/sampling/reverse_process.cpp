@@ -19,6 +19,8 @@
 #include "matchers.hpp"
 #include "reverse_models.hpp"
 
+namespace reverse_process_tests {
+
 using diffusion::GaussianDiffusion;
 using diffusion::linear_beta_schedule;
 using diffusion::ModelMeanType;
@@ -512,3 +514,5 @@ TEST_CASE("timesteps out of range or of the wrong number throw before the model 
           }) == where + "p_mean_variance: t[0] = 40 is outside [0, 40)");
   REQUIRE(calls == 0);
 }
+
+}  // namespace reverse_process_tests

@@ -3,6 +3,8 @@
 
 #include "matchers.hpp"
 
+namespace reverse_step_tests {
+
 using namespace diffusion;
 
 TEST_CASE("by default a ReverseProcess reads epsilon, with fixed_small variances and clipping", "[reverse_step]") {
@@ -12,3 +14,5 @@ TEST_CASE("by default a ReverseProcess reads epsilon, with fixed_small variances
   REQUIRE(options.clip_denoised);
   REQUIRE_FALSE(options.rescale_timesteps);
 }
+
+}  // namespace reverse_step_tests

@@ -14,6 +14,8 @@
 #include "matchers.hpp"
 #include "sampling_problem.hpp"
 
+namespace sample_tests {
+
 using namespace diffusion;
 using namespace sampling_problem;
 using Eigen::Index;
@@ -449,3 +451,5 @@ TEST_CASE("the second half of 20 steps of DpmSolverPP has the same sum as in dif
   const Eigen::Tensor<double, 0, Eigen::RowMajor> sum = out.abs().sum();
   REQUIRE(std::abs(sum(0) - 272.5015) < 1e-3);
 }
+
+}  // namespace sample_tests

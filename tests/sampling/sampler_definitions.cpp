@@ -13,6 +13,8 @@
 #include "matchers.hpp"
 #include "sampling_problem.hpp"
 
+namespace sampler_definitions_tests {
+
 using namespace diffusion;
 using namespace sampling_problem;
 using Eigen::Index;
@@ -700,3 +702,5 @@ TEST_CASE("DpmSolverFast takes one call for a step that ends clean or starts wit
              AllClose(expected, tolerance::sampler, tolerance::sampler));
   CHECK(calls.size() == 2);
 }
+
+}  // namespace sampler_definitions_tests

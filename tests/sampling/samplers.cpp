@@ -14,6 +14,8 @@
 #include "matchers.hpp"
 #include "sampler_list.hpp"
 
+namespace samplers_tests {
+
 using diffusion::add_noise;
 using diffusion::Ending;
 using diffusion::GaussianDiffusion;
@@ -480,3 +482,5 @@ TEST_CASE("Pndm along v does not depend on the scale of the path", "[samplers]")
                AllClose(sample(sampler, grid(8), model<Tensor>(), x), tolerance::exact_run, tolerance::exact_run));
   }
 }
+
+}  // namespace samplers_tests

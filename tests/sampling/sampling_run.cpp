@@ -16,6 +16,8 @@
 #include "matchers.hpp"
 #include "sampler_list.hpp"
 
+namespace sampling_run_tests {
+
 using diffusion::Denoiser;
 using diffusion::GaussianDiffusion;
 using diffusion::Hooks;
@@ -388,3 +390,5 @@ TEST_CASE("a run throws for a prediction of another shape and after its end", "[
   REQUIRE_THAT(error_message([&] { finish<Tensor>(without_noise); }),
                StartsWith("diffusion::sample: this sampler needs noise"));
 }
+
+}  // namespace sampling_run_tests

@@ -8,6 +8,8 @@
 
 #include "matchers.hpp"
 
+namespace sigmas_tests {
+
 using namespace diffusion;
 using Eigen::ArrayXd;
 using Eigen::Index;
@@ -211,3 +213,5 @@ TEST_CASE("flow_matching_sigmas are evenly spaced from 1 to sigma_min, which is 
   }
   REQUIRE_THAT(flow_matching_sigmas(5), AllEqual(flow_matching_sigmas(5, 0.001)));
 }
+
+}  // namespace sigmas_tests

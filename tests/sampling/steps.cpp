@@ -7,6 +7,8 @@
 
 #include "matchers.hpp"
 
+namespace steps_tests {
+
 using namespace diffusion;
 
 namespace {
@@ -107,3 +109,5 @@ TEST_CASE("ancestral_step stays accurate if the level below has little noise", "
     CHECK(std::abs(std::hypot(half.down.sigma, half.up) / (3 * ratio) - 1) < tolerance::ancestral);
   }
 }
+
+}  // namespace steps_tests

@@ -10,6 +10,8 @@
 #include "diffusion/process/schedules.hpp"
 #include "matchers.hpp"
 
+namespace time_grid_tests {
+
 using namespace diffusion;
 using Eigen::ArrayXd;
 using Eigen::Index;
@@ -351,3 +353,5 @@ TEST_CASE("the levels of a sigma_grid have exactly its sigmas", "[time_grid]") {
     REQUIRE(same(level, exact));
   }
 }
+
+}  // namespace time_grid_tests

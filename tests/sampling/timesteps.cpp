@@ -6,6 +6,8 @@
 
 #include "matchers.hpp"
 
+namespace timesteps_tests {
+
 using namespace diffusion;
 using Eigen::Index;
 
@@ -98,3 +100,5 @@ TEST_CASE("offsets are accepted as long as every timestep plus the offset is at 
   REQUIRE_THROWS_AS(spaced_timesteps(1000, TimestepSpacing::leading, 2, most + 1), std::invalid_argument);
   REQUIRE_THROWS_AS(dpm_solver_timesteps(1000, TimestepSpacing::leading, 2, -most - 1), std::invalid_argument);
 }
+
+}  // namespace timesteps_tests

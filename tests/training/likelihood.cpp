@@ -11,6 +11,8 @@
 
 #include "matchers.hpp"
 
+namespace likelihood_tests {
+
 using diffusion::approx_standard_normal_cdf;
 using diffusion::approx_standard_normal_cdf_into;
 using diffusion::discretized_gaussian_log_likelihood;
@@ -353,3 +355,5 @@ TEST_CASE("the likelihood functions throw for shapes that differ", "[likelihood]
   REQUIRE(error_message([&] { approx_standard_normal_cdf_into(out, x); }) ==
           "diffusion::approx_standard_normal_cdf: out has shape [2, 2], but x has [2, 3]");
 }
+
+}  // namespace likelihood_tests

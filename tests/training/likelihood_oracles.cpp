@@ -22,6 +22,8 @@
 #include "diffusion/training/variational_bound.hpp"
 #include "matchers.hpp"
 
+namespace likelihood_oracles_tests {
+
 using diffusion::calc_bpd_loop;
 using diffusion::GaussianDiffusion;
 using diffusion::Likelihood;
@@ -254,3 +256,5 @@ TEST_CASE("with the optimal variances the gap of the bound equals the mismatch o
     REQUIRE(std::abs(lost) > 1e-4);
   }
 }
+
+}  // namespace likelihood_oracles_tests

@@ -11,6 +11,8 @@
 #include "matchers.hpp"
 #include "reverse_models.hpp"
 
+namespace loss_weights_tests {
+
 using namespace diffusion;
 using Eigen::Index;
 using models::timesteps;
@@ -211,3 +213,5 @@ TEST_CASE("the weights throw for invalid arguments", "[loss_weights]") {
             loss_weights_into(out, process, timesteps({3, 4}), truncated_snr_weight_v);
           }) == "diffusion::loss_weights: t has 2 entries for a batch of 3 samples");
 }
+
+}  // namespace loss_weights_tests

@@ -15,6 +15,8 @@
 #include "samples.hpp"
 #include "training_problem.hpp"
 
+namespace losses_tests {
+
 using diffusion::GaussianDiffusion;
 using diffusion::Likelihood;
 using diffusion::LossType;
@@ -294,3 +296,5 @@ TEST_CASE("losses and their gradients throw for invalid arguments", "[losses]") 
       "which "
       "are axis 1");
 }
+
+}  // namespace losses_tests

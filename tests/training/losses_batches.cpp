@@ -7,6 +7,8 @@
 #include "samples.hpp"
 #include "training_problem.hpp"
 
+namespace losses_batches_tests {
+
 using diffusion::GaussianDiffusion;
 using diffusion::LossType;
 using diffusion::ModelMeanType;
@@ -56,3 +58,5 @@ TEST_CASE("the loss of a sample does not depend on its batch or on the layout", 
   check_batch_independence<DoubleColMajor, 4>();
   check_batch_independence<FloatRowMajor, 5>();
 }
+
+}  // namespace losses_batches_tests

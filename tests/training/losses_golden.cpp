@@ -9,6 +9,8 @@
 #include "guided_model.hpp"
 #include "matchers.hpp"
 
+namespace losses_golden_tests {
+
 using diffusion::GaussianDiffusion;
 using diffusion::LossType;
 using diffusion::ModelMeanType;
@@ -103,3 +105,5 @@ TEMPLATE_TEST_CASE("the training losses of a respaced process equal guided-diffu
                                 LossType::rescaled_mse);
   }
 }
+
+}  // namespace losses_golden_tests

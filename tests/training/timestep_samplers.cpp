@@ -13,6 +13,8 @@
 
 #include "matchers.hpp"
 
+namespace timestep_samplers_tests {
+
 using diffusion::LossSecondMomentResampler;
 using diffusion::TimestepLosses;
 using diffusion::Timesteps;
@@ -434,3 +436,5 @@ TEST_CASE("weights returns p_t if all losses are 0", "[timestep_samplers]") {
   REQUIRE(sampler.warmed_up());
   REQUIRE((sampler.weights() == 0.25).all());
 }
+
+}  // namespace timestep_samplers_tests

@@ -16,6 +16,8 @@
 #include "samples.hpp"
 #include "training_problem.hpp"
 
+namespace variational_bound_tests {
+
 using diffusion::BoundOptions;
 using diffusion::calc_bpd_loop;
 using diffusion::GaussianDiffusion;
@@ -264,3 +266,5 @@ TEST_CASE("the bound throws for invalid arguments", "[variational_bound]") {
           "diffusion::calc_bpd_loop: alphas_cumprod[9] = 0: epsilon does not determine x_0 (sample 0)");
   REQUIRE(calls == 0);
 }
+
+}  // namespace variational_bound_tests

@@ -10,6 +10,8 @@
 #include "guided_model.hpp"
 #include "matchers.hpp"
 
+namespace variational_bound_golden_tests {
+
 using diffusion::calc_bpd_loop;
 using diffusion::GaussianDiffusion;
 using diffusion::prior_bpd;
@@ -115,3 +117,5 @@ TEMPLATE_TEST_CASE("the whole bound equals guided-diffusion's", "[variational_bo
     with_recorded<TestType>(group, [](const auto& r) { r.check_calc_bpd(); });
   }
 }
+
+}  // namespace variational_bound_golden_tests
