@@ -55,6 +55,7 @@ TEST_CASE("named_sigmas knows the functions of sigmas.hpp", "[names]") {
              AllClose(karras_sigmas(7, low, high), tolerance::reference_sigma));
   CHECK_THAT(named_sigmas("Exponential", stable_diffusion(), 7),
              AllClose(exponential_sigmas(7, low, high), tolerance::reference_sigma));
+  CHECK_THAT(named_sigmas("simple", FlowSchedule{}, 7), AllEqual(named_sigmas("simple", FlowSchedule{1.0, 1000}, 7)));
   CHECK_THAT(named_sigmas("polyexponential", stable_diffusion(), 7),
              AllClose(polyexponential_sigmas(7, low, high), tolerance::reference_sigma));
   CHECK_THAT(named_sigmas("beta_sigmas", stable_diffusion(), 7),

@@ -103,6 +103,10 @@ TEST_CASE("the input of a model is scaled to its path from levels of any size", 
     const NoiseLevel on_circle{300, 0.6 * scale, 0.8 * scale}, on_line{300, 0.25 * scale, 0.75 * scale};
     CHECK_THAT(preserves.model_input(x, on_circle), AllClose(expected, Tolerance<double>::rel));
     CHECK_THAT(flows.model_input(x, on_line), AllClose(expected, Tolerance<double>::rel));
+    DenoiserOptions unscaled;
+    unscaled.scale_input = false;
+    CHECK_THAT(Denoiser(network, ModelMeanType::velocity, unscaled).model_input(x, on_circle), AllEqual(x));
+    CHECK_THAT(Denoiser(network, ModelMeanType::velocity, unscaled)(x, on_circle).memory.output, AllEqual(x));
   }
 }
 

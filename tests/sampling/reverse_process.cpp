@@ -266,6 +266,8 @@ TEST_CASE("at zero terminal SNR, models of epsilon throw std::domain_error, and 
                               r.ddim_reverse_sample(x, 49).sample, r.ddim_sample(x, 49, x, 1.0).sample}) {
       for (Index i = 0; i < out.size(); ++i) REQUIRE(std::isfinite(out.data()[i]));
     }
+    // The step up from a timestep without signal keeps x_T = epsilon.
+    REQUIRE_THAT(r.ddim_reverse_sample(x, 49).sample, AllEqual(x));
     REQUIRE_THAT(error_message<std::domain_error>([&] { (void)r.with_cond_fn(models::Gradient{}).ddim_sample(x, 49); }),
                  StartsWith("diffusion::ReverseProcess::ddim_sample: alphas_cumprod[49] = 0"));
   }
@@ -419,6 +421,12 @@ TEST_CASE("the error for a tensor of the wrong shape names both shapes", "[rever
           "have [2, 3, 4]");
   REQUIRE_THAT(error_message<std::invalid_argument>([&] { good.p_sample_into(step, x, 5, x, workspace); }),
                ContainsSubstring("has shape [2, 3, 1]"));
+  const auto no_observer = [](Index, Index, const auto&) {};
+  ReverseStep<Tensor> loop{small, small};
+  REQUIRE(error_message([&] { good.p_sample_loop_into(loop, x, PhiloxNoise(1), no_observer, workspace); }) ==
+          "diffusion::ReverseProcess::p_sample_loop: out has shape [2, 3, 1], but for x of shape [2, 3, 4] it must "
+          "have [2, 3, 4]");
+  REQUIRE_THAT(loop.sample, AllEqual(small));
 }
 
 TEST_CASE("an output other than out.sample may not be x", "[reverse_process]") {

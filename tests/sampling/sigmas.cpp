@@ -102,6 +102,8 @@ TEST_CASE("functions of sigmas throw std::invalid_argument for parameters out of
           "diffusion::exponential_sigmas: sigma_max = inf must be positive and finite");
   REQUIRE(error_message<std::invalid_argument>([] { (void)karras_sigmas(5, 0.1, 1, 0); }) ==
           "diffusion::karras_sigmas: rho = 0 must be positive and finite");
+  REQUIRE(error_message<std::invalid_argument>([] { (void)polyexponential_sigmas(5, 0.1, 1, 0); }) ==
+          "diffusion::polyexponential_sigmas: rho = 0 must be positive and finite");
   REQUIRE(error_message<std::invalid_argument>([] { (void)vp_sigmas(5, 19.9, 0.1, 1); }) ==
           "diffusion::vp_sigmas: eps_s = 1 is outside (0, 1)");
   REQUIRE(error_message<std::invalid_argument>([] { (void)vp_sigmas(5, 19.9, 0.1, 0); }) ==
@@ -164,6 +166,8 @@ TEST_CASE("karras_sigmas and polyexponential_sigmas begin at sigma_max and end a
     REQUIRE(std::abs(steep[i] - 80 * std::pow(1 - u, 0.3)) < 1e-7);
     REQUIRE(steep[i] < steep[i - 1]);
   }
+  // sigma_min^(1 / rho) underflows to 0.
+  REQUIRE_THAT(karras_sigmas(3, 1e-10, 80, 0.02)[1], WithinRel(80 * std::pow(0.5, 0.02), tolerance::level));
 }
 
 TEST_CASE("shifted_sigma maps 0 to 0 and 1 to 1 for every shift", "[sigmas]") {

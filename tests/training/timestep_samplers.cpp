@@ -392,6 +392,7 @@ TEST_CASE("an update that throws leaves the sampler unchanged", "[timestep_sampl
             sampler.update_with_all_losses(steps({0, 1}), losses({1, not_a_number}));
           }) == where + "losses[1] = nan is not finite");
   REQUIRE_THROWS_AS(sampler.update_with_all_losses(steps({0, 1}), losses({1, infinity})), Invalid);
+  REQUIRE_THROWS_AS(sampler.update_with_all_losses(steps({0, 1}), losses({infinity, 1})), Invalid);
 
   const std::string local = "diffusion::LossSecondMomentResampler::update_with_local_losses: ";
   const auto gather_bad = [](const TimestepLosses& mine) {
@@ -399,6 +400,15 @@ TEST_CASE("an update that throws leaves the sampler unchanged", "[timestep_sampl
   };
   REQUIRE(error_message<Invalid>([&] { sampler.update_with_local_losses(steps({0}), losses({1}), gather_bad); }) ==
           local + "losses[1] = -inf is not finite");
+  // The other workers wait in gather, so losses that are not finite are refused after it.
+  int gathered = 0;
+  REQUIRE_THROWS_AS(sampler.update_with_local_losses(steps({0}), losses({infinity}),
+                                                     [&](const TimestepLosses& mine) {
+                                                       ++gathered;
+                                                       return std::vector<TimestepLosses>{mine};
+                                                     }),
+                    Invalid);
+  REQUIRE(gathered == 1);
   REQUIRE(error_message<Invalid>([&] {
             sampler.update_with_local_losses(steps({0, 1}), losses({1}), gather_bad);
           }) == local + "losses has 1 entries, but ts has 2: pass one loss per timestep");
