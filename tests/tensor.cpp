@@ -12,11 +12,24 @@
 #include <utility>
 #include <vector>
 
+#include "diffusion/detail/kernel/linear_combination.hpp"
 #include "diffusion/noise/philox_noise.hpp"
 #include "diffusion/noise/recorded_noise.hpp"
 #include "diffusion/process/gaussian_diffusion.hpp"
 #include "diffusion/process/schedules.hpp"
 #include "matchers.hpp"
+
+/// A tensor whose number of axes is known at run time.
+struct Ragged {
+  std::vector<Eigen::Index> sizes;
+};
+template <>
+struct diffusion::TensorOperations<Ragged> {
+  static std::vector<Eigen::Index> shape(const Ragged& x) { return x.sizes; }
+  static void combine(Ragged& out, const detail::LinearCombination<Ragged>& sum, const detail::DeviceRef&) {
+    out = *sum.begin()->tensor;
+  }
+};
 
 namespace tensor_tests {
 
@@ -122,6 +135,12 @@ TEST_CASE("q_posterior_mean_variance takes any Eigen tensors, with different ind
   REQUIRE_THAT(posterior.variance, AllEqual(s.posterior.variance));
   REQUIRE_THAT(posterior.log_variance, AllEqual(s.posterior.log_variance));
   REQUIRE_THAT(s.process.q_posterior_mean_variance(s.x * 1.0f, Fixed(s.y), s.t).mean, AllEqual(s.posterior.mean));
+}
+
+TEST_CASE("tensors with different numbers of axes have different shapes", "[tensor]") {
+  const std::vector<Index> sizes{2, 3}, more{2, 3, 4};
+  REQUIRE(diffusion::detail::has_shape(Ragged{sizes}, sizes));
+  REQUIRE_FALSE(diffusion::detail::has_shape(Ragged{more}, sizes));
 }
 
 TEST_CASE("results are plain tensors with the layout and index type of the input", "[tensor]") {

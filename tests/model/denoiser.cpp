@@ -124,6 +124,15 @@ TEST_CASE("an output that is x_0 or epsilon becomes the prediction as it is, wit
   }
 }
 
+TEST_CASE("a Denoiser divides by alpha, so that it returns the x_0 of x = alpha x_0", "[denoiser]") {
+  using Tensor = Eigen::Tensor<double, 2>;
+  const Tensor x = random_tensor<Tensor>({4, 25}, 1);
+  const auto silent = [](const Tensor& in, const Eigen::Tensor<double, 1>&) { return Tensor(in.constant(0.0)); };
+  const NoiseLevel level{300, 0.96, 0.28};
+  const auto x_start = Denoiser(silent, ModelMeanType::epsilon)(x, level).x_start;
+  for (Eigen::Index i = 0; i < x.size(); ++i) REQUIRE(x_start.data()[i] == x.data()[i] / level.alpha);
+}
+
 TEST_CASE("a Denoiser accepts images without channels", "[denoiser]") {
   using Tensor = Eigen::Tensor<float, 4>;
   const auto network = [](const Tensor& in, const Eigen::Tensor<float, 1>&) { return in; };
@@ -206,6 +215,18 @@ TEST_CASE("a clipped prediction at sigma = 0 keeps the model's epsilon", "[denoi
     REQUIRE_THAT(got.x_start, AllEqual(clipped));
     REQUIRE_THAT(got.epsilon, AllEqual(output));
   }
+}
+
+TEST_CASE("epsilon follows an x_0 that only thresholding has changed", "[denoiser]") {
+  using Tensor = Eigen::Tensor<double, 2>;
+  const Tensor x = random_tensor<Tensor>({3, 5}, 1), x_start = random_tensor<Tensor>({3, 5}, 2) * 3.0;
+  const auto model = [&](const Tensor&, const Eigen::Tensor<double, 1>&) { return x_start; };
+  DenoiserOptions options;
+  options.threshold_quantile = 0.5;
+  const auto got = Denoiser(model, ModelMeanType::start_x, options)(x, preserving);
+  REQUIRE_FALSE(AllEqual(x_start).match(got.x_start));
+  const Tensor expected = (x - got.x_start * preserving.alpha) * (1 / preserving.sigma);
+  REQUIRE_THAT(got.epsilon, AllClose(expected, Tolerance<double>::rel, Tolerance<double>::abs));
 }
 
 TEMPLATE_TEST_CASE("dynamic thresholding scales each sample by its own quantile", "[denoiser]", LAYOUTS) {
@@ -369,6 +390,8 @@ TEST_CASE("a Denoiser throws std::invalid_argument for options out of range and 
           "diffusion::Denoiser: threshold_quantile = 1.5 is outside [0, 1]");
   REQUIRE(with([](DenoiserOptions& o) { o.threshold_max = 0.5; }) ==
           "diffusion::Denoiser: threshold_min = 1 must be positive and at most threshold_max = 0.5");
+  REQUIRE(with([](DenoiserOptions& o) { o.threshold_min = 0; }) ==
+          "diffusion::Denoiser: threshold_min = 0 must be positive and at most threshold_max = inf");
   REQUIRE(with([](DenoiserOptions& o) { o.sigma_data = 0; }) == "diffusion::Denoiser: sigma_data = 0 must be positive");
   REQUIRE(with([](DenoiserOptions& o) { o.output_scale = 0; }) ==
           "diffusion::Denoiser: output_scale = 0 must be finite and not 0");

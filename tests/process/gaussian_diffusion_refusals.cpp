@@ -222,6 +222,9 @@ TEST_CASE("predict_xstart throws std::domain_error where x_0 cannot be recovered
   const Matrix x(3, 4);
   REQUIRE_THAT(error_message<std::domain_error>([&] { (void)process.predict_xstart_from_eps(x, 2, x); }),
                StartsWith("diffusion::GaussianDiffusion::predict_xstart_from_eps: alphas_cumprod[2] = 0: "));
+  const GaussianDiffusion<double> no_signal(list<ArrayXd>({1.0, 0.5}));
+  REQUIRE_THROWS_AS(no_signal.predict_xstart_from_eps(x, 0, x), std::domain_error);
+  REQUIRE_THROWS_AS(no_signal.predict_xstart_from_eps(x, steps({0, 0, 0}), x), std::domain_error);
 }
 
 TEST_CASE("q_step throws unless s is less than t and abar_s is positive", "[gaussian_diffusion]") {

@@ -407,6 +407,8 @@ TEST_CASE("the error for a tensor of the wrong shape names both shapes", "[rever
             score + "out" + shapes);
     REQUIRE(error_message([&] { good.p_mean_variance_into(narrow, x, 5, workspace); }) ==
             "diffusion::ReverseProcess::p_mean_variance: out" + shapes);
+    REQUIRE(error_message([&] { good.moments_from_output_into(narrow, x, x, 5, true); }) ==
+            "diffusion::ReverseProcess::moments_from_output: out" + shapes);
     if (part > 0) {
       REQUIRE(error_message([&] { (void)guided.condition_score(narrow, x, 5); }) == score + "moments" + shapes);
     }
@@ -458,6 +460,10 @@ TEST_CASE("an output other than out.sample may not be x", "[reverse_process]") {
   REQUIRE_THAT(x, AllEqual(before));
   REQUIRE(error_message<std::invalid_argument>([&] {
             reverse.ddim_reverse_sample_into(Step{step.sample, x}, x, 5, workspace);
+          }) == aliasing_message("ddim_reverse_sample"));
+  Tensor one = random_tensor<Tensor>({1, 1}, 3), one_sample = one;
+  REQUIRE(error_message([&] {
+            reverse.ddim_reverse_sample_into(Step{one_sample, one}, one, 5, workspace);
           }) == aliasing_message("ddim_reverse_sample"));
   const auto guided = reverse.with_cond_fn([](const Tensor& y, const auto&) { return y; });
   const auto given = moments;

@@ -168,6 +168,7 @@ TEST_CASE("karras_sigmas and polyexponential_sigmas begin at sigma_max and end a
   }
   // sigma_min^(1 / rho) underflows to 0.
   REQUIRE_THAT(karras_sigmas(3, 1e-10, 80, 0.02)[1], WithinRel(80 * std::pow(0.5, 0.02), tolerance::level));
+  REQUIRE(karras_sigmas(3, 1e-10, 80, 0.02)[2] == 1e-10);
 }
 
 TEST_CASE("shifted_sigma maps 0 to 0 and 1 to 1 for every shift", "[sigmas]") {
@@ -189,6 +190,7 @@ TEST_CASE("stretched_to_terminal throws for sigmas that do not fall or are outsi
   REQUIRE_THAT(message({1, std::numeric_limits<double>::quiet_NaN()}),
                StartsWith("diffusion::stretched_to_terminal: sigmas[1] = nan is outside [0, 1]"));
   REQUIRE(message({1, 0.5, 0.5}) == "nothing was thrown");
+  REQUIRE(message({0.5, 0.9}) == "diffusion::stretched_to_terminal: sigmas[1] = 0.9 is not below sigmas[0] = 0.5");
   for (const double only : {0.0, 0.5, 1.0}) REQUIRE(message({only}) == "nothing was thrown");
 }
 
@@ -199,6 +201,7 @@ TEST_CASE("karras_sigmas throws for a number of steps above 2^53", "[sigmas]") {
 
 TEST_CASE("beta_sigmas takes the quantiles of Beta(a, b) for a and b that differ", "[sigmas]") {
   // Beta(a, 1) has the distribution function x^a, and Beta(1, b) the function 1 - (1 - x)^b.
+  REQUIRE_THAT(beta_sigmas(5, 0.5, 2.5, 2), AllEqual(beta_sigmas(5, 0.5, 2.5, 2, 0.6)));
   const ArrayXd high = beta_sigmas(5, 0.5, 2.5, 2, 1), low = beta_sigmas(5, 0.5, 2.5, 1, 2);
   for (Index i = 0; i < 5; ++i) {
     const double p = 1 - static_cast<double>(i) / 4;

@@ -166,6 +166,8 @@ TEST_CASE("starting_at and with_strength cut the first steps off, and reversed t
   REQUIRE(grid.starting_at(0).num_steps() == 10);
   REQUIRE(error_message<std::invalid_argument>([&] { (void)grid.with_strength(0); }) ==
           "diffusion::TimeGrid::with_strength: strength = 0 is outside (0, 1]");
+  REQUIRE(error_message<std::invalid_argument>([&] { (void)grid.with_strength(1.125); }) ==
+          "diffusion::TimeGrid::with_strength: strength = 1.125 is outside (0, 1]");
   REQUIRE(error_message<std::invalid_argument>([&] { (void)grid.with_strength(0.05); }) ==
           "diffusion::TimeGrid::with_strength: strength = 0.05 leaves no step; it must be at least 1 / 10");
 }
@@ -269,6 +271,12 @@ TEST_CASE("a repeated last sigma becomes a step of nearly zero length", "[time_g
       REQUIRE(last < before);
       REQUIRE(last > before * (1 - tolerance::no_length));
     }
+  }
+  ArrayXd close(3);
+  close << 1, 2e-6, 2e-6 * (1 - 1e-6);
+  for (const TimeGrid& grid : {edm_grid(close), flow_matching_grid(close)}) {
+    const NoiseLevel &before = grid.levels()[1], &last = grid.levels()[2];
+    REQUIRE_THAT(1 - last.sigma / before.sigma, WithinRel(1e-6, tolerance::level * 1e6));
   }
   // On a variance-preserving path, alpha and sigma are rounded independently.
   for (double s = 0.01; s < 100; s *= 1.005) {

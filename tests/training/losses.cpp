@@ -279,6 +279,12 @@ TEST_CASE("losses and their gradients throw for invalid arguments", "[losses]") 
   REQUIRE(error_message<std::out_of_range>([&] {
             (void)training_losses_gradient(reverse, x, x, x, -1, x, LossType::kl);
           }) == "diffusion::training_losses_gradient: t = -1 is outside [0, 10)");
+  bool drawn = false;
+  REQUIRE(error_message<std::out_of_range>([&] {
+            (void)training_losses(
+                reverse, x, 10, [&](auto&) { drawn = true; }, LossType::kl);
+          }) == "diffusion::training_losses: t = 10 is outside [0, 10)");
+  REQUIRE_FALSE(drawn);
   Timesteps t(2);
   t.setValues({1, 9});
   REQUIRE(
