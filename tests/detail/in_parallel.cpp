@@ -1,13 +1,14 @@
 // Tests of diffusion/detail/kernel/in_parallel.hpp.
 #include "diffusion/detail/kernel/in_parallel.hpp"
 
-#include <algorithm>  // std::max
+#include <algorithm>  // std::all_of, std::equal, std::max
 #include <atomic>
 #include <chrono>
 #include <stdexcept>
 #include <thread>
 #include <vector>
 
+#include "diffusion/detail/shape.hpp"
 #include "matchers.hpp"
 
 namespace in_parallel_tests {
@@ -45,6 +46,19 @@ TEST_CASE("every index of a range is visited once, on any device", "[in_parallel
       REQUIRE(visits(DeviceRef(), size) == once);
     }
   }
+}
+
+TEST_CASE("a copy on several threads writes the values of its tensor and nothing after them", "[in_parallel]") {
+  Eigen::ThreadPool pool(2);
+  const Eigen::ThreadPoolDevice device(&pool, 2);
+  constexpr Index size = 1000000;
+  const auto from = random_tensor<Eigen::Tensor<float, 2>>({2, size / 2}, 1);
+  Eigen::Tensor<float, 1> memory(3 * size);
+  memory.setZero();
+  Eigen::TensorMap<Eigen::Tensor<float, 2>> begin(memory.data(), 2, size / 2);
+  diffusion::detail::copy(from, begin, device);
+  REQUIRE(std::equal(from.data(), from.data() + size, memory.data()));
+  REQUIRE(std::all_of(memory.data() + size, memory.data() + 3 * size, [](float value) { return value == 0; }));
 }
 
 TEST_CASE("several threads share a range", "[in_parallel]") {
