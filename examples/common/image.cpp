@@ -4,12 +4,26 @@
 #include <cerrno>
 #include <cmath>    // std::lround
 #include <cstdio>   // std::fopen
+#include <cstdlib>  // std::free, std::realloc
 #include <cstring>  // std::memcpy, std::strerror
 #include <filesystem>
 #include <fstream>
 #include <memory>  // std::unique_ptr
 #include <stdexcept>
 
+namespace {
+
+/// realloc for stb_image, which allocates the lengths that a file declares. Fails above 2^29 bytes;
+/// 2^25 pixels need less.
+void* limited_realloc(void* memory, std::size_t size) {
+  return size > std::size_t{1} << 29 ? nullptr : std::realloc(memory, size);
+}
+
+}  // namespace
+
+#define STBI_MALLOC(size) limited_realloc(nullptr, size)
+#define STBI_REALLOC(memory, size) limited_realloc(memory, size)
+#define STBI_FREE(memory) std::free(memory)
 #define STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC
 #define STBI_FAILURE_USERMSG
