@@ -199,6 +199,20 @@ TEST_CASE("karras_sigmas throws for a number of steps above 2^53", "[sigmas]") {
                StartsWith("diffusion::karras_sigmas: n = 9223372036854775807 is above 2^53"));
 }
 
+TEST_CASE("beta_quantile is the inverse of the distribution function", "[sigmas]") {
+  for (const double a : {0.3, 0.5, 1.0, 4.0}) {
+    for (const double b : {0.3, 0.5, 1.0, 4.0}) {
+      for (int i = 1; i < 40; ++i) {
+        const double p = i / 40.0, x = detail::beta_quantile(p, a, b);
+        INFO("a " << a << ", b " << b << ", p " << p);
+        // The continued fraction converges below the mean.
+        if (x <= a / (a + b)) REQUIRE_THAT(detail::lower_beta_probability(x, a, b), WithinAbs(p, tolerance::quantile));
+        REQUIRE_THAT(detail::beta_quantile(1 - p, b, a), WithinAbs(1 - x, tolerance::quantile));
+      }
+    }
+  }
+}
+
 TEST_CASE("beta_sigmas takes the quantiles of Beta(a, b) for a and b that differ", "[sigmas]") {
   // Beta(a, 1) has the distribution function x^a, and Beta(1, b) the function 1 - (1 - x)^b.
   REQUIRE_THAT(beta_sigmas(5, 0.5, 2.5, 2), AllEqual(beta_sigmas(5, 0.5, 2.5, 2, 0.6)));
