@@ -13,8 +13,8 @@
 
 namespace {
 
-/// realloc for stb_image, which allocates the lengths that a file declares. Fails above 2^29 bytes;
-/// 2^25 pixels need less.
+/// The realloc of stb_image, which allocates any length that a file declares. It fails above 2^29
+/// bytes; a picture of 2^25 pixels needs less.
 void* limited_realloc(void* memory, std::size_t size) {
   return size > std::size_t{1} << 29 ? nullptr : std::realloc(memory, size);
 }

@@ -12,7 +12,11 @@ list(JOIN version "." version)
 file(READ ${SOURCE_DIR}/LICENSE license)
 string(REGEX REPLACE "\n$" "" license "${license}")
 string(REPLACE "\n" "\n// " license "${license}")
-file(WRITE ${OUT} "// diffusion ${version} in one header, made by examples/packaging/amalgamate.cmake.\n//\n// ${license}\n#pragma once\n")
+file(WRITE ${OUT}
+  "// diffusion ${version} in one header, made by examples/packaging/amalgamate.cmake.\n"
+  "//\n"
+  "// ${license}\n"
+  "#pragma once\n")
 
 # Appends the text of a header to OUT, after those of the headers that it includes.
 function(append_header header)

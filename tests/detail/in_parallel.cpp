@@ -55,8 +55,8 @@ TEST_CASE("a copy on several threads writes the values of its tensor and nothing
   const auto from = random_tensor<Eigen::Tensor<float, 2>>({2, size / 2}, 1);
   Eigen::Tensor<float, 1> memory(3 * size);
   memory.setZero();
-  Eigen::TensorMap<Eigen::Tensor<float, 2>> begin(memory.data(), 2, size / 2);
-  diffusion::detail::copy(from, begin, device);
+  Eigen::TensorMap<Eigen::Tensor<float, 2>> to(memory.data(), 2, size / 2);
+  diffusion::detail::copy(from, to, device);
   REQUIRE(std::equal(from.data(), from.data() + size, memory.data()));
   REQUIRE(std::all_of(memory.data() + size, memory.data() + 3 * size, [](float value) { return value == 0; }));
 }

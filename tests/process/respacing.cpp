@@ -323,7 +323,7 @@ TEST_CASE("respacing keeps a zero terminal SNR and throws for a step after it", 
             (void)respace(GaussianDiffusion<double>(betas), {0, 1, 3});
           }) == "diffusion::respace: alphas_cumprod[1] = 0: keep no step after timestep 1, where no signal is left");
   REQUIRE_THROWS_AS(respace(GaussianDiffusion<double>(betas.tail(3)), {0, 2}), std::domain_error);
-  betas << 0.3, 1e-20, 1e-60, 1e-60;  // 1 - abar has 32 digits, so it does not rise at the end
+  betas << 0.3, 1e-20, 1e-60, 1e-60;  // 1 - abar is kept to 32 digits, so the last two betas do not change it
   REQUIRE_THROWS_AS(respace(GaussianDiffusion<double>(betas), {1, 3}), std::invalid_argument);
 }
 

@@ -423,9 +423,9 @@ TEST_CASE("the error for a tensor of the wrong shape names both shapes", "[rever
           "have [2, 3, 4]");
   REQUIRE_THAT(error_message<std::invalid_argument>([&] { good.p_sample_into(step, x, 5, x, workspace); }),
                ContainsSubstring("has shape [2, 3, 1]"));
-  const auto no_observer = [](Index, Index, const auto&) {};
   ReverseStep<Tensor> loop{small, small};
-  REQUIRE(error_message([&] { good.p_sample_loop_into(loop, x, PhiloxNoise(1), no_observer, workspace); }) ==
+  REQUIRE(error_message(
+              [&] { good.p_sample_loop_into(loop, x, PhiloxNoise(1), diffusion::detail::NoObserver(), workspace); }) ==
           "diffusion::ReverseProcess::p_sample_loop: out has shape [2, 3, 1], but for x of shape [2, 3, 4] it must "
           "have [2, 3, 4]");
   REQUIRE_THAT(loop.sample, AllEqual(small));
