@@ -36,19 +36,60 @@ void* limited_realloc(void* memory, std::size_t size) {
 #include <stb_image_write.h>
 
 namespace example {
+namespace {
 
-Images read_image(const std::string& path) {
+using Bytes = std::vector<stbi_uc>;
+
+Bytes read_bytes(const std::string& path) {
   if (std::filesystem::is_directory(path)) throw std::runtime_error("cannot read " + path + ": it is a directory");
   const std::unique_ptr<std::FILE, decltype(&std::fclose)> file(std::fopen(path.c_str(), "rb"), &std::fclose);
   if (!file) throw std::runtime_error("cannot open " + path + ": " + std::strerror(errno));
+  constexpr std::size_t most = std::size_t(1) << 28;
+  Bytes bytes;
+  stbi_uc block[1 << 16];
+  while (const std::size_t read = std::fread(block, 1, sizeof block, file.get())) {
+    bytes.insert(bytes.end(), block, block + read);
+    if (bytes.size() > most) {
+      throw std::runtime_error("cannot read " + path + ": it has more than " + std::to_string(most) + " bytes");
+    }
+  }
+  return bytes;
+}
+
+/// True if a Huffman table of a JPEG file declares more than 256 codes. There are 256 at most, and
+/// stb_image would write past the end of its table.
+bool has_oversized_huffman_table(const Bytes& bytes) {
+  if (bytes.empty() || bytes[0] != 0xFF) return false;  // not a JPEG file
+  for (std::size_t marker = 0; marker + 4 < bytes.size(); ++marker) {
+    if (bytes[marker] != 0xFF || bytes[marker + 1] != 0xC4) continue;
+    std::size_t at = marker + 4;
+    for (int left = 256 * bytes[marker + 2] + bytes[marker + 3] - 2; left > 0 && at < bytes.size();) {
+      if (bytes[at] >> 4 > 1 || bytes[at] % 16 > 3) break;  // not a table
+      int codes = 0;
+      for (std::size_t i = at + 1; i < (std::min)(at + 17, bytes.size()); ++i) codes += bytes[i];
+      if (codes > 256) return true;
+      left -= 17 + codes, at += static_cast<std::size_t>(17 + codes);
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+Images read_image(const std::string& path) {
+  const Bytes bytes = read_bytes(path);
+  if (has_oversized_huffman_table(bytes)) {
+    throw std::runtime_error("cannot read " + path + " as JPEG: a Huffman table has more than 256 codes");
+  }
   int width = 0, height = 0, channels = 0;
   constexpr Index most = Index(1) << 25;
-  if (stbi_info_from_file(file.get(), &width, &height, &channels) && Index(width) * height > most) {
+  const auto size = static_cast<int>(bytes.size());
+  if (stbi_info_from_memory(bytes.data(), size, &width, &height, &channels) && Index(width) * height > most) {
     throw std::runtime_error("cannot read " + path + ": it has " + std::to_string(width) + "x" +
                              std::to_string(height) + " pixels; at most " + std::to_string(most) + " are read");
   }
   const std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> rgba(
-      stbi_load_from_file(file.get(), &width, &height, &channels, STBI_rgb_alpha), &stbi_image_free);
+      stbi_load_from_memory(bytes.data(), size, &width, &height, &channels, STBI_rgb_alpha), &stbi_image_free);
   if (!rgba) throw std::runtime_error("cannot read " + path + " as PNG or JPEG: " + stbi_failure_reason());
 
   Images image(1, height, width, 3);

@@ -16,6 +16,8 @@ refuses("cannot read [.]" .)
 refuses("huge.png: it has 8000x8000 pixels; at most 33554432 are read" ${SOURCE_DIR}/tests/examples/huge.png)
 # A file of 45 bytes with a chunk that declares 1 GiB.
 refuses("cannot read [^\n]*huge_chunk.png as PNG or JPEG: Out of memory" ${SOURCE_DIR}/tests/examples/huge_chunk.png)
+# A file of 16 bytes with a Huffman table that declares more codes than there are.
+refuses("cannot read [^\n]*huffman.jpg as JPEG: a Huffman table has more than 256 codes" ${SOURCE_DIR}/tests/examples/huffman.jpg)
 refuses("cannot open nowhere/out.png" --out nowhere/out.png)
 refuses("--no-such-option" --no-such-option)
 refuses("squaredcos_cap_v2" --schedule no-such-schedule)
