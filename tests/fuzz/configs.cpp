@@ -72,8 +72,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (index(in, 0, 9) > 0) config["num_train_timesteps"] = index(in, 1, 60);
     config["_class_name"] = row.name;
     const DiffusersConfig read = read_diffusers_config(config);
-    const TimeGrid grid = read.grid(index(in, 0, 9) == 0 ? in.ConsumeIntegral<std::int16_t>() : index(in, 1, 6),
-                                    arguments(in, row.set_timesteps, 2));
+    const TimeGrid grid =
+        read.grid(index(in, 0, 9) == 0 ? index(in, -2000, 2000) : index(in, 1, 6), arguments(in, row.set_timesteps, 2));
     const auto sampler = read.sampler<Tensor>(arguments(in, row.step, 2));
     const DenoiserOptions options = read.denoiser_options();
     if (options.learned_variance || grid.num_steps() > 20) return;
