@@ -80,7 +80,9 @@ inline void check_ramp(const char* where, Eigen::Index num_timesteps, double bet
 [[nodiscard]] inline Eigen::ArrayXd scaled_linear_beta_schedule(Eigen::Index num_timesteps, double beta_start = 0.00085,
                                                                 double beta_end = 0.012) {
   detail::check_ramp("scaled_linear_beta_schedule", num_timesteps, beta_start, beta_end);
-  return detail::linspace(std::sqrt(beta_start), std::sqrt(beta_end), num_timesteps).square();
+  Eigen::ArrayXd betas = detail::linspace(std::sqrt(beta_start), std::sqrt(beta_end), num_timesteps);
+  for (double& beta : betas) beta *= beta;
+  return betas;
 }
 
 /// Cosine schedule, "squaredcos_cap_v2" in diffusers.

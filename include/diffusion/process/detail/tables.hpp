@@ -186,16 +186,15 @@ struct Tables {
   /// std::log, because Eigen's vectorised ones are not correctly rounded on every target.
   void derive() {
     const Index T = betas.size();
-    alphas_cumprod_prev.resize(T);
-    alphas_cumprod_prev << 1.0, alphas_cumprod.head(T - 1);
-    alphas_cumprod_next.resize(T);
-    alphas_cumprod_next << alphas_cumprod.tail(T - 1), 0.0;
-    for (Eigen::ArrayXd* table : {&sqrt_alphas_cumprod, &sqrt_one_minus_alphas_cumprod, &log_one_minus_alphas_cumprod,
-                                  &sqrt_recip_alphas_cumprod, &sqrt_recipm1_alphas_cumprod, &posterior_variance,
-                                  &posterior_log_variance_clipped, &posterior_mean_coef1, &posterior_mean_coef2}) {
+    for (Eigen::ArrayXd* table :
+         {&alphas_cumprod_prev, &alphas_cumprod_next, &sqrt_alphas_cumprod, &sqrt_one_minus_alphas_cumprod,
+          &log_one_minus_alphas_cumprod, &sqrt_recip_alphas_cumprod, &sqrt_recipm1_alphas_cumprod, &posterior_variance,
+          &posterior_log_variance_clipped, &posterior_mean_coef1, &posterior_mean_coef2}) {
       table->resize(T);
     }
     for (Index t = 0; t < T; ++t) {
+      alphas_cumprod_prev[t] = t == 0 ? 1.0 : alphas_cumprod[t - 1];
+      alphas_cumprod_next[t] = t == T - 1 ? 0.0 : alphas_cumprod[t + 1];
       const double beta = betas[t], alpha_bar = alphas_cumprod[t], alpha_bar_prev = alphas_cumprod_prev[t];
       const double one_minus = one_minus_alphas_cumprod[t];
       const double one_minus_prev = t == 0 ? 0.0 : one_minus_alphas_cumprod[t - 1];
