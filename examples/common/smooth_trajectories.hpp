@@ -17,6 +17,12 @@ using Posture = Eigen::Matrix<float, 1, D>;
 inline Eigen::Map<Waypoints> waypoints(Plan& plan) { return Eigen::Map<Waypoints>(plan.data()); }
 inline Eigen::Map<const Waypoints> waypoints(const Plan& plan) { return Eigen::Map<const Waypoints>(plan.data()); }
 
+/// The inverse of the symmetric matrix that `solver` has decomposed.
+inline Eigen::MatrixXd inverse(const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>& solver) {
+  const Eigen::MatrixXd scaled = solver.eigenvectors() * solver.eigenvalues().cwiseInverse().asDiagonal();
+  return scaled * solver.eigenvectors().transpose();
+}
+
 /// The exact model of smooth trajectories. For the waypoints x_{0,i} of one joint, i = 0 ... H - 1,
 /// the distribution is, with the sum over i = 1 ... H - 2,
 ///
@@ -55,8 +61,7 @@ struct SmoothTrajectories {
     const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(P);
     U = solver.eigenvectors().cast<float>();
     v = solver.eigenvalues().cwiseInverse().cast<float>();
-    const Eigen::MatrixXd covariance =
-        solver.eigenvectors() * solver.eigenvalues().cwiseInverse().asDiagonal() * solver.eigenvectors().transpose();
+    const Eigen::MatrixXd covariance = inverse(solver);
     to_mean << (covariance.col(0) / (b * b)).cast<float>(), (covariance.col(H - 1) / (b * b)).cast<float>();
   }
 

@@ -166,20 +166,22 @@ constexpr const char* table_heading = R"(
 /// waypoints r have the covariance P_rr^-1 and this mean, which is the optimal plan:
 ///
 ///     mu_r - P_rr^-1 P_rh (x_h - mu_h)
+///
+/// In sigmas, the deviations d of n coordinates from it have the rms sqrt(d^T P_rr d / n).
 void print_plan(Index k, const Record& record, const SmoothTrajectories& model) {
   const Eigen::MatrixXd x = record.plan.cast<double>(), mu = model.mean(record.last.row(0), record.goal).cast<double>();
-  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> P_rr(model.P.bottomRightCorner<H - num_held, H - num_held>());
-  const Eigen::MatrixXd inverse_sqrt = P_rr.operatorInverseSqrt();
-  const Eigen::MatrixXd P_rh = model.P.bottomLeftCorner<H - num_held, num_held>();
-  const Eigen::MatrixXd deviation =
-      (x - mu).bottomRows<H - num_held>() + inverse_sqrt * (inverse_sqrt * (P_rh * (x - mu).topRows<num_held>()));
+  const Eigen::MatrixXd from_mean = x - mu, held = from_mean.topRows(num_held);
+  const Eigen::MatrixXd P_rr = model.P.bottomRightCorner(H - num_held, H - num_held);
+  const Eigen::MatrixXd P_rh = model.P.bottomLeftCorner(H - num_held, num_held), product = P_rh * held;
+  const Eigen::MatrixXd shift = example::inverse(Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(P_rr)) * product;
+  const Eigen::MatrixXd deviation = from_mean.bottomRows(H - num_held) + shift, weighted = P_rr * deviation;
   const Eigen::MatrixXd acceleration = x.topRows<H - 2>() - 2.0 * x.middleRows<H - 2>(1) + x.bottomRows<H - 2>();
   const auto rms = [](const Eigen::MatrixXd& y) { return std::sqrt(y.array().square().mean()); };
   const auto change = (record.plan - record.last).cwiseAbs();
   std::printf("%5ld %9.3f  %9.3f | %10.1e %12.3f | %9.4f | %9.4f %11.2f\n", long(k),
               double((record.plan.row(0) - record.goal).norm()), double((record.plan.row(H - 1) - record.goal).norm()),
               double(change.topRows<num_held>().maxCoeff()), double(change.topRows<H - num_executed>().maxCoeff()),
-              rms(acceleration), rms(deviation), rms(P_rr.operatorSqrt() * deviation));
+              rms(acceleration), rms(deviation), std::sqrt(deviation.cwiseProduct(weighted).mean()));
 }
 
 /// The q-quantile of the values.

@@ -19,6 +19,8 @@
 #include "diffusion/tensor.hpp"
 #include "matchers.hpp"
 
+namespace elementwise_tests {
+
 using diffusion::detail::affine;
 using diffusion::detail::Arithmetic;
 using diffusion::detail::multiply_add;
@@ -363,3 +365,5 @@ TEST_CASE("multiply_add rounds once with a fused instruction and at most twice w
   REQUIRE((got == std::ldexp(1.0, -60) || got == 0));
 #endif
 }
+
+}  // namespace elementwise_tests

@@ -8,6 +8,8 @@
 
 #include "catch.hpp"
 
+namespace random_bits_tests {
+
 namespace {
 
 /// An engine of the numbers 7 to 2^31 + 7, of which the last is one too many for 31 bits.
@@ -56,3 +58,5 @@ TEST_CASE("random_bits takes up to 64 bits from one draw of 64 bits", "[random_b
     CHECK(engine == same);
   }
 }
+
+}  // namespace random_bits_tests

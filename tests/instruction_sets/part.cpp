@@ -63,8 +63,6 @@ void run(std::vector<double>& values) {
 std::vector<double> PART() {
   std::vector<double> values;
   run<float, Eigen::RowMajor>(values);
-  run<float, Eigen::ColMajor>(values);
-  run<double, Eigen::RowMajor>(values);
   run<double, Eigen::ColMajor>(values);
   run<Eigen::bfloat16, Eigen::RowMajor>(values);
   return values;

@@ -11,6 +11,8 @@
 #include "matchers.hpp"
 #include "noise_reference.hpp"
 
+namespace engine_noise_tests {
+
 using diffusion::EngineNoise;
 using Eigen::ColMajor;
 using Eigen::Index;
@@ -73,3 +75,5 @@ TEST_CASE("EngineNoise draws in row-major order in both layouts", "[engine_noise
   CHECK_THAT((filled<Tensor<float, 3, ColMajor>>(column_noise, 5, 7, 11)),
              AllEqual(filled<Tensor<float, 3, RowMajor>>(row_noise, 5, 7, 11)));
 }
+
+}  // namespace engine_noise_tests

@@ -15,6 +15,8 @@
 #include "matchers.hpp"
 #include "tolerance.hpp"
 
+namespace jax_noise_tests {
+
 using diffusion::JaxNoise;
 using diffusion::JaxThreefry;
 using Eigen::ArrayXd;
@@ -233,3 +235,5 @@ TEST_CASE("JaxNoise throws std::invalid_argument for a tensor too large for the 
   REQUIRE_THAT(error_message([&] { noise(doubles); }), StartsWith("diffusion::JaxNoise: x has 2147483648 values"));
   REQUIRE_THAT(draw<float>(noise, 3), AllEqual(draw<float>(JaxNoise(0, JaxThreefry::original), 3)));
 }
+
+}  // namespace jax_noise_tests

@@ -13,6 +13,8 @@
 #include "catch.hpp"
 #include "diffusion/noise/philox_noise.hpp"
 
+namespace noise_quality_tests {
+
 using diffusion::PhiloxNoise;
 using Eigen::Index;
 
@@ -218,3 +220,5 @@ TEMPLATE_TEST_CASE("a hundred million values of PhiloxNoise are normal and indep
                    double) {
   check_quality<TestType>(1000, 100, 5.5);
 }
+
+}  // namespace noise_quality_tests

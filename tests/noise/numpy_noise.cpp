@@ -9,6 +9,8 @@
 #include "matchers.hpp"
 #include "tolerance.hpp"
 
+namespace numpy_noise_tests {
+
 using diffusion::NumpyNoise;
 using Eigen::ArrayXd;
 using Eigen::Index;
@@ -79,3 +81,5 @@ TEST_CASE("NumpyNoise throws std::invalid_argument for a seed of 2^32", "[numpy_
   REQUIRE_THROWS_AS(NumpyNoise(4294967296), std::invalid_argument);
   REQUIRE_THROWS_WITH(NumpyNoise(4294967296), "diffusion::NumpyNoise: seed = 4294967296 is outside [0, 2^32)");
 }
+
+}  // namespace numpy_noise_tests

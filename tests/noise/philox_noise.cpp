@@ -20,6 +20,8 @@
 #include "matchers.hpp"
 #include "noise_reference.hpp"
 
+namespace philox_noise_tests {
+
 using diffusion::EngineNoise;
 using diffusion::PhiloxNoise;
 using Eigen::bfloat16;
@@ -403,3 +405,5 @@ TEST_CASE("PhiloxNoise throws std::invalid_argument for rank 0 and samples longe
           "diffusion::PhiloxNoise: x has samples of 8589934593 values; the limit is 8589934592");
   CHECK(noise.call() == 0);
 }
+
+}  // namespace philox_noise_tests

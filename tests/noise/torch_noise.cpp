@@ -16,6 +16,8 @@
 #include "matchers.hpp"
 #include "tolerance.hpp"
 
+namespace torch_noise_tests {
+
 using diffusion::TorchCpuNoise;
 using diffusion::TorchCudaNoise;
 using diffusion::TorchHalf;
@@ -492,3 +494,5 @@ TEST_CASE("with TorchHalf::in_float, rand of bfloat16 is the rounded float, or 0
   }
   REQUIRE(ones > 0);
 }
+
+}  // namespace torch_noise_tests

@@ -15,6 +15,8 @@
 #include "lists.hpp"
 #include "matchers.hpp"
 
+namespace tables_tests {
+
 using diffusion::cosine_beta_schedule;
 using diffusion::GaussianDiffusion;
 using diffusion::jsd_beta_schedule;
@@ -322,3 +324,5 @@ TEST_CASE("the variance of a jump from s to t equals that of a process that begi
     }
   }
 }
+
+}  // namespace tables_tests
