@@ -18,7 +18,7 @@ using Eigen::Index;
 using Images = Eigen::Tensor<float, 4, Eigen::RowMajor>;
 
 /// Reads a PNG or JPEG file as one image, [1, H, W, 3]. A grey image gets three equal channels. A
-/// transparent image is blended with white.
+/// transparent image is blended with white. At most 2^28 bytes and 2^25 pixels are read.
 Images read_image(const std::string& path);
 
 /// Shrinks images by the smallest integer factor k for which both sides are at most `side`. Each
