@@ -341,6 +341,7 @@ TEST_CASE("warmup betas are a ramp followed by a constant", "[schedules]") {
   REQUIRE_THAT(warmup_beta_schedule(9, 0.001, 0.05, 0.1), AllEqual(constant_beta_schedule(9, 0.05)));
   REQUIRE_THAT(warmup_beta_schedule(9, 0.001, 0.05, 0.0), AllEqual(constant_beta_schedule(9, 0.05)));
   REQUIRE_THAT(warmup_beta_schedule(9, 0.001, 0.05, 1.0), AllEqual(linear_beta_schedule(9, 0.001, 0.05)));
+  REQUIRE_THAT(warmup_beta_schedule(3, 0.001, 0.05, 0.5), AllEqual(list({0.001, 0.05, 0.05})));  // a ramp of one beta
 }
 
 TEST_CASE("rescaling ends at abar = 0, keeps the first beta and maps sqrt(abar) linearly", "[schedules]") {
@@ -356,7 +357,7 @@ TEST_CASE("rescaling ends at abar = 0, keeps the first beta and maps sqrt(abar) 
 
 TEST_CASE("rescaling returns betas that contain a 1 unchanged", "[schedules]") {
   for (const ArrayXd& betas : {jsd_beta_schedule(100), linear_beta_schedule(20), list({0.1, 1.0, 0.2}),
-                               rescale_zero_terminal_snr(cosine_beta_schedule(50))}) {
+                               list({1.0, 0.5}), rescale_zero_terminal_snr(cosine_beta_schedule(50))}) {
     REQUIRE_THAT(rescale_zero_terminal_snr(betas), AllEqual(betas));
   }
 }

@@ -447,4 +447,26 @@ TEST_CASE("weights returns p_t if all losses are 0", "[timestep_samplers]") {
   REQUIRE((sampler.weights() == 0.25).all());
 }
 
+TEST_CASE("p_t = 1 - u + u / T if only t has a loss that is not 0", "[timestep_samplers]") {
+  const Index t = GENERATE(0, 1, 2);
+  LossSecondMomentResampler::State state;
+  state.uniform_prob = 0.25;
+  state.loss_history = Eigen::ArrayXXd::Zero(3, 2);
+  state.loss_history(t, t == 0 ? 0 : 1) = -0.5;
+  state.loss_counts.setConstant(3, 2);
+  ArrayXd expected = ArrayXd::Constant(3, 0.25 / 3.0);
+  expected[t] += 0.75;
+  REQUIRE_THAT(LossSecondMomentResampler(state).weights(), AllClose(expected, tolerance::exact_sum));
+}
+
+TEST_CASE("a sampler is not warmed up while any timestep lacks a loss", "[timestep_samplers]") {
+  const Index t = GENERATE(0, 1, 2);
+  LossSecondMomentResampler::State state;
+  state.loss_history = Eigen::ArrayXXd::Ones(3, 2);
+  state.loss_counts.setConstant(3, 2);
+  REQUIRE(LossSecondMomentResampler(state).warmed_up());
+  state.loss_counts[t] = 1;
+  REQUIRE_FALSE(LossSecondMomentResampler(state).warmed_up());
+}
+
 }  // namespace timestep_samplers_tests

@@ -189,7 +189,7 @@ inline void check_ramp(const char* where, Eigen::Index num_timesteps, double bet
 [[nodiscard]] inline Eigen::ArrayXd constant_beta_schedule(Eigen::Index num_timesteps, double beta = 0.02) {
   detail::check_num_timesteps("constant_beta_schedule", num_timesteps);
   detail::check_beta("constant_beta_schedule", "beta", beta);
-  return Eigen::ArrayXd::Constant(num_timesteps, beta);
+  return detail::full(num_timesteps, beta);
 }
 
 /// Linear ramp followed by a constant, "warmup10" and "warmup50" in the DDPM code.
@@ -208,8 +208,9 @@ inline void check_ramp(const char* where, Eigen::Index num_timesteps, double bet
                                         " is outside [0, 1]");
   }
   const auto n = static_cast<Eigen::Index>(static_cast<double>(num_timesteps) * warmup_fraction);
-  Eigen::ArrayXd betas = Eigen::ArrayXd::Constant(num_timesteps, beta_end);
-  betas.head(n) = detail::linspace(beta_start, beta_end, n);
+  const Eigen::ArrayXd ramp = detail::linspace(beta_start, beta_end, n);
+  Eigen::ArrayXd betas = detail::full(num_timesteps, beta_end);
+  for (Eigen::Index i = 0; i < n; ++i) betas[i] = ramp[i];
   return betas;
 }
 
@@ -307,7 +308,9 @@ template <class AlphaBar>
     detail::fail<std::invalid_argument>(where,
                                         "betas has one entry; at least two are needed to keep the first and end at 1");
   }
-  if ((betas == 1.0).any()) return betas;
+  for (Eigen::Index i = 0; i <= last; ++i) {
+    if (betas[i] == 1.0) return betas;
+  }
   Eigen::ArrayXd rescaled = betas;
   rescaled[last] = 1.0;
   double log_r = 0.5 * std::log1p(-betas[last]);  // log(r_{T-1} / r_{i-1}) for i = T - 1, then for the loop's i

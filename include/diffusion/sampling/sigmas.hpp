@@ -37,7 +37,7 @@ inline void check_sigma_range(const char* where, Eigen::Index n, double sigma_mi
 template <class F>
 Eigen::ArrayXd sigmas_along(Eigen::Index n, double first, double last, const F& f) {
   const Eigen::ArrayXd ramp = linspace(first, last, n);
-  Eigen::ArrayXd sigmas = Eigen::ArrayXd::Zero(n + 1);
+  Eigen::ArrayXd sigmas = full(n + 1, 0.0);
   for (Eigen::Index i = 0; i < n; ++i) {
     sigmas[i] = (std::min)(f(ramp[i]), (std::numeric_limits<double>::max)());  // rounding may take f to infinity
   }
@@ -151,7 +151,7 @@ enum class AysModel {
   if (index > 2)
     detail::fail<std::invalid_argument>("ays_sigmas", "model = ", static_cast<int>(model), " is not an AysModel");
   const double* level = levels[index];
-  Eigen::ArrayXd sigmas = Eigen::ArrayXd::Zero(n + 1);
+  Eigen::ArrayXd sigmas = detail::full(n + 1, 0.0);
   for (Eigen::Index i = 0; i < n; ++i) {
     const Eigen::Index k = 10 * i / n, rest = 10 * i % n;  // level k + rest / n
     sigmas[i] = level[k] * std::pow(level[k + 1] / level[k], static_cast<double>(rest) / static_cast<double>(n));

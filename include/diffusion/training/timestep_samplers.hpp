@@ -7,7 +7,7 @@
 #pragma once
 
 #include <Eigen/Core>
-#include <algorithm>  // std::min, std::max, std::upper_bound
+#include <algorithm>  // std::fill_n, std::max, std::min, std::lower_bound, std::upper_bound
 #include <cmath>      // std::sqrt, std::fma, std::isfinite, std::abs
 #include <cstddef>    // std::size_t
 #include <stdexcept>  // std::invalid_argument
@@ -19,6 +19,7 @@
 #include "../detail/arguments.hpp"
 #include "../detail/check.hpp"
 #include "../detail/error.hpp"
+#include "../detail/math/linspace.hpp"
 #include "../detail/math/random_bits.hpp"
 #include "../detail/shape.hpp"
 #include "../tensor.hpp"
@@ -74,7 +75,7 @@ class UniformSampler {
   Eigen::Index num_timesteps() const { return num_timesteps_; }
 
   /// Values proportional to p_t for every t in [0, T). All are 1.
-  [[nodiscard]] Eigen::ArrayXd weights() const { return Eigen::ArrayXd::Ones(num_timesteps_); }
+  [[nodiscard]] Eigen::ArrayXd weights() const { return detail::full(num_timesteps_, 1.0); }
 
   /// Draws batch_size independent timesteps. `engine` is a uniform random bit generator such as
   /// std::mt19937. Throws std::invalid_argument if batch_size is negative.
@@ -145,8 +146,10 @@ class LossSecondMomentResampler {
     detail::check_at_least<Eigen::Index>(where, "num_timesteps", num_timesteps, 1);
     detail::check_at_least<Eigen::Index>(where, "history_per_term", history_per_term, 1);
     state_.uniform_prob = uniform_prob;
-    state_.loss_history = Eigen::ArrayXXd::Zero(num_timesteps, history_per_term);
-    state_.loss_counts.setZero(num_timesteps);
+    state_.loss_history.resize(num_timesteps, history_per_term);
+    std::fill_n(state_.loss_history.data(), state_.loss_history.size(), 0.0);
+    state_.loss_counts.resize(num_timesteps);
+    std::fill_n(state_.loss_counts.data(), num_timesteps, Eigen::Index(0));
     check_state();
   }
 
@@ -166,18 +169,26 @@ class LossSecondMomentResampler {
   double uniform_prob() const { return state_.uniform_prob; }
 
   /// True if every timestep has history_per_term losses, so that p_t follows the losses.
-  bool warmed_up() const { return (state_.loss_counts == history_per_term()).all(); }
+  bool warmed_up() const {
+    for (Eigen::Index t = 0; t < num_timesteps(); ++t) {
+      if (state_.loss_counts[t] != history_per_term()) return false;
+    }
+    return true;
+  }
 
   /// Values proportional to p_t for every t in [0, T). They are 1 until warmed_up(), and then p_t
   /// itself (1 / T while all losses are 0).
   [[nodiscard]] Eigen::ArrayXd weights() const {
     const Eigen::Index T = num_timesteps();
-    Eigen::ArrayXd out = Eigen::ArrayXd::Ones(T);
-    const double largest = state_.loss_history.abs().maxCoeff();
-    if (!warmed_up()) return out;
-    if (largest == 0.0) return Eigen::ArrayXd::Constant(T, 1.0 / static_cast<double>(T));
+    if (!warmed_up()) return detail::full(T, 1.0);
+    double largest = 0.0;
+    for (Eigen::Index i = 0; i < state_.loss_history.size(); ++i) {
+      largest = (std::max)(largest, std::abs(state_.loss_history.data()[i]));
+    }
+    if (largest == 0.0) return detail::full(T, 1.0 / static_cast<double>(T));
     // Losses are divided by the largest one, so that no square overflows. Scalar loops and explicit
     // fma give the weights, and so the timesteps drawn, the same bits on every platform.
+    Eigen::ArrayXd out(T);
     double sum = 0.0;
     for (Eigen::Index t = 0; t < T; ++t) {
       double squares = 0.0;

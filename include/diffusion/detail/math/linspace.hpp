@@ -1,6 +1,7 @@
 /// @file linspace.hpp
-/// numpy.linspace and numpy.round, bit for bit. The reference implementations compute schedules and
-/// timesteps with them.
+/// numpy.full, numpy.linspace and numpy.round, bit for bit. The reference implementations compute
+/// schedules and timesteps with them. They are loops: an Eigen expression in a function that is not
+/// a template is compiled by every program that includes the header.
 #pragma once
 
 #include <Eigen/Core>
@@ -16,10 +17,17 @@ inline double rounded(double x) {
   return y;
 }
 
+/// numpy.full(size, value): every entry is `value`.
+inline Eigen::ArrayXd full(Eigen::Index size, double value) {
+  Eigen::ArrayXd out(size);
+  for (Eigen::Index i = 0; i < size; ++i) out[i] = value;
+  return out;
+}
+
 /// numpy.linspace(start, stop, size), bit for bit: entry i is start + i * step and the last one is
 /// exactly stop. For size 1 the only entry is start.
 inline Eigen::ArrayXd linspace(double start, double stop, Eigen::Index size) {
-  Eigen::ArrayXd ramp = Eigen::ArrayXd::Constant(size, start);
+  Eigen::ArrayXd ramp = full(size, start);
   if (size < 2) return ramp;
   const double step = (stop - start) / static_cast<double>(size - 1);
   for (Eigen::Index i = 0; i < size; ++i) ramp[i] += rounded(static_cast<double>(i) * step);
