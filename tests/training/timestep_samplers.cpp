@@ -452,7 +452,7 @@ TEST_CASE("p_t = 1 - u + u / T if only t has a loss that is not 0", "[timestep_s
   LossSecondMomentResampler::State state;
   state.uniform_prob = 0.25;
   state.loss_history = Eigen::ArrayXXd::Zero(3, 2);
-  state.loss_history(t, t == 0 ? 0 : 1) = -0.5;
+  state.loss_history(t, t == 0 ? 0 : 1) = -0.5;  // the first entry of the history, or the last, or one between
   state.loss_counts.setConstant(3, 2);
   ArrayXd expected = ArrayXd::Constant(3, 0.25 / 3.0);
   expected[t] += 0.75;

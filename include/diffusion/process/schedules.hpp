@@ -209,8 +209,8 @@ inline void check_ramp(const char* where, Eigen::Index num_timesteps, double bet
   }
   const auto n = static_cast<Eigen::Index>(static_cast<double>(num_timesteps) * warmup_fraction);
   const Eigen::ArrayXd ramp = detail::linspace(beta_start, beta_end, n);
-  Eigen::ArrayXd betas = detail::full(num_timesteps, beta_end);
-  for (Eigen::Index i = 0; i < n; ++i) betas[i] = ramp[i];
+  Eigen::ArrayXd betas(num_timesteps);
+  for (Eigen::Index i = 0; i < num_timesteps; ++i) betas[i] = i < n ? ramp[i] : beta_end;
   return betas;
 }
 

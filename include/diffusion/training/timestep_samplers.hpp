@@ -146,6 +146,7 @@ class LossSecondMomentResampler {
     detail::check_at_least<Eigen::Index>(where, "num_timesteps", num_timesteps, 1);
     detail::check_at_least<Eigen::Index>(where, "history_per_term", history_per_term, 1);
     state_.uniform_prob = uniform_prob;
+    // std::fill_n instead of Eigen's setZero, for the reason that linspace.hpp gives.
     state_.loss_history.resize(num_timesteps, history_per_term);
     std::fill_n(state_.loss_history.data(), state_.loss_history.size(), 0.0);
     state_.loss_counts.resize(num_timesteps);
